@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every end-to-end test stands on: an agent on a journal of its own, its rows, and waiting with a bound.
+
+Only the standard library is used, so that the tests run unmodified in the small guests of tests/vm. A test file is plain
+unittest:
+
+    import common
+
+    class Exec(common.TestCase):
+        def test_sees_true(self):
+            with common.Agent(modules="exec") as agent:
+                pid = common.spawn(["/bin/true"])
+                row = agent.wait_row("process.exec", lambda r: r["pid"] == pid)
+            self.assertEqual(row["exe"], os.path.realpath("/bin/true"))
+
+Environment: SONDE (the program, default build/bin/sonde), SONDE_BUILD (the build folder, where tests/load_NAME lies),
+SONDE_SLOWNESS (multiplies every bound: an emulated or sanitized run is slow), SONDE_GUEST (set inside tests/vm).
+"""
+import collections
+import fnmatch
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("SONDE_BUILD") or os.path.join(ROOT, "build")
+SONDE = os.environ.get("SONDE") or os.path.join(BUILD, "bin", "sonde")
+SLOWNESS = float(os.environ.get("SONDE_SLOWNESS") or 1)
+GUEST = bool(os.environ.get("SONDE_GUEST"))
+MODULES = ("exec", "cpu", "tcp")
+HOST_ONLY = "host only: "
+
+
+class TimedOut(AssertionError):
+    pass
+
+
+def bound(seconds):
+    """A bound in seconds, stretched on a slow machine."""
+    return seconds * SLOWNESS
+
+
+def wait_until(condition, seconds=10, what=""):
+    """The first true value of condition(), or TimedOut. The pause grows from 5 to 100 ms, so a fast answer is a fast test."""
+    end, pause = time.monotonic() + bound(seconds), 0.005
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimedOut(f"not within {bound(seconds):g} s: {what or condition}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+
+
+def host_only(reason):
+    """Decorator: a test that cannot run in the guests of tests/vm (a tool or a service is not there). It runs on the host."""
+    return unittest.skipIf(GUEST, HOST_ONLY + reason)
+
+
+def load(name):
+    """Path of tests/e2e/load_NAME.c as built."""
+    path = os.path.join(BUILD, "tests", "load_" + name)
+    if not os.access(path, os.X_OK):
+        raise AssertionError(f"{path} is not built")
+    return path
+
+
+def spawn(argv, **options):
+    """Runs a program to its end; returns its pid. Its status must be 0 unless status= says otherwise."""
+    expected = options.pop("status", 0)
+    options.setdefault("stdin", subprocess.DEVNULL)
+    process = subprocess.Popen(argv, **options)
+    status = process.wait(bound(60))
+    if status != expected:
+        raise AssertionError(f"{argv[0]} ended with {status}, not {expected}")
+    return process.pid
+
+
+def sonde(*arguments, status=0, seconds=60, text=True, **options):
+    """Runs one subcommand; returns its CompletedProcess. Its exit status must be `status` (None: any)."""
+    done = subprocess.run([SONDE, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=text,
+                          timeout=bound(seconds), **options)
+    if status is not None and done.returncode != status:
+        raise AssertionError(f"sonde {' '.join(arguments)} ended with {done.returncode}, not {status}: "
+                             f"{done.stderr[-2000:]!r}")
+    return done
+
+
+def cat(journal, types="*", *more):
+    """Rows of a journal folder, oldest first, as `sonde cat --format json` gives them."""
+    out = sonde("cat", journal, "--type", types, "--format", "json", *more).stdout
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def gapless(rows):
+    """None, or a sentence naming the first hole or repetition in the sequence of any run. Rows must be of all types."""
+    last = {}
+    for row in rows:
+        key, seq = (row["host"], row["run"]), row["seq"]
+        if key in last and seq != last[key] + 1:
+            return f"run {key}: seq {seq} follows {last[key]}"
+        last[key] = seq
+    return None
+
+
+def ledger(rows):
+    """The last agent.ledger of the rows: type -> counts."""
+    last = [r for r in rows if r["type"] == "agent.ledger"]
+    if not last:
+        raise AssertionError("no agent.ledger in the stream")
+    return last[-1]["types"]
+
+
+def ledger_faults(types):
+    """Every breach of the ledger's two equations, as sentences."""
+    faults = []
+    for name, c in types.items():
+        dropped = sum(c.get("dropped", {}).values())
+        expired = c.get("expired", 0)
+        expired = sum(expired.values()) if isinstance(expired, dict) else expired
+        if c["produced"] != c["filtered"] + dropped + c["journaled"]:
+            faults.append(f"{name}: produced {c['produced']} is not filtered {c['filtered']} + dropped {dropped} "
+                          f"+ journaled {c['journaled']}")
+        if c["journaled"] != c["acknowledged"] + c["pending"] + expired:
+            faults.append(f"{name}: journaled {c['journaled']} is not acknowledged {c['acknowledged']} + pending "
+                          f"{c['pending']} + expired {expired}")
+    return faults
+
+
+class Agent:
+    """One run of `sonde run` on a journal folder. Leaving the `with` stops it by SIGTERM, and its status must be 0.
+
+    modules   names of the modules switched on, with commas; all others are switched off
+    settings  further "key=value" texts for --set, or a dict
+    journal   a folder to go on with (several runs on one journal); default: a new one that goes with this object
+    arguments further command line arguments of `sonde run`
+    """
+
+    def __init__(self, modules="exec", settings=(), journal=None, arguments=(), environment=None, start=True):
+        self.folder = tempfile.mkdtemp(prefix="sonde-e2e-")
+        self.journal = journal or os.path.join(self.folder, "journal")
+        self.control = os.path.join(self.folder, "control.sock")
+        self.log = os.path.join(self.folder, "log")
+        if isinstance(settings, dict):
+            settings = [f"{key}={value}" for key, value in settings.items()]
+        wanted = [m for m in modules.split(",") if m]
+        sets = [f"modules.{m}.enabled={'true' if m in wanted else 'false'}" for m in dict.fromkeys([*MODULES, *wanted])]
+        sets.append(f"agent.control={self.control}")
+        self.argv = [SONDE, "run", "--journal", self.journal]
+        for one in [*sets, *settings]:
+            self.argv += ["--set", one]
+        self.argv += list(arguments)
+        self.environment = {**os.environ, **(environment or {})}
+        self.process = None
+        self.start_seconds = None
+        if start:
+            self.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        try:
+            if kind is None:
+                self.stop()
+            else:
+                self.kill()
+                print(f"\n--- log of the agent ---\n{self.output()[-4000:]}\n--- end ---")
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def start(self, seconds=30):
+        """Starts the agent; returns once agent.start is in the journal: everything is attached."""
+        before = len(self._starts())
+        begin = time.monotonic()
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=self.environment)
+
+        def started():
+            if self.process.poll() is not None:
+                raise AssertionError(f"the agent ended with {self.process.returncode} at its start:\n"
+                                     f"{self.output()[-4000:]}")
+            return len(self._starts()) > before
+        try:
+            wait_until(started, seconds, "agent.start in the journal")
+        except BaseException:
+            self.kill()
+            print(f"\n--- log of the agent ---\n{self.output()[-4000:]}\n--- end ---")
+            raise
+        self.start_seconds = time.monotonic() - begin
+        return self
+
+    def _starts(self):
+        if not os.path.isdir(self.journal):
+            return []
+        done = sonde("cat", self.journal, "--type", "agent.start", "--format", "json", status=None)
+        return [json.loads(line) for line in done.stdout.splitlines()] if done.returncode == 0 else []
+
+    def output(self):
+        """What the agent wrote to its standard output and error."""
+        with open(self.log, errors="replace") as log:
+            return log.read()
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def stop(self, seconds=30):
+        """SIGTERM: drains, writes the last ledger, and must end with 0."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        self.signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(bound(seconds))
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the agent did not end on SIGTERM:\n{self.output()[-4000:]}") from None
+        if status != 0:
+            raise AssertionError(f"the agent ended with {status} on SIGTERM:\n{self.output()[-4000:]}")
+
+    def kill(self):
+        """SIGKILL; nothing is drained."""
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(bound(30))
+
+    def rows(self, types="*", *more):
+        return cat(self.journal, types, *more)
+
+    def wait_rows(self, types, condition=lambda row: True, count=1, seconds=20):
+        """At least `count` rows of these types that satisfy the condition."""
+        def enough():
+            found = [r for r in self.rows(types) if condition(r)]
+            return found if len(found) >= count else None
+        return wait_until(enough, seconds, f"{count} of {types}")
+
+    def wait_row(self, types, condition=lambda row: True, seconds=20):
+        return self.wait_rows(types, condition, 1, seconds)[0]
+
+    def processes(self):
+        """The agent and its workers: every process of its process tree."""
+        children = collections.defaultdict(list)
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    with open(f"/proc/{entry}/stat") as stat:
+                        children[int(stat.read().rpartition(")")[2].split()[1])].append(int(entry))
+                except OSError:
+                    continue
+        found, todo = [], [self.pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            todo += children[pid]
+        return found
+
+    def resident_bytes(self):
+        """RssAnon + RssShmem of the agent and its workers; the journal's mapped pages are page cache."""
+        total = 0
+        for pid in self.processes():
+            try:
+                with open(f"/proc/{pid}/status") as status:
+                    for line in status:
+                        if line.startswith(("RssAnon:", "RssShmem:")):
+                            total += int(line.split()[1]) * 1024
+            except OSError:
+                continue
+        return total
+
+
+class TestCase(unittest.TestCase):
+    """unittest's, with whole differences shown and the assertions every stream must satisfy."""
+    maxDiff = None
+
+    def assertGapless(self, rows):
+        self.assertIsNone(gapless(rows))
+
+    def assertLedgerExact(self, rows):
+        """The last ledger satisfies its equations, and agrees with the rows (given that they are a whole run)."""
+        types = ledger(rows)
+        self.assertEqual(ledger_faults(types), [])
+        run = rows[-1]["run"]
+        seen = collections.Counter(r["type"] for r in rows if r["run"] == run)
+        for name, counts in types.items():
+            if not fnmatch.fnmatch(name, "agent.*"):
+                self.assertEqual(counts["journaled"], seen[name], f"journaled {name}")

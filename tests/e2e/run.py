@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the end-to-end tests and closes with 'RESULT passed=N failed=M'. usage: run.py [-k PATTERN] [FILE or NAME ...]
+
+A test that skips counts as failed: what cannot run here is not proven here. Only what common.host_only marks is left
+out, and only in the guests of tests/vm. Finding no test at all is a failure too.
+"""
+import argparse
+import os
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import common  # noqa: E402
+
+
+class Result(unittest.TextTestResult):
+    """Names each test with its time, and counts those that are the host's alone."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.host_only = 0
+
+    def startTest(self, test):
+        self.begin = time.monotonic()
+        super().startTest(test)
+
+    def addSuccess(self, test):
+        self.stream.write(f"{time.monotonic() - self.begin:.1f} s ")
+        super().addSuccess(test)
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        if common.GUEST and reason.startswith(common.HOST_ONLY):
+            self.host_only += 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-k", dest="pattern", action="append", help="only tests whose name contains this")
+    parser.add_argument("-x", dest="exclude", action="append", default=[], help="not this file")
+    parser.add_argument("names", nargs="*", help="test files; default: every test_*.py beside this one")
+    arguments = parser.parse_args()
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    names = arguments.names or [n for n in os.listdir(here) if n.startswith("test_") and n.endswith(".py")]
+    loader = unittest.TestLoader()
+    if arguments.pattern:
+        loader.testNamePatterns = [p if "*" in p else f"*{p}*" for p in arguments.pattern]
+    suite = unittest.TestSuite()
+    for name in sorted(os.path.basename(n).removesuffix(".py") for n in names):
+        if name not in [e.removesuffix(".py") for e in arguments.exclude]:
+            suite.addTests(loader.loadTestsFromName(name))
+    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=Result).run(suite)
+
+    failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
+    skipped = len(result.skipped) - result.host_only
+    passed = max(0, result.testsRun - len(result.skipped) - failed)
+    if result.testsRun == 0:
+        print("no test was found")
+        failed += 1
+    if skipped:
+        print(f"{skipped} skipped where they should run: counted as failed")
+    print(f"RESULT passed={passed} failed={failed + skipped}", flush=True)
+    return 1 if failed + skipped else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
