@@ -40,7 +40,7 @@ int record_type(const void *map, size_t size, const char **ret_type, size_t *ret
  * integers are exact. */
 int record_write_json(FILE *out, const void *map, size_t size);
 
-/* One line for a person: local time, type, comm[pid], then what matters of this type, in colour when `colour`. Control
+/* One line for a person, no newline: local time, type, comm[pid], then what matters of this type, in colour when `colour`. Control
  * characters of hostile text are escaped. `columns` bounds the line's width on a terminal (0: unbounded). */
 int record_write_line(FILE *out, const void *map, size_t size, bool colour, unsigned columns);
 

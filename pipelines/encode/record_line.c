@@ -1,0 +1,865 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A record as one line for a person: time, type, comm[pid], what matters of this type, then every other key as
+ * key=value.
+ *
+ * What is known of a type is one row of `layouts`, a small template. All else is generic and goes by a key's name, so a
+ * third party's event reads well without a row: *_ns is a duration, *_bytes a size, *addr with its *port an endpoint,
+ * `stack` its top frames.
+ *
+ * Templates: text stands for itself; {key} is the key's value, {key:how} the value written by `how` (see `writers`); a
+ * part in [brackets] is left out whole unless all its keys are there. A key that the template shows or hides is not
+ * repeated behind it.
+ *
+ * Invariants: nothing of a record reaches the terminal unescaped (controls, bidirectional overrides, bytes that are not
+ * UTF-8); the visible width never exceeds `columns`; a damaged record writes nothing.
+ */
+#include "encode/record.h"
+#include "encode/text.h"
+
+#include <stdarg.h>
+#include <time.h>
+
+#define PAIRS_MAX  64 /* keys shown of one record; the rest is counted */
+#define ITEMS_MAX  16 /* elements shown of one array */
+#define FRAMES_MAX 4
+#define DIM        "2"
+#define BOLD       "1"
+#define RED        "31"
+
+struct layout {
+	const char *type;
+	const char *template;
+	const char *hidden; /* keys left to the other formats, with a space before and behind each */
+};
+
+static const struct layout layouts[] = {
+	{ "process.exec", "{args:command} uid={uid}[ tty={tty}][ cwd={cwd}][ caps={caps:count}]",
+	  " euid gid egid ino dev " },
+	{ "process.fork", "-> {child_pid}", " child_proc flags " },
+	{ "process.exit", "{exit_code:end}[ ran {run_ns}][ cpu {cpu_ns}][ peak {peak_rss_bytes}]", "" },
+	{ "tcp.connect", "{laddr:endpoint} -> {raddr:endpoint}[ {latency_ns}][ {error:bad}]", "" },
+	{ "tcp.accept", "{laddr:endpoint} <- {raddr:endpoint}[ {latency_ns}]", "" },
+	{ "tcp.close",
+	  "{laddr:endpoint} {side:arrow} {raddr:endpoint}[ sent {sent_bytes}][ received {received_bytes}][ life "
+	  "{life_ns}][ rtt {srtt_ns}]"
+	  "[ retransmits {retransmits:nonzero}]",
+	  " min_rtt_ns " },
+	{ "profile.cpu", "{value:amount} {stack}", " unit stack_id window_ns " },
+	{ "profile.offcpu", "{value:amount} {stack}", " unit stack_id window_ns " },
+	{ "alert", "[{priority:bad} ][{rule}: ]{output:plain}", " event lineage " },
+	{ "agent.ledger", "{types:ledger}", "" },
+	{ "agent.loss", "{count:bad} {event} lost[: {reason}][ from {from:time}][ to {to:time}]", "" },
+};
+
+/* What stands in the line's head, or says nothing to a person. */
+static const char common[] = " type ts seq host run pid tid comm proc parent cgroup ";
+
+struct pair {
+	const uint8_t *key;
+	uint32_t key_length;
+	bool done; /* shown or hidden */
+	struct value value;
+};
+
+/* One line in the making. `mark` is where the text would be cut to leave room for "…", once `columns` are exceeded. */
+struct line {
+	struct text text;
+	const uint8_t *end; /* of the record */
+	unsigned column, columns;
+	size_t mark;
+	bool colour, cut, marked;
+	uint32_t n_pairs, n_more;
+	struct pair pairs[PAIRS_MAX];
+};
+
+/* --- what reaches the terminal --- */
+
+/* Adds `size` bytes that take `width` columns. Once the line is full nothing more is added. */
+static void put_cells(struct line *l, const void *bytes, size_t size, unsigned width)
+{
+	if (l->cut)
+		return;
+	if (l->columns && !l->marked && l->column + width > l->columns - 1) {
+		l->marked = true;
+		l->mark = l->text.size;
+	}
+	if (l->columns && l->column + width > l->columns) {
+		l->text.size = l->mark;
+		text_put(&l->text, "\u2026", 3);
+		l->cut = true;
+		return;
+	}
+	text_put(&l->text, bytes, size);
+	l->column += width;
+}
+
+/* ASCII of ours: one column a byte. */
+static void put_ascii(struct line *l, const char *s)
+{
+	for (; *s; s++)
+		put_cells(l, s, 1, 1);
+}
+
+static void put_format(struct line *l, const char *format, ...) _printf_(2, 3);
+static void put_format(struct line *l, const char *format, ...)
+{
+	char room[128];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(room, sizeof room, format, args);
+	va_end(args);
+	put_ascii(l, room);
+}
+
+static void put_colour(struct line *l, const char *code)
+{
+	if (!l->colour || l->cut)
+		return;
+	text_put(&l->text, "\033[", 2);
+	text_string(&l->text, code);
+	text_char(&l->text, 'm');
+}
+
+static void put_plain(struct line *l)
+{
+	put_colour(l, "0");
+}
+
+/* East Asian wide and emoji blocks (Unicode, UAX 11), coarse: an error is a column, never a byte. */
+static unsigned width_of(int32_t c)
+{
+	static const int32_t wide[][2] = { { 0x1100, 0x115f }, { 0x2e80, 0xa4cf },   { 0xac00, 0xd7a3 },
+					   { 0xf900, 0xfaff }, { 0xfe30, 0xfe6f },   { 0xff00, 0xff60 },
+					   { 0xffe0, 0xffe6 }, { 0x1f300, 0x1faff }, { 0x20000, 0x3fffd } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(wide); i++)
+		if (c >= wide[i][0] && c <= wide[i][1])
+			return 2;
+	return 1;
+}
+
+/* Controls, and what reorders or hides the text around it. */
+static bool is_hostile(int32_t c)
+{
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0xad || (c >= 0x200b && c <= 0x200f) ||
+	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff ||
+	       (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe0fff);
+}
+
+static void put_escaped(struct line *l, int32_t c)
+{
+	if (c == '\n')
+		put_ascii(l, "\\n");
+	else if (c == '\t')
+		put_ascii(l, "\\t");
+	else if (c == '\r')
+		put_ascii(l, "\\r");
+	else if (c < 0x80)
+		put_format(l, "\\x%02x", (unsigned)c);
+	else
+		put_format(l, "\\u{%x}", (unsigned)c);
+}
+
+/* Hostile text, as it is where that is harmless. `quoted`: the quote and the backslash are escaped too. */
+static void put_text(struct line *l, const uint8_t *at, size_t size, bool quoted)
+{
+	const uint8_t *end = at + size;
+	unsigned length;
+
+	for (; at < end && !l->cut; at += length) {
+		int32_t c = utf8_next(at, end, &length);
+
+		if (c < 0) {
+			for (unsigned i = 0; i < length; i++)
+				put_format(l, "\\x%02x", at[i]);
+		} else if (is_hostile(c)) {
+			put_escaped(l, c);
+		} else {
+			if (quoted && (c == '"' || c == '\\'))
+				put_ascii(l, "\\");
+			put_cells(l, at, length, width_of(c));
+		}
+	}
+}
+
+/* A word of a command or a value behind `=`: quoted as a shell would need it, so that where it ends is never in doubt.
+ */
+static void put_word(struct line *l, const uint8_t *at, size_t size)
+{
+	bool plain = size > 0;
+
+	for (size_t i = 0; i < size && plain; i++)
+		plain = at[i] > 0x20 && at[i] != 0x7f && !strchr("\"'\\$`;&|<>(){}*?#~!", at[i]);
+	if (!plain)
+		put_ascii(l, "\"");
+	put_text(l, at, size, !plain);
+	if (!plain)
+		put_ascii(l, "\"");
+}
+
+/* --- quantities --- */
+
+/* Three digits that count, then the unit: 412 µs, 1.25 s, 3.4 MiB. */
+static void put_scaled(struct line *l, double value, const char *unit)
+{
+	put_format(l, "%.*f ", value >= 99.95 || value == 0 ? 0 : value >= 9.995 ? 1 : 2, value);
+	if (unit[0] == 'u' && unit[1] == 's')
+		put_cells(l, "\u00b5s", 3, 2);
+	else
+		put_ascii(l, unit);
+}
+
+static void put_duration(struct line *l, uint64_t ns)
+{
+	uint64_t s = ns / NS_PER_SEC;
+
+	if (ns < 1000)
+		put_format(l, "%u ns", (unsigned)ns);
+	else if (ns < 999500)
+		put_scaled(l, (double)ns / 1e3, "us");
+	else if (ns < 999500000)
+		put_scaled(l, (double)ns / 1e6, "ms");
+	else if (s < 120)
+		put_scaled(l, (double)ns / 1e9, "s");
+	else if (s < 7200)
+		put_format(l, "%um%02us", (unsigned)(s / 60), (unsigned)(s % 60));
+	else if (s < 48 * 3600)
+		put_format(l, "%uh%02um", (unsigned)(s / 3600), (unsigned)(s / 60 % 60));
+	else
+		put_format(l, "%llud%02uh", (unsigned long long)(s / 86400), (unsigned)(s / 3600 % 24));
+}
+
+static void put_size(struct line *l, uint64_t bytes)
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	double value = (double)bytes;
+	unsigned unit = 0;
+
+	while (value >= 1023.5 && unit + 1 < ARRAY_SIZE(units)) {
+		value /= 1024;
+		unit++;
+	}
+	if (unit == 0)
+		put_format(l, "%u B", (unsigned)bytes);
+	else
+		put_scaled(l, value, units[unit]);
+}
+
+/* Local time; with the day where that is not within the last or next 12 hours. */
+static void put_time(struct line *l, uint64_t ns)
+{
+	time_t seconds = (time_t)(ns / NS_PER_SEC);
+	uint64_t now = now_realtime_ns(), apart = now > ns ? now - ns : ns - now;
+	char room[64];
+	struct tm tm;
+
+	if (!localtime_r(&seconds, &tm))
+		return put_format(l, "%llu", (unsigned long long)ns);
+	strftime(room, sizeof room, apart > 12 * 3600 * NS_PER_SEC ? "%F %T" : "%T", &tm);
+	put_format(l, "%s.%06u", room, (unsigned)(ns % NS_PER_SEC / 1000));
+}
+
+/* --- keys --- */
+
+static bool key_is(const struct pair *p, const char *name, size_t length)
+{
+	return p->key_length == length && memcmp(p->key, name, length) == 0;
+}
+
+static struct pair *find(struct line *l, const char *name, size_t length)
+{
+	for (uint32_t i = 0; i < l->n_pairs; i++)
+		if (key_is(&l->pairs[i], name, length))
+			return &l->pairs[i];
+	return NULL;
+}
+
+static struct pair *find_key(struct line *l, const char *name)
+{
+	return find(l, name, strlen(name));
+}
+
+static bool key_ends(const struct pair *p, const char *suffix)
+{
+	size_t length = strlen(suffix);
+
+	return p->key_length >= length && memcmp(p->key + p->key_length - length, suffix, length) == 0;
+}
+
+static bool value_is(const struct value *v, const char *s)
+{
+	return v->kind == VALUE_STR && v->length == strlen(s) && memcmp(v->body, s, v->length) == 0;
+}
+
+/* Whether `name` is one of the space-separated `names`. */
+static bool among(const char *names, const struct pair *p)
+{
+	for (const char *at = names; *at; at += strcspn(at, " ")) {
+		at += strspn(at, " ");
+		size_t length = strcspn(at, " ");
+
+		if (length && key_is(p, at, length))
+			return true;
+	}
+	return false;
+}
+
+/* The pair of `laddr` under its port's name `lport`; NULL when there is none. */
+static struct pair *port_of(struct line *l, const struct pair *addr)
+{
+	char name[64];
+
+	if (!key_ends(addr, "addr") || addr->key_length >= sizeof name)
+		return NULL;
+	memcpy(name, addr->key, addr->key_length);
+	memcpy(name + addr->key_length - 4, "port", 4);
+	return find(l, name, addr->key_length);
+}
+
+/* --- writers of values --- */
+
+static void put_value(struct line *l, const struct value *v, bool quoted);
+
+/* The elements or pairs of `v`, separated by commas; what is behind the first ITEMS_MAX is counted. */
+static void put_members(struct line *l, const struct value *v)
+{
+	uint32_t shown = MIN_OF(v->count, (uint32_t)ITEMS_MAX);
+	const uint8_t *at = v->body;
+	struct value member;
+
+	put_ascii(l, v->kind == VALUE_MAP ? "{" : "[");
+	for (uint32_t i = 0; i < shown && at && !l->cut; i++) {
+		if (i)
+			put_ascii(l, ",");
+		for (int part = v->kind == VALUE_MAP ? 0 : 1; part < 2; part++) {
+			if (!at || value_read(at, l->end, &member) < 0)
+				return;
+			put_value(l, &member, true);
+			if (part == 0)
+				put_ascii(l, "=");
+			at = value_skip(at, l->end);
+		}
+	}
+	if (v->count > shown)
+		put_format(l, ",+%u", v->count - shown);
+	put_ascii(l, v->kind == VALUE_MAP ? "}" : "]");
+}
+
+static void put_value(struct line *l, const struct value *v, bool quoted)
+{
+	switch (v->kind) {
+	case VALUE_NIL:
+		return put_ascii(l, "nil");
+	case VALUE_BOOL:
+		return put_ascii(l, v->truth ? "true" : "false");
+	case VALUE_UINT:
+		return put_format(l, "%llu", (unsigned long long)v->u);
+	case VALUE_INT:
+		return put_format(l, "%lld", (long long)v->i);
+	case VALUE_FLOAT:
+		return put_format(l, "%.6g", v->f);
+	case VALUE_STR:
+		return quoted ? put_word(l, v->body, v->length) : put_text(l, v->body, v->length, false);
+	case VALUE_BIN:
+		for (uint32_t i = 0; i < MIN_OF(v->length, (uint32_t)ITEMS_MAX); i++)
+			put_format(l, "%02x", v->body[i]);
+		if (v->length > ITEMS_MAX)
+			put_format(l, "+%u", v->length - ITEMS_MAX);
+		return;
+	case VALUE_ARRAY:
+	case VALUE_MAP:
+		return put_members(l, v);
+	}
+}
+
+static void put_endpoint(struct line *l, struct pair *p)
+{
+	struct pair *port = port_of(l, p);
+	bool six = p->value.kind == VALUE_STR && memchr(p->value.body, ':', p->value.length);
+
+	if (six && port)
+		put_ascii(l, "[");
+	put_value(l, &p->value, true);
+	if (six && port)
+		put_ascii(l, "]");
+	if (!port)
+		return;
+	put_ascii(l, ":");
+	put_value(l, &port->value, true);
+	port->done = true;
+}
+
+/* The leaf and its callers: `a < b < c < +12`. */
+static void put_frames(struct line *l, struct pair *p)
+{
+	const uint8_t *at = p->value.body;
+	struct value frame;
+
+	if (p->value.kind != VALUE_ARRAY)
+		return put_value(l, &p->value, true);
+	for (uint32_t i = 0; i < p->value.count; i++) {
+		if (i)
+			put_ascii(l, " < ");
+		if (i == FRAMES_MAX)
+			return put_format(l, "+%u", p->value.count - i);
+		if (!at || value_read(at, l->end, &frame) < 0)
+			return;
+		put_value(l, &frame, false);
+		at = value_skip(at, l->end);
+	}
+}
+
+static size_t base_of(const struct value *path)
+{
+	size_t at = path->length;
+
+	while (at > 0 && path->body[at - 1] != '/')
+		at--;
+	return at;
+}
+
+/* The command as it was started. The program is the kernel's `exe`, not what the process calls itself: where its
+ * args[0] has another name, the line says so. */
+static void put_command(struct line *l, struct pair *p)
+{
+	struct pair *exe = find_key(l, "exe");
+	const uint8_t *at = p->value.body;
+	struct value arg;
+
+	if (exe && exe->value.kind != VALUE_STR)
+		exe = NULL;
+	if (exe) {
+		exe->done = true;
+		put_word(l, exe->value.body, exe->value.length);
+	}
+	for (uint32_t i = 0; p->value.kind == VALUE_ARRAY && i < p->value.count && !l->cut; i++) {
+		if (!at || value_read(at, l->end, &arg) < 0)
+			return;
+		at = value_skip(at, l->end);
+		if (i == 0 && exe) {
+			size_t own = base_of(&exe->value), said = arg.kind == VALUE_STR ? base_of(&arg) : 0;
+
+			if (arg.kind != VALUE_STR ||
+			    (exe->value.length - own == arg.length - said &&
+			     memcmp(exe->value.body + own, arg.body + said, arg.length - said) == 0))
+				continue;
+			put_ascii(l, " (as ");
+			put_value(l, &arg, true);
+			put_ascii(l, ")");
+			continue;
+		}
+		if (i || exe)
+			put_ascii(l, " ");
+		put_value(l, &arg, true);
+	}
+}
+
+static void put_count(struct line *l, struct pair *p)
+{
+	if (p->value.kind == VALUE_ARRAY || p->value.kind == VALUE_MAP)
+		put_format(l, "%u", p->value.count);
+	else
+		put_value(l, &p->value, true);
+}
+
+static void put_arrow(struct line *l, struct pair *p)
+{
+	put_ascii(l, value_is(&p->value, "client") ? "->" : value_is(&p->value, "server") ? "<-" : "--");
+}
+
+static void put_bad(struct line *l, struct pair *p)
+{
+	put_colour(l, RED);
+	put_value(l, &p->value, false);
+	put_plain(l);
+}
+
+static void put_as_is(struct line *l, struct pair *p)
+{
+	put_value(l, &p->value, false);
+}
+
+/* How a process ended: by a signal, or with a code. */
+static void put_process_end(struct line *l, struct pair *p)
+{
+	struct pair *signal = find_key(l, "signal");
+	const char *name = NULL;
+
+	if (signal)
+		signal->done = true;
+	if (!signal || signal->value.kind == VALUE_NIL || (signal->value.kind == VALUE_UINT && signal->value.u == 0)) {
+		put_ascii(l, "exit ");
+		return p->value.kind == VALUE_UINT && p->value.u == 0 ? put_value(l, &p->value, true) : put_bad(l, p);
+	}
+	if (signal->value.kind == VALUE_UINT && signal->value.u < 32)
+		name = sigabbrev_np((int)signal->value.u);
+	put_ascii(l, "killed by ");
+	put_colour(l, RED);
+	if (name)
+		put_format(l, "SIG%s", name);
+	else
+		put_value(l, &signal->value, true);
+	put_plain(l);
+}
+
+static void put_when(struct line *l, struct pair *p)
+{
+	if (p->value.kind == VALUE_UINT)
+		put_time(l, p->value.u);
+	else
+		put_value(l, &p->value, true);
+}
+
+/* A profile row's weight in its unit. */
+static void put_amount(struct line *l, struct pair *p)
+{
+	struct pair *unit = find_key(l, "unit");
+
+	if (p->value.kind == VALUE_UINT && unit && value_is(&unit->value, "ns"))
+		return put_duration(l, p->value.u);
+	put_value(l, &p->value, true);
+	put_ascii(l, "x");
+}
+
+/* Adds to `sum` the number `v`, or all numbers of the map `v` (drops by reason). */
+static void add_numbers(const struct line *l, const struct value *v, uint64_t *sum)
+{
+	const uint8_t *at = v->body;
+	struct value number;
+
+	if (v->kind == VALUE_UINT)
+		*sum += v->u;
+	if (v->kind != VALUE_MAP)
+		return;
+	for (uint32_t i = 0; i < v->count; i++) {
+		at = value_skip(at, l->end);
+		if (!at || value_read(at, l->end, &number) < 0)
+			return;
+		if (number.kind == VALUE_UINT)
+			*sum += number.u;
+		at = value_skip(at, l->end);
+	}
+}
+
+struct total {
+	const char *name;
+	bool bad; /* red when it is not 0 */
+	uint64_t sum;
+};
+
+/* One type's counters into the totals; returns its end, or NULL. */
+static const uint8_t *add_counters(const struct line *l, const uint8_t *at, struct total *totals, size_t n_totals)
+{
+	struct value counters, name, number;
+
+	if (value_read(at, l->end, &counters) < 0)
+		return NULL;
+	if (counters.kind != VALUE_MAP)
+		return value_skip(at, l->end);
+	at = counters.body;
+	for (uint32_t i = 0; i < counters.count && at; i++) {
+		if (value_read(at, l->end, &name) < 0)
+			return NULL;
+		at = value_skip(at, l->end);
+		if (!at || value_read(at, l->end, &number) < 0)
+			return NULL;
+		for (size_t t = 0; t < n_totals; t++)
+			if (value_is(&name, totals[t].name))
+				add_numbers(l, &number, &totals[t].sum);
+		at = value_skip(at, l->end);
+	}
+	return at;
+}
+
+/* The ledger as its totals over all types. */
+static void put_ledger(struct line *l, struct pair *p)
+{
+	struct total totals[] = { { "produced", false, 0 },  { "filtered", false, 0 },     { "dropped", true, 0 },
+				  { "journaled", false, 0 }, { "acknowledged", false, 0 }, { "pending", false, 0 },
+				  { "expired", true, 0 } };
+	const uint8_t *at = p->value.body;
+
+	if (p->value.kind != VALUE_MAP)
+		return put_value(l, &p->value, true);
+	for (uint32_t i = 0; i < p->value.count && at; i++) {
+		at = value_skip(at, l->end);
+		if (at)
+			at = add_counters(l, at, totals, ARRAY_SIZE(totals));
+	}
+	put_format(l, "%u types:", p->value.count);
+	for (size_t i = 0; i < ARRAY_SIZE(totals); i++) {
+		put_format(l, " %s ", totals[i].name);
+		if (totals[i].bad && totals[i].sum)
+			put_colour(l, RED);
+		put_format(l, "%llu", (unsigned long long)totals[i].sum);
+		if (totals[i].bad && totals[i].sum)
+			put_plain(l);
+	}
+}
+
+/* Without a named writer: by the key's name. */
+static void put_by_key(struct line *l, struct pair *p)
+{
+	if (p->value.kind == VALUE_UINT && key_ends(p, "_ns"))
+		put_duration(l, p->value.u);
+	else if (p->value.kind == VALUE_UINT && key_ends(p, "_bytes"))
+		put_size(l, p->value.u);
+	else if (p->value.kind == VALUE_STR && port_of(l, p))
+		put_endpoint(l, p);
+	else if (key_ends(p, "stack"))
+		put_frames(l, p);
+	else if (p->value.kind == VALUE_STR && key_is(p, "container", 9))
+		put_word(l, p->value.body, MIN_OF(p->value.length, 12u));
+	else
+		put_value(l, &p->value, true);
+}
+
+static bool is_nonzero(const struct value *v)
+{
+	return v->kind != VALUE_UINT || v->u != 0;
+}
+
+static bool is_nonempty(const struct value *v)
+{
+	return (v->kind != VALUE_ARRAY && v->kind != VALUE_MAP) || v->count != 0;
+}
+
+static const struct writer {
+	const char *name;
+	void (*put)(struct line *l, struct pair *p);
+	bool (*fits)(const struct value *v); /* NULL: any value */
+} writers[] = {
+	{ "", put_by_key, NULL },
+	{ "command", put_command, NULL },
+	{ "endpoint", put_endpoint, NULL },
+	{ "arrow", put_arrow, NULL },
+	{ "amount", put_amount, NULL },
+	{ "ledger", put_ledger, NULL },
+	{ "count", put_count, is_nonempty },
+	{ "bad", put_bad, is_nonzero },
+	{ "nonzero", put_bad, is_nonzero },
+	{ "end", put_process_end, NULL },
+	{ "time", put_when, NULL },
+	{ "plain", put_as_is, NULL },
+};
+
+static const struct writer *find_writer(const char *name, size_t length)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(writers); i++)
+		if (strlen(writers[i].name) == length && memcmp(writers[i].name, name, length) == 0)
+			return &writers[i];
+	return &writers[0];
+}
+
+/* --- templates --- */
+
+/* The {key:how} at `at`: its pair (NULL when absent or when its writer has nothing to say), its writer, and the end
+ * behind it. */
+static struct pair *read_field(struct line *l, const char *at, const struct writer **ret_writer, const char **ret_next)
+{
+	size_t key = strcspn(at + 1, ":}"), all = strcspn(at + 1, "}");
+	const char *how = at[1 + key] == ':' ? at + 2 + key : at + 1 + all;
+	struct pair *p = find(l, at + 1, key);
+
+	*ret_writer = find_writer(how, (size_t)(at + 1 + all - how));
+	*ret_next = at + 2 + all;
+	/* What has nothing to say here has nothing to say behind either. */
+	if (p && (p->value.kind == VALUE_NIL || ((*ret_writer)->fits && !(*ret_writer)->fits(&p->value)))) {
+		p->done = true;
+		return NULL;
+	}
+	return p;
+}
+
+/* The end of the bracketed part that begins behind `at`; `ret_whole` tells whether all its keys are there. */
+static const char *read_part(struct line *l, const char *at, bool *ret_whole)
+{
+	const struct writer *writer;
+
+	*ret_whole = true;
+	while (*at && *at != ']') {
+		if (*at != '{') {
+			at++;
+			continue;
+		}
+		if (!read_field(l, at, &writer, &at))
+			*ret_whole = false;
+	}
+	return at;
+}
+
+static void put_template(struct line *l, const char *at)
+{
+	const struct writer *writer;
+	struct pair *p;
+	bool whole;
+
+	while (*at) {
+		if (*at == '[') {
+			const char *end = read_part(l, at + 1, &whole);
+
+			at = whole ? at + 1 : end + 1;
+		} else if (*at == ']') {
+			at++;
+		} else if (*at == '{') {
+			p = read_field(l, at, &writer, &at);
+			if (p) {
+				p->done = true;
+				writer->put(l, p);
+			} else {
+				put_ascii(l, "?");
+			}
+		} else {
+			put_cells(l, at++, 1, 1);
+		}
+	}
+}
+
+/* --- the line --- */
+
+/* Takes in the record's top-level pairs. 0, or -EBADMSG when anything in it is damaged. */
+static int read_pairs(struct line *l, const uint8_t *at, size_t size)
+{
+	struct value record, key;
+
+	l->end = at + size;
+	if (value_read(at, l->end, &record) < 0 || record.kind != VALUE_MAP || value_skip(at, l->end) != l->end)
+		return -EBADMSG;
+	at = record.body;
+	for (uint32_t i = 0; i < record.count; i++) {
+		struct pair *p = &l->pairs[l->n_pairs];
+
+		if (value_read(at, l->end, &key) < 0)
+			return -EBADMSG;
+		at = value_skip(at, l->end);
+		if (key.kind != VALUE_STR || l->n_pairs == PAIRS_MAX) {
+			l->n_more++;
+		} else {
+			p->key = key.body;
+			p->key_length = key.length;
+			p->done = false;
+			if (value_read(at, l->end, &p->value) < 0)
+				return -EBADMSG;
+			l->n_pairs++;
+		}
+		at = value_skip(at, l->end);
+	}
+	return 0;
+}
+
+static const char *colour_of(const struct value *type)
+{
+	static const char *const classes[][2] = {
+		{ "process.", "32" }, { "tcp.", "36" }, { "profile.", "33" }, { "alert", "1;31" }, { "agent.", "34" }
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(classes); i++)
+		if (type->length >= strlen(classes[i][0]) &&
+		    memcmp(type->body, classes[i][0], strlen(classes[i][0])) == 0)
+			return classes[i][1];
+	return "35";
+}
+
+static void put_head(struct line *l)
+{
+	struct pair *ts = find_key(l, "ts"), *type = find_key(l, "type"), *comm = find_key(l, "comm"),
+		    *pid = find_key(l, "pid");
+	unsigned begin;
+
+	put_colour(l, DIM);
+	if (ts)
+		put_when(l, ts);
+	put_plain(l);
+	put_ascii(l, " ");
+	begin = l->column;
+	if (type && type->value.kind == VALUE_STR) {
+		put_colour(l, colour_of(&type->value));
+		put_text(l, type->value.body, type->value.length, false);
+		put_plain(l);
+	}
+	while (l->column < begin + 13 && !l->cut)
+		put_ascii(l, " ");
+	if (!comm && !pid)
+		return;
+	put_colour(l, BOLD);
+	put_ascii(l, " ");
+	if (comm && comm->value.kind == VALUE_STR)
+		put_text(l, comm->value.body, comm->value.length, false);
+	put_plain(l);
+	if (pid) {
+		put_ascii(l, "[");
+		put_value(l, &pid->value, true);
+		put_ascii(l, "]");
+	}
+}
+
+/* Every key that nothing has shown yet. */
+static void put_rest(struct line *l)
+{
+	for (uint32_t i = 0; i < l->n_pairs && !l->cut; i++) {
+		struct pair *p = &l->pairs[i];
+
+		if (p->done || p->value.kind == VALUE_NIL)
+			continue;
+		/* The port goes with its address, in whichever order they come. */
+		if (key_ends(p, "port") && p->key_length < 64) {
+			char name[64];
+
+			memcpy(name, p->key, p->key_length);
+			memcpy(name + p->key_length - 4, "addr", 4);
+			struct pair *addr = find(l, name, p->key_length);
+
+			if (addr && !addr->done && addr->value.kind == VALUE_STR)
+				continue;
+		}
+		put_ascii(l, " ");
+		put_colour(l, DIM);
+		put_text(l, p->key, p->key_length, false);
+		put_ascii(l, "=");
+		put_plain(l);
+		put_by_key(l, p);
+	}
+	if (l->n_more)
+		put_format(l, " +%u keys", l->n_more);
+}
+
+static void put_line(struct line *l)
+{
+	struct pair *type = find_key(l, "type");
+	const struct layout *layout = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(layouts) && type; i++)
+		if (value_is(&type->value, layouts[i].type))
+			layout = &layouts[i];
+	for (uint32_t i = 0; i < l->n_pairs; i++)
+		l->pairs[i].done = among(common, &l->pairs[i]) || (layout && among(layout->hidden, &l->pairs[i]));
+	put_head(l);
+	if (layout) {
+		put_ascii(l, " ");
+		put_template(l, layout->template);
+	}
+	put_rest(l);
+	if (l->cut && l->colour)
+		text_put(&l->text, "\033[0m", 4);
+}
+
+int record_write_line(FILE *out, const void *map, size_t size, bool colour, unsigned columns)
+{
+	struct line l;
+	int r;
+
+	l.column = 0;
+	l.columns = columns;
+	l.mark = 0;
+	l.colour = colour;
+	l.cut = l.marked = false;
+	l.n_pairs = l.n_more = 0;
+	r = read_pairs(&l, map, size);
+	if (r < 0)
+		return r;
+	text_begin(&l.text);
+	put_line(&l);
+	return text_write(&l.text, out);
+}
