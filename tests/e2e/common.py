@@ -14,12 +14,14 @@ unittest:
             self.assertEqual(row["exe"], os.path.realpath("/bin/true"))
 
 Environment: SONDE (the program, default build/bin/sonde), SONDE_BUILD (the build folder, where tests/load_NAME lies),
-SONDE_SLOWNESS (multiplies every bound: an emulated or sanitized run is slow), SONDE_GUEST (set inside tests/vm).
+SONDE_SLOWNESS (multiplies every bound: an emulated or sanitized run is slow), SONDE_GUEST (set inside tests/vm),
+SONDE_SANITIZED (set for sanitizer builds, whose memory and times are not the agent's).
 """
 import collections
 import fnmatch
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +34,8 @@ BUILD = os.environ.get("SONDE_BUILD") or os.path.join(ROOT, "build")
 SONDE = os.environ.get("SONDE") or os.path.join(BUILD, "bin", "sonde")
 SLOWNESS = float(os.environ.get("SONDE_SLOWNESS") or 1)
 GUEST = bool(os.environ.get("SONDE_GUEST"))
+SANITIZED = bool(os.environ.get("SONDE_SANITIZED"))
+SANITIZER_REPORT = re.compile(r"(Address|Thread|Leak|UndefinedBehavior)Sanitizer|: runtime error: ")
 MODULES = ("exec", "cpu", "tcp")
 HOST_ONLY = "host only: "
 
@@ -43,6 +47,11 @@ class TimedOut(AssertionError):
 def bound(seconds):
     """A bound in seconds, stretched on a slow machine."""
     return seconds * SLOWNESS
+
+
+def scaled(count, least=100):
+    """A number of operations, smaller on a slow machine."""
+    return max(min(count, least), int(count / SLOWNESS))
 
 
 def wait_until(condition, seconds=10, what=""):
@@ -227,6 +236,9 @@ class Agent:
             raise AssertionError(f"the agent did not end on SIGTERM:\n{self.output()[-4000:]}") from None
         if status != 0:
             raise AssertionError(f"the agent ended with {status} on SIGTERM:\n{self.output()[-4000:]}")
+        # A worker that dies is replaced, and the agent still ends with 0: what a sanitizer said is a failure all the same.
+        if SANITIZER_REPORT.search(self.output()):
+            raise AssertionError(f"a sanitizer reported:\n{self.output()[-8000:]}")
 
     def kill(self):
         """SIGKILL; nothing is drained."""
