@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The companion of a BPF object, for modules that need more than one .bpf.c: a table of functions, exported as
- * `const struct sonde_module sonde_module` from NAME.so beside NAME.bpf.o, or linked in. All functions run on the agent's one loop thread
- * and must not block. A module hands rows to the agent; where they go is not its business.
+ * `const struct sonde_module sonde_module` from NAME.so beside NAME.bpf.o, or linked in. All functions run on the
+ * agent's one loop thread and must not block. A module hands rows to the agent; where they go is not its business.
  */
 #ifndef SONDE_MODULE_H
 #define SONDE_MODULE_H
@@ -22,20 +22,22 @@ struct sonde_host;
 /* What the agent does for a module. `host` is first argument of all; valid from attach to detach. */
 struct sonde_host {
 	uint32_t abi;
-	void *module_data; /* the module's own */
+	void *module_data;       /* the module's own */
 	struct symbols *symbols; /* pipelines/stacks/symbols.h; NULL when the agent runs without */
-	uint64_t window_ns; /* of rows: agent.window */
+	uint64_t window_ns;      /* of rows: agent.window */
 	/* Options of this module, by the key of its row. */
 	uint64_t (*number)(const struct sonde_host *host, const char *key);
 	const char *(*text)(const struct sonde_host *host, const char *key);
 	/* File descriptors of the loaded object's programs and maps by name; -ENOENT. Not the caller's to close. */
 	int (*program)(const struct sonde_host *host, const char *name);
 	int (*map)(const struct sonde_host *host, const char *name);
-	/* The name (in `ret`, of `size`) and container of nothing but the agent's making are added by emit: `row` begins with a
-	 * struct sonde_event whose time, proc, parent, cgroup, pid, tid, comm and size are filled; its type is set by emit. `type` is the
-	 * struct's name as given to SONDE_EVENT ("profile_cpu"). Counted as produced, then journaled or dropped. */
+	/* The name (in `ret`, of `size`) and container of nothing but the agent's making are added by emit: `row`
+	 * begins with a struct sonde_event whose time, proc, parent, cgroup, pid, tid, comm and size are filled; its
+	 * type is set by emit. `type` is the struct's name as given to SONDE_EVENT ("profile_cpu"). Counted as
+	 * produced, then journaled or dropped. */
 	int (*emit)(struct sonde_host *host, const char *type, void *row);
-	/* For internal types: `count` records taken in from the ring have reached a journaled row (or were dropped for `reason`). */
+	/* For internal types: `count` records taken in from the ring have reached a journaled row (or were dropped for
+	 * `reason`). */
 	void (*settled)(struct sonde_host *host, const char *type, uint64_t count, const char *reason);
 	/* One sentence for the agent's log. */
 	void (*notice)(struct sonde_host *host, const char *text);
@@ -46,8 +48,8 @@ struct sonde_module {
 	const char *signature;
 	const char *name, *summary;
 	const struct sonde_option *options;
-	/* After load, before events: open what the programs hang on. 0 or a negative errno; `measure` lines for `sonde probes` come from
-	 * `describe`. */
+	/* After load, before events: open what the programs hang on. 0 or a negative errno; `measure` lines for `sonde
+	 * probes` come from `describe`. */
 	int (*attach)(struct sonde_host *host);
 	void (*detach)(struct sonde_host *host);
 	/* A record of an internal type, valid during the call. */
@@ -58,7 +60,8 @@ struct sonde_module {
 	void (*flush)(struct sonde_host *host, int timeout_ms);
 	/* The hook in use, for `sonde probes`: "perf_event cpu-clock, 99 Hz". */
 	const char *(*hook)(struct sonde_host *host);
-	/* An execution began (proc, pid) or ended; from the identity stage, for every process of the host. May be NULL. */
+	/* An execution began (proc, pid) or ended; from the identity stage, for every process of the host. May be NULL.
+	 */
 	void (*process)(struct sonde_host *host, uint64_t proc, uint32_t pid, int ended);
 };
 

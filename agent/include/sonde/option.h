@@ -9,20 +9,20 @@
 #include <stdint.h>
 
 enum sonde_option_type {
-	SONDE_OPTION_BOOL, /* true, false */
-	SONDE_OPTION_UINT, /* a whole number within min..max */
-	SONDE_OPTION_SIZE, /* bytes: 64MiB */
+	SONDE_OPTION_BOOL,     /* true, false */
+	SONDE_OPTION_UINT,     /* a whole number within min..max */
+	SONDE_OPTION_SIZE,     /* bytes: 64MiB */
 	SONDE_OPTION_DURATION, /* nanoseconds: 10s */
-	SONDE_OPTION_TEXT, /* ${env:NAME} and file:PATH are resolved */
-	SONDE_OPTION_SECRET, /* as text; never printed */
-	SONDE_OPTION_CHOICE, /* one of `choices`, separated by | */
-	SONDE_OPTION_LIST, /* of text */
-	SONDE_OPTION_MAP, /* of text to text, any key */
+	SONDE_OPTION_TEXT,     /* ${env:NAME} and file:PATH are resolved */
+	SONDE_OPTION_SECRET,   /* as text; never printed */
+	SONDE_OPTION_CHOICE,   /* one of `choices`, separated by | */
+	SONDE_OPTION_LIST,     /* of text */
+	SONDE_OPTION_MAP,      /* of text to text, any key */
 };
 
 struct sonde_option {
 	enum sonde_option_type type;
-	const char *key; /* dotted, below its table's prefix: "rate", "kafka.brokers" */
+	const char *key;   /* dotted, below its table's prefix: "rate", "kafka.brokers" */
 	const char *value; /* the default as it would be written in YAML */
 	uint64_t min, max; /* numbers, sizes and durations; max 0: no bound */
 	const char *choices;

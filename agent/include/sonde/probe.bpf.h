@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The kernel side of a module: include this first, then the header that declares the events.
+ *
+ *	struct tcp_connect *e = sonde_reserve(tcp_connect, sizeof *e);
+ *	if (!e)
+ *		return 0;			// counted already: filtered, or the ring was full
+ *	e->lport = ...;
+ *	sonde_submit(e, sizeof *e);
+ *
+ * A program is named MEASURE__HOOK: programs of one MEASURE are alternatives, of which the agent loads the first that
+ *the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe. On new kernels tracepoint
+ *programs may be preempted: never keep per-CPU scratch over a call; build the event in the ring.
+ */
+#ifndef SONDE_PROBE_BPF_H
+#define SONDE_PROBE_BPF_H
+
+#include "sonde/vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "sonde/shared.h"
+
+/* Set by the agent before load. */
+const volatile __u64 sonde_boot __attribute__((section(".rodata"))) = 0; /* salt of `proc`: this boot of this host */
+const volatile __u32 sonde_module_number __attribute__((section(".rodata"))) = 0;
+const volatile __u32 sonde_page_bytes __attribute__((section(".rodata"))) = 4096;
+const volatile __s32 sonde_cgroup_v1 __attribute__((section(".rodata"))) = -1; /* index of the chosen v1 controller */
+const volatile __u32 sonde_wake_priority __attribute__((section(".rodata"))) =
+	0; /* bytes in the ring that wake the reader */
+const volatile __u32 sonde_wake_bulk __attribute__((section(".rodata"))) = 0;
+
+/* Shared by all objects: the agent makes each once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 22);
+} sonde_priority SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 23);
+} sonde_bulk SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SONDE_TYPES_MAX);
+	__type(key, __u32);
+	__type(value, struct sonde_counts);
+} sonde_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SONDE_ERRORS_MAX);
+	__type(key, struct sonde_error_key);
+	__type(value, __u64);
+} sonde_errors SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sonde_settings);
+} sonde_settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct sonde_task);
+} sonde_tasks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SONDE_FILTERS_MAX);
+	__type(key, __u64);
+	__type(value, __u8);
+} sonde_filter_cgroup SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SONDE_FILTERS_MAX);
+	__type(key, __u32);
+	__type(value, __u8);
+} sonde_filter_user SEC(".maps");
+
+struct sonde_comm {
+	char text[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SONDE_FILTERS_MAX);
+	__type(key, struct sonde_comm);
+	__type(value, __u8);
+} sonde_filter_comm SEC(".maps");
+
+#define sonde_inline static __attribute__((always_inline, unused)) inline
+
+/* Counts a failed helper by place; returns `error` so that it can stand inside an expression. */
+#define sonde_failed(error) sonde_count_error((error), __LINE__)
+sonde_inline long sonde_count_error(long error, __u32 line)
+{
+	struct sonde_error_key key = { .module = sonde_module_number, .line = line, .error = (__s32)error };
+	__u64 one = 1, *count = bpf_map_lookup_elem(&sonde_errors, &key);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	else
+		bpf_map_update_elem(&sonde_errors, &key, &one, BPF_NOEXIST);
+	return error;
+}
+
+/* ---- identity: which execution is this, and which one forked it ---- */
+
+/* Names an execution: the process (its pid, and when its first thread began) and how many programs it and its forebears
+ * ran. A thread that calls exec takes over the leader's start time, so the name stays the process's. Source: fs/exec.c
+ * de_thread(), begin_new_exec(). */
+sonde_inline __u64 sonde_proc_number(__u32 tgid, __u64 start, __u64 execs)
+{
+	__u64 h = sonde_boot ^ start;
+
+	h = (h ^ (h >> 32)) * 0xd6e8feb86659fd93ull;
+	h ^= ((__u64)tgid << 32) ^ execs;
+	h = (h ^ (h >> 32)) * 0xd6e8feb86659fd93ull;
+	h ^= h >> 32;
+	return h ? h : 1;
+}
+
+sonde_inline __u64 sonde_proc_of(struct task_struct *task)
+{
+	return sonde_proc_number(BPF_CORE_READ(task, tgid), BPF_CORE_READ(task, group_leader, start_boottime),
+				 BPF_CORE_READ(task, self_exec_id));
+}
+
+/* Whose doing an event is. Can be kept (with a socket, say) for events that come when another task runs. */
+struct sonde_owner {
+	__u64 proc, parent;
+	__u64 cgroup;
+	__u32 pid, tid;
+	char comm[16];
+	__u16 flags;    /* SONDE_FLAG_* */
+	__u16 filtered; /* the filters leave it out */
+	__u32 uid;
+};
+
+sonde_inline __u64 sonde_cgroup_of(struct task_struct *task, __u16 *flags)
+{
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	struct cgroup *cgroup = BPF_CORE_READ(set, dfl_cgrp);
+
+	if (sonde_cgroup_v1 >= 0 && BPF_CORE_READ(cgroup, level) == 0) {
+		struct cgroup_subsys_state *state = NULL;
+
+		bpf_probe_read_kernel(&state, sizeof state,
+				      (char *)set + bpf_core_field_offset(struct css_set, subsys) +
+					      (__u64)sonde_cgroup_v1 * sizeof(void *));
+		*flags |= SONDE_FLAG_CGROUP_V1;
+		cgroup = BPF_CORE_READ(state, cgroup);
+	}
+	return BPF_CORE_READ(cgroup, kn, id);
+}
+
+sonde_inline bool sonde_is_filtered(const struct sonde_owner *owner, const struct sonde_task *task)
+{
+	__u32 zero = 0;
+	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
+
+	if (!s || !s->filters)
+		return false;
+	if ((s->filters & SONDE_FILTER_PID) && !(task && (task->flags & SONDE_TASK_SELECTED)))
+		return true;
+	if ((s->filters & SONDE_FILTER_CGROUP) && !bpf_map_lookup_elem(&sonde_filter_cgroup, &owner->cgroup))
+		return true;
+	if ((s->filters & SONDE_FILTER_USER) && !bpf_map_lookup_elem(&sonde_filter_user, &owner->uid))
+		return true;
+	return (s->filters & SONDE_FILTER_COMM) && !bpf_map_lookup_elem(&sonde_filter_comm, owner->comm);
+}
+
+/* The owner when `task` is the task that runs now. */
+sonde_inline void sonde_owner_current(struct sonde_owner *owner)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct sonde_task *known = bpf_task_storage_get(&sonde_tasks, task, NULL, 0);
+	__u64 ids = bpf_get_current_pid_tgid();
+
+	owner->pid = ids >> 32;
+	owner->tid = (__u32)ids;
+	owner->flags = 0;
+	owner->uid = (__u32)bpf_get_current_uid_gid();
+	bpf_get_current_comm(owner->comm, sizeof owner->comm);
+	if (known) {
+		owner->proc = known->proc;
+		owner->parent = known->parent;
+	} else {
+		owner->proc = sonde_proc_of(task);
+		owner->parent = sonde_proc_of(BPF_CORE_READ(task, real_parent));
+	}
+	owner->cgroup = sonde_cgroup_of(task, &owner->flags);
+	owner->filtered = sonde_is_filtered(owner, known);
+}
+
+/* ---- events ---- */
+
+sonde_inline struct sonde_counts *sonde_counts_of(__u32 type)
+{
+	return bpf_map_lookup_elem(&sonde_counters, &type);
+}
+
+/* An event of `record`'s type happened but is lost, for a reason other than the ring. */
+#define sonde_lost(record, why) sonde_count_lost(record##_type.id, why)
+sonde_inline void sonde_count_lost(__u32 type, enum sonde_drop why)
+{
+	struct sonde_counts *counts = sonde_counts_of(type);
+
+	if (!counts)
+		return;
+	__sync_fetch_and_add(&counts->produced, 1);
+	__sync_fetch_and_add(&counts->dropped[why], 1);
+}
+
+sonde_inline void sonde_fill_header(struct sonde_event *e, __u32 type, const struct sonde_owner *owner)
+{
+	e->type = (__u16)type;
+	e->flags = owner->flags;
+	e->time = bpf_ktime_get_boot_ns();
+	e->proc = owner->proc;
+	e->parent = owner->parent;
+	e->cgroup = owner->cgroup;
+	e->pid = owner->pid;
+	e->tid = owner->tid;
+	__builtin_memcpy(e->comm, owner->comm, sizeof e->comm);
+}
+
+sonde_inline void *sonde_begin_owned(void *ring, __u32 type, const __u64 bytes, const struct sonde_owner *owner)
+{
+	struct sonde_counts *counts = sonde_counts_of(type);
+	struct sonde_event *e;
+
+	if (!counts)
+		return NULL;
+	__sync_fetch_and_add(&counts->produced, 1);
+	if (owner->filtered) {
+		__sync_fetch_and_add(&counts->filtered, 1);
+		return NULL;
+	}
+	e = bpf_ringbuf_reserve(ring, bytes, 0);
+	if (!e) {
+		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
+		return NULL;
+	}
+	sonde_fill_header(e, type, owner);
+	return e;
+}
+
+sonde_inline void *sonde_begin(void *ring, __u32 type, const __u64 bytes, bool unfiltered)
+{
+	struct sonde_owner owner;
+
+	sonde_owner_current(&owner);
+	if (unfiltered)
+		owner.filtered = 0;
+	return sonde_begin_owned(ring, type, bytes, &owner);
+}
+
+/* Room for one event of `record`'s type and its variable parts, `bytes` (a constant) in all; the header is filled and
+ * the event counted. NULL: filtered or lost, counted. Members are not cleared. Every room must be submitted. */
+#define sonde_reserve(record, bytes) ((struct record *)sonde_begin(record##_ring(), record##_type.id, (bytes), false))
+#define sonde_reserve_unfiltered(record, bytes)                                                                        \
+	((struct record *)sonde_begin(record##_ring(), record##_type.id, (bytes), true))
+#define sonde_reserve_owned(record, bytes, owner)                                                                      \
+	((struct record *)sonde_begin_owned(record##_ring(), record##_type.id, (bytes), (owner)))
+
+/* Hands the event over; `used` bytes of it count. The reader is woken only when the ring fills; else it looks by its
+ * own clock. */
+#define sonde_submit(record, e, used) sonde_end(record##_ring(), &(e)->event, (used))
+sonde_inline void sonde_end(void *ring, struct sonde_event *e, __u32 used)
+{
+	__u32 wake = ring == (void *)&sonde_priority ? sonde_wake_priority : sonde_wake_bulk;
+
+	e->size = used;
+	bpf_ringbuf_submit(e,
+			   bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
+/* ---- variable parts ---- */
+
+#define SONDE_NAME_ROOM  256 /* one path component and its NUL: NAME_MAX + 1 */
+#define SONDE_PATH_DEPTH 64  /* components of one path, mounts crossed included */
+
+/* Appends the components of a path, leaf first, at `at` in the record of `room` bytes (a constant), crossing mounts up
+ * to the root of the path's mount namespace. Returns where the next part can begin, or -1 when it did not fit. Source:
+ * fs/d_path.c prepend_path(). */
+sonde_inline int sonde_walk_path(void *record, const __u32 room, __u32 at, struct dentry *dentry,
+				 struct vfsmount *vfsmount)
+{
+	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+	struct dentry *top = BPF_CORE_READ(vfsmount, mnt_root);
+
+	for (int i = 0; i < SONDE_PATH_DEPTH; i++) {
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+		long n;
+
+		if (dentry == top) {
+			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+			if (above != mount) {
+				dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+				mount = above;
+				top = BPF_CORE_READ(mount, mnt.mnt_root);
+				continue;
+			}
+			if (i)
+				return (int)at;
+		}
+		if (at > room - SONDE_NAME_ROOM)
+			return -1;
+		n = bpf_probe_read_kernel_str(record + at, SONDE_NAME_ROOM, BPF_CORE_READ(dentry, d_name.name));
+		if (n < 1 || n > SONDE_NAME_ROOM)
+			return -1;
+		at += (__u32)n;
+		if (dentry == parent) /* a file of no folder, such as a memfd */
+			return (int)at;
+		dentry = parent;
+	}
+	return -1;
+}
+
+/* Defines `name`, the walk above for records of `room` bytes, as a function that the verifier checks once and by
+ * itself: paths of one walk do not multiply with those of the next. Addresses come as numbers (BPF_CORE_READ gives
+ * them). */
+#define SONDE_PATH_WALKER(name, room)                                                                                  \
+	struct name##_room {                                                                                           \
+		char bytes[room];                                                                                      \
+	};                                                                                                             \
+	__attribute__((noinline)) int name(struct name##_room *record, __u32 at, __u64 dentry, __u64 vfsmount)         \
+	{                                                                                                              \
+		if (!record)                                                                                           \
+			return -1;                                                                                     \
+		return sonde_walk_path(record, sizeof *record, at, (struct dentry *)dentry,                            \
+				       (struct vfsmount *)vfsmount);                                                   \
+	}                                                                                                              \
+	_Static_assert(sizeof(struct name##_room) == (room), "")
+
+#endif

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Always loaded, and attached before all others: keeps with every task the name of its execution and of the execution
+ * that forked it, so that any program of any module has both for one lookup, with no order of events to respect and
+ * none to lose.
+ */
+#include "sonde/probe.bpf.h"
+#include "identity.h"
+
+#define CLONE_THREAD 0x00010000
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SONDE_FILTERS_MAX);
+	__type(key, __u32);
+	__type(value, __u8);
+} sonde_filter_pid SEC(".maps");
+
+sonde_inline struct sonde_task *task_make(struct task_struct *task)
+{
+	struct sonde_task *t = bpf_task_storage_get(&sonde_tasks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!t)
+		sonde_failed(-12);
+	return t;
+}
+
+/* A thread shares its process's names; a child begins a new one, with the forker (not the reaper it may get) as parent.
+ */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(fork__tp_btf, struct task_struct *child, __u64 clone_flags)
+{
+	struct task_struct *forker = bpf_get_current_task_btf();
+	struct sonde_task *from = bpf_task_storage_get(&sonde_tasks, forker, NULL, 0), *to = task_make(child);
+	__u64 forker_proc = from ? from->proc : sonde_proc_of(forker);
+
+	if (!to)
+		return 0;
+	to->ended = 0;
+	to->flags = from ? from->flags : 0;
+	if (clone_flags & CLONE_THREAD) {
+		to->proc = forker_proc;
+		to->parent = from ? from->parent : sonde_proc_of(BPF_CORE_READ(forker, real_parent));
+	} else {
+		to->proc = sonde_proc_of(child);
+		to->parent = forker_proc;
+	}
+	return 0;
+}
+
+/* Another program is another execution, of the same parent. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(exec__tp_btf, struct task_struct *task)
+{
+	struct sonde_task *t = bpf_task_storage_get(&sonde_tasks, task, NULL, 0);
+
+	if (!t) {
+		t = task_make(task);
+		if (!t)
+			return 0;
+		t->parent = sonde_proc_of(BPF_CORE_READ(task, real_parent));
+	}
+	t->proc = sonde_proc_of(task);
+	return 0;
+}
+
+__u64 tasks_selected = 0; /* grows as long as another pass over the tasks could mark more */
+
+/* The tasks that were there before: run once after the programs above are attached, and again until no more descendants
+ * of filter.pid are found. What a program above wrote meanwhile is newer, and stays. */
+SEC("iter/task")
+int snapshot__iter(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task, *parent;
+	struct sonde_task *t, *above;
+	__u32 tgid;
+
+	if (!task)
+		return 0;
+	t = task_make(task);
+	if (!t)
+		return 0;
+	parent = task->real_parent;
+	if (!t->proc) {
+		t->parent = parent->pid ? sonde_proc_of(parent) : 0;
+		t->proc = sonde_proc_of(task);
+	}
+	if (t->flags & SONDE_TASK_SELECTED)
+		return 0;
+	tgid = task->tgid;
+	above = bpf_task_storage_get(&sonde_tasks, parent, NULL, 0);
+	if (bpf_map_lookup_elem(&sonde_filter_pid, &tgid) || (above && above->flags & SONDE_TASK_SELECTED)) {
+		t->flags |= SONDE_TASK_SELECTED;
+		tasks_selected++;
+	}
+	return 0;
+}
+
+/* Before filter.pid changes: nobody is selected. */
+SEC("iter/task")
+int unselect__iter(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct sonde_task *t = task ? bpf_task_storage_get(&sonde_tasks, task, NULL, 0) : NULL;
+
+	if (t)
+		t->flags &= ~SONDE_TASK_SELECTED;
+	return 0;
+}
+
+sonde_inline int cgroup_event(struct cgroup *cgroup, const char *path, enum cgroup_change change)
+{
+	struct cgroup_changed *e = sonde_reserve_unfiltered(cgroup_changed, sizeof *e + CGROUP_PATH_MAX);
+	long n;
+
+	if (!e)
+		return 0;
+	e->_id = cgroup->kn->id;
+	e->_hierarchy = cgroup->root->hierarchy_id;
+	e->_change = change;
+	n = bpf_probe_read_kernel_str((void *)e + sizeof *e, CGROUP_PATH_MAX, path);
+	if (n < 1)
+		n = 1;
+	e->_path.offset = sizeof *e;
+	e->_path.length = (__u16)(n - 1);
+	sonde_submit(cgroup_changed, e, (__u32)(sizeof *e + n));
+	return 0;
+}
+
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(cgroup_made__tp_btf, struct cgroup *cgroup, const char *path)
+{
+	return cgroup_event(cgroup, path, CGROUP_MADE);
+}
+
+SEC("tp_btf/cgroup_rename")
+int BPF_PROG(cgroup_renamed__tp_btf, struct cgroup *cgroup, const char *path)
+{
+	return cgroup_event(cgroup, path, CGROUP_MADE);
+}
+
+SEC("tp_btf/cgroup_rmdir")
+int BPF_PROG(cgroup_removed__tp_btf, struct cgroup *cgroup, const char *path)
+{
+	return cgroup_event(cgroup, path, CGROUP_REMOVED);
+}
+
+char LICENSE[] SEC("license") = "GPL";
