@@ -7,6 +7,7 @@ out, and only in the guests of tests/vm. Finding no test at all is a failure too
 """
 import argparse
 import os
+import signal
 import sys
 import time
 import unittest
@@ -36,6 +37,22 @@ class Result(unittest.TextTestResult):
             self.host_only += 1
 
 
+def run(suite):
+    """SIGTERM and SIGINT fail the test that runs and no other follows, so that its cleanups run and nothing stays behind."""
+    runner = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=Result)
+    result = runner._makeResult()
+    runner._makeResult = lambda: result
+
+    def terminate(number, frame):
+        for other in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(other, signal.SIG_IGN)
+        result.stop()
+        raise AssertionError(f"terminated by {signal.Signals(number).name}")
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, terminate)
+    return runner.run(suite)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-k", dest="pattern", action="append", help="only tests whose name contains this")
@@ -52,7 +69,7 @@ def main():
     for name in sorted(os.path.basename(n).removesuffix(".py") for n in names):
         if name not in [e.removesuffix(".py") for e in arguments.exclude]:
             suite.addTests(loader.loadTestsFromName(name))
-    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=Result).run(suite)
+    result = run(suite)
 
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
     skipped = len(result.skipped) - result.host_only
