@@ -18,6 +18,7 @@ enum sonde_option_type {
 	SONDE_OPTION_CHOICE,   /* one of `choices`, separated by | */
 	SONDE_OPTION_LIST,     /* of text */
 	SONDE_OPTION_MAP,      /* of text to text, any key */
+	SONDE_OPTION_POWER,    /* bytes as SIZE, and a power of two: what a ring takes */
 };
 
 struct sonde_option {
