@@ -18,10 +18,19 @@ static void indent(FILE *out, unsigned depth)
 	fprintf(out, "%*s", (int)depth, "");
 }
 
-/* "section.name", or "name" at the top. */
+/* "section.name", or "name" at the top. It fits: what is joined was cut from a key of the index. */
 static void join(char ret[OPTION_KEY_MAX], const char *section, const char *name)
 {
-	snprintf(ret, OPTION_KEY_MAX, "%s%s%s", section, *section ? "." : "", name);
+	size_t length = strnlen(section, OPTION_KEY_MAX - 2), left = OPTION_KEY_MAX - 1 - length;
+
+	memcpy(ret, section, length);
+	if (length) {
+		ret[length++] = '.';
+		left--;
+	}
+	left = strnlen(name, left);
+	memcpy(ret + length, name, left);
+	ret[length + left] = '\0';
 }
 
 static const char *default_text(const struct sonde_option *row)
