@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * How an event is declared: once, as the C struct that the BPF program fills. What C cannot say is said by BTF
- * declaration tags, and from the object's BTF the agent makes the decoder, the msgpack encoder, the schema and the
- *docs.
+ * declaration tags, and from the object's BTF the agent makes the decoder, the msgpack encoder, the schema and docs.
  *
  *	struct tcp_connect {
  *		struct sonde_event event;
@@ -14,8 +13,7 @@
  *
  * A member's name is its key. Its C type gives the msgpack type: unsigned integers and enums uint, signed integers int,
  * bool bool, char[N] str (up to the first NUL), struct sonde_ip text, struct sonde_text per SONDE_AS. Members whose
- *name begins with
- * `_` are not encoded. Variable parts (struct sonde_text) lie behind the struct, in the same ring record.
+ * name begins with `_` are not encoded. Variable parts (struct sonde_text) lie behind the struct, in the same record.
  */
 #ifndef SONDE_EVENT_H
 #define SONDE_EVENT_H

@@ -9,8 +9,8 @@
  *	sonde_submit(e, sizeof *e);
  *
  * A program is named MEASURE__HOOK: programs of one MEASURE are alternatives, of which the agent loads the first that
- *the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe. On new kernels tracepoint
- *programs may be preempted: never keep per-CPU scratch over a call; build the event in the ring.
+ * the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe. On new kernels tracepoint
+ * programs may be preempted: never keep per-CPU scratch over a call; build the event in the ring.
  */
 #ifndef SONDE_PROBE_BPF_H
 #define SONDE_PROBE_BPF_H

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Modules: BPF objects, carried in the program or dropped into a folder, each with its events, its measures and perhaps a
+ * companion. A measure lists its hooks; the first that this kernel takes is used, and one that none takes stops nothing else.
+ */
+#ifndef SONDE_LOADER_H
+#define SONDE_LOADER_H
+
+#include "base/base.h"
+#include "config.h"
+#include "decode/schema.h"
+#include "sonde/module.h"
+
+#define MEASURES_MAX 32 /* of one module */
+#define HOOKS_MAX    8  /* of one measure */
+
+struct loader; /* opaque: what all modules share: maps, schema, kernel BTF */
+struct module; /* opaque */
+
+struct loader_options {
+	uint32_t priority_bytes, bulk_bytes; /* rings */
+	const char *folder;                  /* of third-party modules; one that is absent holds none */
+};
+
+/* Finds the modules and reads their events into `schema`; nothing is loaded yet. A file or folder that others may write is refused
+ * with a sentence through `notice`, and left out. */
+int loader_open(struct loader **ret, const struct loader_options *options, struct schema *schema,
+		void (*notice)(void *context, const char *text), void *context, struct fault *fault);
+void loader_close(struct loader *loader);
+
+size_t loader_count(const struct loader *loader);
+struct module *loader_module(struct loader *loader, size_t index); /* 0 is identity, always loaded */
+const char *module_name(const struct module *module);
+const char *module_summary(const struct module *module);
+/* Its option rows, "enabled" and "overflow" left out; ends with a NULL key. */
+const struct sonde_option *module_options(const struct module *module);
+
+/* Loads the object with its options from `config` and attaches it; all or nothing. A measure that no hook serves is described, and stays out. The companion's attach
+ * runs last, with `host`. -EPERM, -ENOENT (no BTF) ... with a sentence. */
+int module_start(struct module *module, const struct config *config, struct sonde_host *host, struct fault *fault);
+/* Detaches the programs: no event begins after it returns. The companion still lives, to flush. */
+void module_detach(struct module *module);
+void module_unload(struct module *module);
+bool module_running(const struct module *module);
+const struct sonde_module *module_companion(const struct module *module); /* NULL: none */
+
+/* What `sonde probes` prints of one measure. */
+struct measure_view {
+	const char *name;
+	const char *hook;      /* in use: "tp_btf sched_process_exec"; NULL: none */
+	char why[256];         /* why no hook, or why a better one was not taken */
+	uint64_t runs, run_ns; /* with kernel.bpf_stats_enabled */
+};
+size_t module_measures(const struct module *module, struct measure_view *ret, size_t room);
+
+/* File descriptors of the shared maps. */
+int loader_map(const struct loader *loader, const char *name); /* -ENOENT */
+int module_map(const struct module *module, const char *name);
+int module_program(const struct module *module, const char *name);
+
+/* Marks the tasks that run already: once after identity started, and again when filter.pid changed (`reselect`). */
+int loader_snapshot(struct loader *loader, bool reselect, struct fault *fault);
+
+/* Whether the kernel offers what sonde needs: BTF, and for whom. -ENOENT without BTF, -EPERM without privileges. */
+int loader_check_kernel(struct fault *fault);
+
+#endif

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The schema as people and programs read it; one writer a format, all over the same common keys and fields. */
+#include "decode/schema.h"
+
+#include <fnmatch.h>
+#include <string.h>
+
+const char *field_type_name(const struct field *field)
+{
+	switch (field->how) {
+	case FIELD_UINT:
+	case FIELD_TIME:
+		return "uint";
+	case FIELD_INT:
+		return "int";
+	case FIELD_BOOL:
+		return "bool";
+	case FIELD_LIST:
+	case FIELD_CAPS:
+		return "array";
+	case FIELD_MSGPACK:
+		return "map";
+	default:
+		return "str";
+	}
+}
+
+static const char *json_type(const char *type)
+{
+	return !strcmp(type, "uint") || !strcmp(type, "int") ? "integer"
+	       : !strcmp(type, "bool")                       ? "boolean"
+	       : !strcmp(type, "array")                      ? "array"
+	       : !strcmp(type, "map")                        ? "object"
+							     : "string";
+}
+
+/* UInt64 and Array(String) as ClickHouse and friends have no portable spelling: plain SQL:2016 types. */
+static const char *sql_type(const char *type)
+{
+	return !strcmp(type, "uint")    ? "NUMERIC(20)"
+	       : !strcmp(type, "int")   ? "BIGINT"
+	       : !strcmp(type, "bool")  ? "BOOLEAN"
+	       : !strcmp(type, "array") ? "VARCHAR ARRAY"
+	       : !strcmp(type, "map")   ? "JSON"
+					: "VARCHAR";
+}
+
+static void write_json_text(FILE *out, const char *text)
+{
+	fputc('"', out);
+	for (const char *c = text ? text : ""; *c; c++) {
+		if (*c == '"' || *c == '\\')
+			fputc('\\', out);
+		if ((unsigned char)*c >= 0x20)
+			fputc(*c, out);
+	}
+	fputc('"', out);
+}
+
+/* One key of one type, common or its own. */
+struct row {
+	const char *key, *type, *doc, *otel, *ecs;
+	bool optional, time;
+	const struct field *field;
+};
+
+static struct row common_row(const struct common_key *k)
+{
+	bool always = strcmp(k->key, "pid") && strcmp(k->key, "tid") && strcmp(k->key, "comm") &&
+		      strcmp(k->key, "proc") && strcmp(k->key, "parent") && strcmp(k->key, "container") &&
+		      strcmp(k->key, "cgroup");
+
+	return (struct row){ k->key, k->type, k->doc, k->otel, k->ecs, !always, !strcmp(k->key, "ts"), NULL };
+}
+
+static struct row field_row(const struct field *f)
+{
+	return (struct row){ f->key,
+			     field_type_name(f),
+			     f->doc,
+			     f->otel,
+			     f->ecs,
+			     f->optional || f->how == FIELD_ERRNO,
+			     f->how == FIELD_TIME,
+			     f };
+}
+
+static void write_text_row(FILE *out, const struct row *r)
+{
+	fprintf(out, "  %-16s %-6s %s%s", r->key, r->type, r->doc ? r->doc : "", r->optional ? " (may be absent)" : "");
+	for (uint32_t i = 0; r->field && i < r->field->n_names; i++)
+		fprintf(out, "%s%s", i ? "|" : ": ", r->field->names[i]);
+	fputc('\n', out);
+}
+
+static void write_markdown_row(FILE *out, const struct row *r)
+{
+	fprintf(out, "| `%s` | %s%s | %s", r->key, r->type, r->optional ? ", optional" : "", r->doc ? r->doc : "");
+	for (uint32_t i = 0; r->field && i < r->field->n_names; i++)
+		fprintf(out, "%s`%s`", i ? ", " : ": ", r->field->names[i]);
+	fprintf(out, " | %s | %s |\n", r->otel ? r->otel : "", r->ecs ? r->ecs : "");
+}
+
+static void write_json_row(FILE *out, const struct row *r, bool first)
+{
+	fprintf(out, "%s\n        ", first ? "" : ",");
+	write_json_text(out, r->key);
+	fprintf(out, ": {\"type\": \"%s\"", json_type(r->type));
+	if (!strcmp(r->type, "array"))
+		fprintf(out, ", \"items\": {\"type\": \"string\"}");
+	if (!strcmp(r->type, "uint"))
+		fprintf(out, ", \"minimum\": 0");
+	if (r->field && r->field->n_names) {
+		fprintf(out, ", \"enum\": [");
+		for (uint32_t i = 0; i < r->field->n_names; i++) {
+			fputs(i ? ", " : "", out);
+			write_json_text(out, r->field->names[i]);
+		}
+		fputc(']', out);
+	}
+	fprintf(out, ", \"description\": ");
+	write_json_text(out, r->doc);
+	if (r->otel) {
+		fprintf(out, ", \"x-otel\": ");
+		write_json_text(out, r->otel);
+	}
+	if (r->ecs) {
+		fprintf(out, ", \"x-ecs\": ");
+		write_json_text(out, r->ecs);
+	}
+	fputc('}', out);
+}
+
+static void write_sql_row(FILE *out, const struct row *r, bool first)
+{
+	fprintf(out, "%s\n  \"%s\" %s%s", first ? "" : ",", r->key, sql_type(r->type), r->optional ? "" : " NOT NULL");
+}
+
+static void each_row(FILE *out, const struct event_type *type, enum schema_format format, bool with_common)
+{
+	bool first = true;
+
+	for (size_t i = 0; with_common && common_keys[i].key; i++) {
+		struct row r = common_row(&common_keys[i]);
+
+		if (format == SCHEMA_JSON)
+			write_json_row(out, &r, first);
+		else
+			write_sql_row(out, &r, first);
+		first = false;
+	}
+	for (size_t i = 0; i < type->n_fields; i++) {
+		struct row r = field_row(&type->fields[i]);
+
+		if (format == SCHEMA_TEXT)
+			write_text_row(out, &r);
+		else if (format == SCHEMA_MARKDOWN)
+			write_markdown_row(out, &r);
+		else if (format == SCHEMA_JSON)
+			write_json_row(out, &r, first);
+		else
+			write_sql_row(out, &r, first);
+		first = false;
+	}
+}
+
+static void write_required(FILE *out, const struct event_type *type)
+{
+	fprintf(out, "\n      },\n      \"required\": [\"type\", \"ts\", \"seq\", \"host\", \"run\"");
+	for (size_t i = 0; i < type->n_fields; i++) {
+		struct row r = field_row(&type->fields[i]);
+
+		if (r.optional)
+			continue;
+		fputs(", ", out);
+		write_json_text(out, r.key);
+	}
+	fprintf(out, "]\n    }");
+}
+
+static void write_type(FILE *out, const struct event_type *type, enum schema_format format, bool first)
+{
+	switch (format) {
+	case SCHEMA_TEXT:
+		fprintf(out, "%s%s version %u, module %s\n  %s\n", first ? "" : "\n", type->name, type->version,
+			type->module, type->doc ? type->doc : "");
+		each_row(out, type, format, false);
+		break;
+	case SCHEMA_MARKDOWN:
+		fprintf(out, "\n## `%s`\n\n%s Version %u, module `%s`.\n\n", type->name, type->doc ? type->doc : "",
+			type->version, type->module);
+		if (type->n_fields)
+			fprintf(out, "| key | type | meaning | OpenTelemetry | ECS |\n|---|---|---|---|---|\n");
+		each_row(out, type, format, false);
+		break;
+	case SCHEMA_JSON:
+		fprintf(out,
+			"%s\n    \"%s\": {\n      \"type\": \"object\",\n      \"description\": ", first ? "" : ",",
+			type->name);
+		write_json_text(out, type->doc);
+		fprintf(out, ",\n      \"x-version\": %u,\n      \"properties\": {", type->version);
+		each_row(out, type, format, true);
+		write_required(out, type);
+		break;
+	case SCHEMA_SQL:
+		fprintf(out, "%s-- %s\nCREATE TABLE \"%s\" (", first ? "" : "\n", type->doc ? type->doc : "",
+			type->name);
+		each_row(out, type, format, true);
+		fprintf(out, "\n);\n");
+		break;
+	}
+}
+
+static void write_begin(FILE *out, enum schema_format format)
+{
+	if (format == SCHEMA_TEXT) {
+		fprintf(out, "every event\n");
+		for (const struct common_key *k = common_keys; k->key; k++) {
+			struct row r = common_row(k);
+
+			write_text_row(out, &r);
+		}
+		fputc('\n', out);
+	} else if (format == SCHEMA_MARKDOWN) {
+		fprintf(out, "# Events\n\nGenerated by `sonde schema --format markdown`; a test holds this page "
+			     "against the code.\n\n"
+			     "## Every event\n\nThese keys come first, in this order. A variable part that did not fit "
+			     "leaves "
+			     "`truncated: true` in the map.\n\n| key | type | meaning | OpenTelemetry | ECS "
+			     "|\n|---|---|---|---|---|\n");
+		for (const struct common_key *k = common_keys; k->key; k++) {
+			struct row r = common_row(k);
+
+			write_markdown_row(out, &r);
+		}
+	} else if (format == SCHEMA_JSON) {
+		fprintf(out, "{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n  \"$defs\": {");
+	}
+}
+
+size_t schema_write(FILE *out, const struct schema *schema, enum schema_format format, const char *pattern)
+{
+	size_t written = 0;
+
+	write_begin(out, format);
+	for (size_t i = 0; i < schema_count(schema); i++) {
+		const struct event_type *type = schema_type(schema, i);
+
+		if (type->internal || (pattern && fnmatch(pattern, type->name, 0)))
+			continue;
+		write_type(out, type, format, !written);
+		written++;
+	}
+	if (format == SCHEMA_JSON)
+		fprintf(out, "\n  }\n}\n");
+	return written;
+}
