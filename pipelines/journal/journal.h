@@ -96,9 +96,14 @@ uint64_t journal_backlog(const struct journal *journal);
 uint64_t journal_bound(const struct journal *journal);
 void journal_health(const struct journal *journal, struct journal_health *ret);
 
-/* Opens the folder for reading only; a folder without segments is an empty journal. `position` 0 is the oldest. A
- * position before the oldest moves there; one behind the end waits for it. -ENOENT, -EACCES, -ENOTDIR with the path in
- * `fault`. */
+/* Whether reserving `size` bytes now would make records go that are still wanted (they would count as expired): what
+ * the policies `block` and `drop-newest` ask. */
+bool journal_would_expire(struct journal *journal, uint32_t size);
+
+/* Opens the folder for reading only; a folder without segments is an empty journal. `position` 0 is the oldest,
+ * JOURNAL_END what comes from now on. A position before the oldest moves there (counted in lost_bytes); one behind the
+ * end waits for it. -ENOENT, -EACCES, -ENOTDIR with the path in `fault`. */
+#define JOURNAL_END UINT64_MAX
 int journal_reader_open(struct journal_reader **ret, const char *path, uint64_t position, struct fault *fault);
 void journal_reader_close(struct journal_reader *reader);
 
@@ -120,7 +125,7 @@ uint64_t journal_reader_position(const struct journal_reader *reader);
 void journal_reader_counts(const struct journal_reader *reader, uint64_t *ret_bad_records, uint64_t *ret_lost_bytes);
 
 /* Records that the reader missed by vanished segments and by damage, as the gaps in `seq` tell. A gap across the begin
- * of an agent run, where `seq` starts over, adds nothing: there only `lost_bytes` tells. */
+ * of an agent run, where `seq` starts over, is not told right: there only `lost_bytes` tells. */
 uint64_t journal_reader_lost_records(const struct journal_reader *reader);
 
 /* A cursor: a position that survives kill -9 and power loss (two slots, each with its own crc, in `path/cursor.NAME`).
