@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Giving up. The filter is made by libseccomp in the agent, because libseccomp allocates, and is entered by a bare
+ * prctl in the child. A forked child holds a copy of the agent's memory: the heap's pages and the environment are
+ * zeroed, so that a worker taken over by a hostile file finds no broker password there. After that nothing in the
+ * process may allocate, and nothing does.
+ */
+#include "stacks/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+static const int worker_calls[] = {
+	SCMP_SYS(recvmsg),    SCMP_SYS(sendmsg),      SCMP_SYS(pread64),         SCMP_SYS(close),   SCMP_SYS(exit),
+	SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall), SCMP_SYS(madvise),
+};
+
+static const int keeper_calls[] = {
+	SCMP_SYS(wait4), SCMP_SYS(kill), SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(prctl),
+};
+
+static void close_filter(scmp_filter_ctx *filter)
+{
+	if (*filter)
+		seccomp_release(*filter);
+}
+
+static int allow(scmp_filter_ctx filter, const int *calls, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		int r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int sandbox_compile(bool keeper, struct sandbox *ret)
+{
+	_cleanup_(close_filter) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	_cleanup_(close_fd) int memory = memfd_create("sonde-filter", MFD_CLOEXEC);
+	ssize_t n;
+	int r;
+
+	if (!filter)
+		return -ENOMEM;
+	if (memory < 0)
+		return -errno;
+	r = allow(filter, worker_calls, ARRAY_SIZE(worker_calls));
+	if (r == 0 && keeper)
+		r = allow(filter, keeper_calls, ARRAY_SIZE(keeper_calls));
+	if (r == 0 && keeper)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_EQ, SIGCHLD));
+	if (r == 0)
+		r = seccomp_export_bpf(filter, memory);
+	if (r < 0)
+		return r;
+	n = pread(memory, ret->code, sizeof ret->code, 0);
+	if (n <= 0 || (size_t)n == sizeof ret->code || (size_t)n % sizeof ret->code[0])
+		return -E2BIG;
+	ret->count = (unsigned short)((size_t)n / sizeof ret->code[0]);
+	return 0;
+}
+
+int sandbox_enter(const struct sandbox *sandbox)
+{
+	struct sock_fprog program = { .len = sandbox->count, .filter = (struct sock_filter *)sandbox->code };
+
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
+}
+
+/* The range of the brk heap by /proc/self/maps, read without allocating. */
+static bool find_heap(uintptr_t *ret_begin, uintptr_t *ret_end)
+{
+	char text[16384];
+	_cleanup_(close_fd) int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	size_t size = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	/* The heap lies behind the program's own few mappings, so the first pieces hold it. */
+	while (size < sizeof text - 1 && (n = read(fd, text + size, sizeof text - 1 - size)) > 0)
+		size += (size_t)n;
+	text[size] = 0;
+
+	char *name = strstr(text, "[heap]");
+
+	if (!name)
+		return false;
+	while (name > text && name[-1] != '\n')
+		name--;
+
+	char *dash;
+
+	*ret_begin = strtoul(name, &dash, 16);
+	if (*dash != '-')
+		return false;
+	*ret_end = strtoul(dash + 1, NULL, 16);
+	return *ret_end > *ret_begin;
+}
+
+static void forget_secrets(void)
+{
+	uintptr_t begin, end, own = (uintptr_t)&errno;
+
+	for (char **e = environ; e && *e; e++)
+		explicit_bzero(*e, strlen(*e));
+	environ = NULL;
+	/* A static program may keep its thread's own block in the heap: then the heap has to stay. */
+	if (find_heap(&begin, &end) && !(own >= begin && own < end))
+		madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[2] = { 0 };
+
+	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+}
+
+/* Bytes of address space in use, from /proc/self/statm (its first number is pages). */
+static rlim_t address_space(void)
+{
+	char text[64] = "";
+	_cleanup_(close_fd) int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
+		return RLIM_INFINITY;
+	return strtoul(text, NULL, 10) * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+static int set_limits(rlim_t memory)
+{
+	const struct {
+		__rlimit_resource_t resource;
+		rlim_t value;
+	} limits[] = {
+		{ RLIMIT_CORE, 0 },
+		{ RLIMIT_FSIZE, 0 },
+		{ RLIMIT_MEMLOCK, 0 },
+		{ RLIMIT_NOFILE, 16 },
+		/* All memory there will be is mapped by now, but for some stack. */
+		{ RLIMIT_AS, memory == RLIM_INFINITY ? memory : memory + (1u << 20) },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		struct rlimit limit = { limits[i].value, limits[i].value };
+
+		if (setrlimit(limits[i].resource, &limit) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* Only this thread exists in the child, so the bare calls do what the libc's all-threads versions would. */
+static int drop_user(unsigned uid)
+{
+	if (!uid)
+		return 0;
+	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, uid, uid, uid) < 0 ||
+	    syscall(SYS_setresuid, uid, uid, uid) < 0)
+		return -errno;
+	return 0;
+}
+
+int sandbox_forget(unsigned uid)
+{
+	rlim_t memory = address_space();
+	int r;
+
+	forget_secrets();
+	/* No file system: the root becomes a folder that holds this process's descriptors and is empty once it has
+	 * ended. Only where allowed; the filter forbids opening anyway. */
+	if (chroot("/proc/self/fdinfo") == 0 && chdir("/") < 0)
+		return -errno;
+	r = drop_user(uid);
+	if (r == 0)
+		r = drop_capabilities();
+	if (r == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		r = -errno;
+	if (r == 0)
+		r = set_limits(memory);
+	if (r == 0 && prctl(PR_SET_DUMPABLE, 0) < 0)
+		r = -errno;
+	return r;
+}

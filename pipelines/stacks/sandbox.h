@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the keeper and the worker may do: nothing but what a list names. The lists become plain BPF while allocating is
+ * still possible. */
+#ifndef SONDE_SANDBOX_H
+#define SONDE_SANDBOX_H
+
+#include <linux/filter.h>
+#include <stdbool.h>
+
+#define SANDBOX_CODE_MAX 256
+
+struct sandbox {
+	unsigned short count;
+	struct sock_filter code[SANDBOX_CODE_MAX];
+};
+
+/* The allow-list of the worker or (with `keeper`) of both, as the keeper's holds for the workers it forks too. Any
+ * other call kills. */
+int sandbox_compile(bool keeper, struct sandbox *ret);
+
+/* From here on for this process. Needs no_new_privs. */
+int sandbox_enter(const struct sandbox *sandbox);
+
+/* Drops groups, uid (0: keeps it), every capability, sets no_new_privs and limits; overwrites what the process
+ * inherited of the agent's secrets (heap, environment). The caller may not use malloc after it. */
+int sandbox_forget(unsigned uid);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Any bytes as an ELF file: the first byte chooses how little room the table gets. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "stacks/elf_table.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size < 1)
+		return 0;
+
+	struct elf_file file = { .fd = -1, .bytes = data + 1, .size = size - 1 };
+	size_t room = data[0] < 128 ? 64u << 10 : (size_t)data[0] * 8 - 1024;
+	struct elf_table *table = malloc(room + 1);
+	char name[ELF_NAME_MAX];
+	uint32_t delta;
+
+	elf_table_room(&file);
+	if (elf_table_build(&file, table, room) == 0) {
+		if (elf_table_bytes(table) > room + 7)
+			abort();
+		for (uint32_t i = 1; i < table->count; i++)
+			if (table->symbols[i].at < table->symbols[i - 1].at)
+				abort();
+		for (uint64_t offset = 0; offset <= size + 64; offset += 1 + size / 64) {
+			int length = elf_table_find(table, &file, offset, name, &delta);
+
+			if (length > 0 && (length >= ELF_NAME_MAX || strlen(name) != (size_t)length))
+				abort();
+		}
+	}
+	free(table);
+	return 0;
+}
