@@ -13,9 +13,12 @@ enum kafka_key { KAFKA_KEY_HOST, KAFKA_KEY_HOST_MODULE };
 struct kafka_options {
 	const char *brokers, *topic;
 	enum kafka_key key;
-	const char *const (*properties)[2]; /* any librdkafka property, name and value; checked at start */
+	/* Any librdkafka property, name and value, checked at start; not those that keep what is promised (acks,
+	 * enable.idempotence, message.timeout.ms ...). `queue.buffering.max.messages` and `.kbytes` bound what is in
+	 * flight. The options are copied. */
+	const char *const (*properties)[2];
 	size_t n_properties;
-	/* The schema header's version of a type, such as 1; NULL: 1 for all. */
+	/* The schema header's version of a type, such as 1; NULL: 1 for all. Called from the sink's thread. */
 	unsigned (*version)(void *context, const char *type, size_t length);
 	void *context;
 };
@@ -26,11 +29,13 @@ struct kafka; /* opaque */
 int kafka_start(struct kafka **ret, const struct kafka_options *options, const struct sink_setup *setup,
 		struct fault *fault);
 
-/* Sends what the journal holds by now, waits at most `timeout_ms` for its acknowledgement, ends the thread, frees it. */
+/* Sends what the journal holds by now, waits at most `timeout_ms` for its acknowledgement, ends the thread, frees it.
+ * What is not acknowledged by then stays behind the cursor, for the next start. */
 void kafka_stop(struct kafka *kafka, int timeout_ms);
 void kafka_health(struct kafka *kafka, struct sink_health *ret);
 
-/* Whether the brokers answer and the topic can be described or made: 0, or a negative errno with a sentence. For `sonde check`. */
+/* Whether the brokers answer and the topic can be described or made: 0, or a negative errno with a sentence. For `sonde
+ * check`. */
 int kafka_probe(const struct kafka_options *options, int timeout_ms, struct fault *fault);
 
 #endif
