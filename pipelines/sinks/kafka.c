@@ -86,7 +86,7 @@ struct kafka {
 static void set_error(struct kafka *k, const char *reason)
 {
 	pthread_mutex_lock(&k->error_lock);
-	snprintf(k->last_error, sizeof k->last_error, "%s", reason);
+	snprintf(k->last_error, sizeof k->last_error, "%.255s", reason);
 	pthread_mutex_unlock(&k->error_lock);
 }
 
@@ -261,7 +261,7 @@ static void judge_refusals(struct kafka *k)
 /* Replaces a dead producer: at once after a refusal, which always makes progress, else after a growing pause. */
 static void rebuild(struct kafka *k, uint64_t now)
 {
-	char reason[sizeof k->last_error];
+	char reason[256];
 
 	snprintf(reason, sizeof reason, "%s", producer_reason(k->producer));
 	set_error(k, reason);
