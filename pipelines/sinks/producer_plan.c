@@ -63,6 +63,28 @@ static const struct forbidden forbidden[] = {
 
 #define NAMES_MAX 512
 
+/* Names that librdkafka takes but does not list: aliases, and properties that have no default. */
+static const char *const unlisted[] = {
+	"linger.ms",
+	"compression.type",
+	"retries",
+	"max.in.flight",
+	"sasl.username",
+	"sasl.password",
+	"ssl.ca.location",
+	"ssl.key.location",
+	"ssl.key.password",
+	"ssl.ca.pem",
+	"ssl.key.pem",
+	"ssl.certificate.pem",
+	"ssl.certificate.location",
+	"sasl.mechanism",
+	"debug",
+	"ssl.keystore.location",
+	"ssl.keystore.password",
+	"sasl.oauthbearer.config",
+};
+
 static void collect_names(const char **dump, size_t n, const char **names, size_t *n_names)
 {
 	for (size_t i = 0; dump && i + 1 < n && *n_names < NAMES_MAX; i += 2)
@@ -74,10 +96,11 @@ static int unknown_property(rd_kafka_conf_t *conf, const char *name, struct faul
 {
 	rd_kafka_topic_conf_t *topic = rd_kafka_topic_conf_new();
 	const char *names[NAMES_MAX], *near;
-	size_t n_global, n_topic, n_names = 0;
+	size_t n_global, n_topic, n_names = ARRAY_SIZE(unlisted);
 	const char **global = rd_kafka_conf_dump(conf, &n_global);
 	const char **of_topic = rd_kafka_topic_conf_dump(topic, &n_topic);
 
+	memcpy(names, unlisted, sizeof unlisted);
 	collect_names(global, n_global, names, &n_names);
 	collect_names(of_topic, n_topic, names, &n_names);
 	near = nearest_name(name, names, n_names);
