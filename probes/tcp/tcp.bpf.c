@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * tcp.connect, tcp.accept and tcp.close from the socket's own state changes: nothing runs per packet.
+ *
+ * Most of a connection's life passes in interrupts or in other tasks, so what the task that connected or accepted is, is
+ * kept in `tcp_connections` by the socket's address, from SYN sent (client) or established (server) until the kernel
+ * destroys the socket. Not in socket storage: accept() can be seen only where it returns, and what a tracepoint finds behind
+ * a descriptor is no pointer that the verifier would take for one. An entry never outlives its socket, and a
+ * socket's changes are serialised by its lock, so entries need none.
+ *
+ * The figures of tcp.close are taken when the state becomes CLOSE, not at tcp_destroy_sock: by then tcp_disconnect() may
+ * have wiped them, and a socket whose peer is gone may stay open for days.
+ */
+#include "sonde/probe.bpf.h"
+#include <bpf/bpf_endian.h>
+#include "tcp.h"
+
+#define AF_INET     2
+#define AF_INET6    10
+#define IPPROTO_TCP 6
+
+#define ECANCELED     125
+#define EADDRNOTAVAIL 99
+
+/* Source: include/net/tcp_states.h, include/net/sock.h. */
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT,
+	TCP_SYN_RECV,
+	TCP_FIN_WAIT1,
+	TCP_FIN_WAIT2,
+	TCP_TIME_WAIT,
+	TCP_CLOSE,
+	TCP_CLOSE_WAIT,
+	TCP_LAST_ACK,
+	TCP_LISTEN,
+	TCP_CLOSING
+};
+#define SOCK_DONE     (1ul << 1) /* enum sock_flags: the peer's FIN was taken in */
+#define SHUTDOWN_MASK 3          /* both ways */
+#define RTT_NONE      (~0u)      /* rtt_min before the first sample */
+
+#define CONNECTIONS_MAX 65536
+
+struct connection {
+	struct sonde_owner owner;
+	__u64 since;        /* boot clock: SYN sent, then established; 0: not known */
+	__u32 handshake_us; /* server: SYN-ACK sent to ACK taken in */
+	bool client, accepted;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CONNECTIONS_MAX);
+	__type(key, __u64);
+	__type(value, struct connection);
+} tcp_connections SEC(".maps");
+
+/* For what cannot be said to be any task's doing. Where filters are set, it is not what they ask for. */
+sonde_inline void owner_none(struct sonde_owner *owner)
+{
+	__u32 zero = 0;
+	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
+
+	__builtin_memset(owner, 0, sizeof *owner);
+	owner->flags = SONDE_FLAG_NO_TASK;
+	owner->filtered = s && s->filters;
+}
+
+sonde_inline void fill_ip4(struct sonde_ip *ip, __be32 address)
+{
+	__u32 words[4] = { 0, 0, bpf_htonl(0xffff), address };
+
+	__builtin_memcpy(ip->bytes, words, sizeof words);
+}
+
+sonde_inline void fill_ip6(struct sonde_ip *ip, const struct in6_addr *address)
+{
+	__u32 words[4] = { address->in6_u.u6_addr32[0], address->in6_u.u6_addr32[1], address->in6_u.u6_addr32[2],
+			   address->in6_u.u6_addr32[3] };
+
+	__builtin_memcpy(ip->bytes, words, sizeof words);
+}
+
+#define fill_ends(e, tp) fill_ends_of((tp), &(e)->laddr, &(e)->raddr, &(e)->lport, &(e)->rport)
+sonde_inline void fill_ends_of(struct tcp_sock *tp, struct sonde_ip *laddr, struct sonde_ip *raddr, __u16 *lport,
+			       __u16 *rport)
+{
+	struct sock_common *c = &tp->inet_conn.icsk_inet.sk.__sk_common;
+
+	/* skc_num is cleared before the state becomes CLOSE; inet_sport stays. Source: net/ipv4/tcp.c tcp_set_state(). */
+	*lport = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+	*rport = bpf_ntohs(c->skc_dport);
+	if (c->skc_family == AF_INET) {
+		fill_ip4(laddr, c->skc_rcv_saddr);
+		fill_ip4(raddr, c->skc_daddr);
+	} else if (bpf_core_field_exists(c->skc_v6_daddr)) {
+		fill_ip6(laddr, &c->skc_v6_rcv_saddr);
+		fill_ip6(raddr, &c->skc_v6_daddr);
+	}
+}
+
+/* ---- the client's side: SYN sent, established or failed ---- */
+
+sonde_inline void connect_begins(struct sock *sk)
+{
+	struct connection c = { .client = true };
+	__u64 key = (__u64)sk;
+	long error;
+
+	sonde_owner_current(&c.owner);
+	c.since = bpf_ktime_get_boot_ns();
+	error = bpf_map_update_elem(&tcp_connections, &key, &c, BPF_ANY);
+	if (error) {
+		sonde_failed(error);
+		sonde_lost(tcp_connect, SONDE_DROP_MAP_FULL);
+	}
+}
+
+/* Returns when it ended. */
+sonde_inline __u64 connect_ends(struct tcp_sock *tp, struct connection *c, __s32 error)
+{
+	struct tcp_connect *e = sonde_reserve_owned(tcp_connect, sizeof *e, &c->owner);
+	__u64 now;
+
+	if (!e)
+		return bpf_ktime_get_boot_ns();
+	now = e->event.time;
+	fill_ends(e, tp);
+	e->error = error;
+	e->latency_ns = now - c->since;
+	sonde_submit(tcp_connect, e, sizeof *e);
+	return now;
+}
+
+/* A connect that failed without an error on the socket: no port was left, or nobody waited for the answer any more. */
+sonde_inline __s32 connect_error(struct tcp_sock *tp)
+{
+	__s32 error = tp->inet_conn.icsk_inet.sk.sk_err;
+
+	if (error)
+		return error;
+	return tp->segs_out ? ECANCELED : EADDRNOTAVAIL;
+}
+
+/* ---- the server's side: established, accepted ---- */
+
+/* The child socket keeps nothing of when its SYN came, but its first round-trip sample is the time from the SYN-ACK, sent as the
+ * SYN was taken in, to the ACK that establishes it now. Source: net/ipv4/tcp_input.c tcp_synack_rtt_meas(). */
+sonde_inline void server_established(struct tcp_sock *tp, __u64 key)
+{
+	struct connection c = { .since = bpf_ktime_get_boot_ns(), .handshake_us = tp->srtt_us >> 3 };
+	long error;
+
+	owner_none(&c.owner);
+	error = bpf_map_update_elem(&tcp_connections, &key, &c, BPF_ANY);
+	if (error)
+		sonde_failed(error);
+}
+
+sonde_inline void established(struct tcp_sock *tp, __u64 key)
+{
+	struct connection *c = bpf_map_lookup_elem(&tcp_connections, &key);
+
+	if (!c)
+		server_established(tp, key);
+	else if (c->client)
+		c->since = connect_ends(tp, c, 0);
+	else /* fast open: accepted already */
+		c->since = bpf_ktime_get_boot_ns();
+}
+
+/* What accept() has of a socket is an address that the verifier does not trust: all is copied, as little as will do. */
+struct ends {
+	__be32 daddr, saddr;
+	__be16 dport;
+	__u16 port, family;
+	__u8 state;
+};
+
+/* Reads the first bytes of struct sock_common in one go. */
+sonde_inline long read_ends(struct sock *sk, struct ends *ret)
+{
+	char c[32] = {};
+
+	if (bpf_probe_read_kernel(c, sizeof c, sk))
+		return -1;
+#define AT(type, member) (*(type *)(c + bpf_core_field_offset(struct sock_common, member)))
+	ret->daddr = AT(__be32, skc_daddr);
+	ret->saddr = AT(__be32, skc_rcv_saddr);
+	ret->dport = AT(__be16, skc_dport);
+	ret->port = AT(__u16, skc_num);
+	ret->family = AT(__u16, skc_family);
+	ret->state = AT(__u8, skc_state);
+#undef AT
+	return 0;
+}
+
+sonde_inline void fill_ends_read(struct tcp_accept *e, struct sock *sk, const struct ends *ends)
+{
+	struct in6_addr address = {};
+
+	e->lport = ends->port;
+	e->rport = bpf_ntohs(ends->dport);
+	if (ends->family == AF_INET) {
+		fill_ip4(&e->laddr, ends->saddr);
+		fill_ip4(&e->raddr, ends->daddr);
+	} else if (bpf_core_field_exists(sk->__sk_common.skc_v6_daddr)) {
+		bpf_probe_read_kernel(&address, sizeof address, &sk->__sk_common.skc_v6_rcv_saddr);
+		__builtin_memcpy(&e->laddr, &address, sizeof address);
+		bpf_probe_read_kernel(&address, sizeof address, &sk->__sk_common.skc_v6_daddr);
+		__builtin_memcpy(&e->raddr, &address, sizeof address);
+	}
+}
+
+/* An entry for a socket that accept() returned and none is known of: it was established before the agent began, or is yet to be (fast
+ * open), or the table is full. NULL where it is no TCP socket, or dead already. */
+sonde_inline struct connection *late_entry(struct sock *sk, const struct ends *ends, __u64 key)
+{
+	struct connection fresh = {};
+	long error;
+
+	error = bpf_map_update_elem(&tcp_connections, &key, &fresh, BPF_NOEXIST);
+	if (error)
+		sonde_failed(error);
+	return bpf_map_lookup_elem(&tcp_connections, &key);
+}
+
+sonde_inline int accepted(struct sock *sk, struct socket *socket)
+{
+	__u64 key = (__u64)sk, since = 0;
+	struct connection *c = bpf_map_lookup_elem(&tcp_connections, &key);
+	struct sonde_owner owner;
+	struct tcp_accept *e;
+	struct ends ends;
+
+	if (read_ends(sk, &ends))
+		return 0;
+	if (!c) {
+		/* Another thread may have put another file behind the descriptor meanwhile: a socket is one that its sock knows. */
+		if ((ends.family != AF_INET && ends.family != AF_INET6) ||
+		    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || BPF_CORE_READ(sk, sk_socket) != socket)
+			return 0;
+		if (ends.state != TCP_CLOSE)
+			c = late_entry(sk, &ends, key);
+	} else if (c->client || c->accepted) {
+		return 0;
+	}
+	sonde_owner_current(&owner);
+	if (c) {
+		c->owner = owner;
+		c->accepted = true;
+		since = c->since ? c->since - (__u64)c->handshake_us * 1000 : 0;
+	}
+	e = sonde_reserve_owned(tcp_accept, sizeof *e, &owner);
+	if (!e)
+		return 0;
+	fill_ends_read(e, sk, &ends);
+	e->latency_ns = since ? e->event.time - since : 0;
+	sonde_submit(tcp_accept, e, sizeof *e);
+	return 0;
+}
+
+sonde_inline int accept_returns(long fd)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = NULL;
+	struct socket *socket;
+
+	if (fd < 0 || bpf_probe_read_kernel(&file, sizeof file, task->files->fdt->fd + fd))
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	return accepted(BPF_CORE_READ(socket, sk), socket);
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept4")
+int accept4__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	return accept_returns(ctx->ret);
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept")
+int accept__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	return accept_returns(ctx->ret);
+}
+
+/* ---- the end ---- */
+
+/* Sequence numbers are exact where byte counters are not: bytes_sent counts what the device refused and was sent again. The
+ * client's SYN is among bytes_acked (tcp_ack() takes it in), the server's is not (the child begins behind it); a FIN is
+ * the last number before write_seq. */
+sonde_inline __u64 sent_sequence(struct tcp_sock *tp, int from)
+{
+	bool fin = from == TCP_FIN_WAIT1 || from == TCP_FIN_WAIT2 || from == TCP_CLOSING || from == TCP_LAST_ACK;
+
+	return tp->bytes_acked + (__u32)(tp->snd_nxt - tp->snd_una) - (fin && tp->snd_nxt == tp->write_seq);
+}
+
+/* Whose end of a connection this is that began before the agent: by the SYN among what was sent. */
+sonde_inline void fill_sent(struct tcp_close *e, struct tcp_sock *tp, const struct connection *c, int from)
+{
+	__u64 sequence = sent_sequence(tp, from), bytes = tp->bytes_sent - tp->bytes_retrans;
+
+	if (c && c->client)
+		e->side = TCP_SIDE_CLIENT;
+	else if (c || sequence == bytes)
+		e->side = TCP_SIDE_SERVER;
+	else
+		e->side = sequence == bytes + 1 ? TCP_SIDE_CLIENT : TCP_SIDE_UNKNOWN;
+	e->sent_bytes = e->side == TCP_SIDE_UNKNOWN ? bytes : sequence - (e->side == TCP_SIDE_CLIENT);
+}
+
+sonde_inline void connection_ends(struct tcp_sock *tp, const struct connection *c, int from)
+{
+	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+	struct sonde_owner none;
+	struct tcp_close *e;
+	__u32 min_rtt;
+
+	if (!c)
+		owner_none(&none);
+	e = sonde_reserve_owned(tcp_close, sizeof *e, c ? &c->owner : &none);
+	if (!e)
+		return;
+	fill_ends(e, tp);
+	fill_sent(e, tp, c, from);
+	e->received_bytes = tp->bytes_received - !!(sk->__sk_common.skc_flags & SOCK_DONE);
+	e->life_ns = c && c->since ? e->event.time - c->since : 0;
+	e->srtt_ns = (__u64)(tp->srtt_us >> 3) * 1000;
+	min_rtt = tp->rtt_min.s[0].v;
+	e->min_rtt_ns = min_rtt == RTT_NONE ? 0 : (__u64)min_rtt * 1000;
+	e->retransmits = tp->total_retrans;
+	e->error = sk->sk_err;
+	sonde_submit(tcp_close, e, sizeof *e);
+}
+
+/* An accept that no hook saw (io_uring, 32-bit programs): who closes it must have had it. */
+sonde_inline void claim(struct connection *c)
+{
+	if (c && !c->client && !c->accepted) {
+		sonde_owner_current(&c->owner);
+		c->accepted = true;
+	}
+}
+
+sonde_inline void closed(struct tcp_sock *tp, __u64 key, int from)
+{
+	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+	struct connection *c;
+
+	if (from == TCP_CLOSE || from == TCP_LISTEN)
+		return;
+	c = bpf_map_lookup_elem(&tcp_connections, &key);
+	if (from == TCP_SYN_SENT || from == TCP_SYN_RECV) {
+		if (c && c->client)
+			connect_ends(tp, c, connect_error(tp));
+		else if (c) /* fast open: accepted, and dead before the handshake was done */
+			connection_ends(tp, c, from);
+		return;
+	}
+	/* close() with unread data ends a connection at once; so does a reset, but not with both ways shut. */
+	if ((from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT) && sk->sk_shutdown == SHUTDOWN_MASK && !sk->sk_err)
+		claim(c);
+	connection_ends(tp, c, from);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state__tp_btf, struct sock *sk, int from, int to)
+{
+	__u64 key = (__u64)sk;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	if (!tp)
+		return 0;
+	if (to == TCP_SYN_SENT)
+		connect_begins(sk);
+	else if (to == TCP_ESTABLISHED)
+		established(tp, key);
+	else if (to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK)
+		claim(bpf_map_lookup_elem(&tcp_connections, &key));
+	else if (to == TCP_CLOSE)
+		closed(tp, key, from);
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(destroy__tp_btf, struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	bpf_map_delete_elem(&tcp_connections, &key);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
