@@ -104,11 +104,13 @@ alive() {
 # process group (each job has its own by `set -m`) goes too.
 end_process() {
 	local pid=$1 limit=$((SECONDS + ${2:-10}))
-	alive "$pid" && "${as_root[@]}" kill "$pid" 2>/dev/null
-	while alive "$pid"; do
-		[ $SECONDS -lt $limit ] || "${as_root[@]}" kill -9 "$pid" 2>/dev/null
-		sleep 0.05
-	done
-	"${as_root[@]}" kill -9 -- "-$pid" 2>/dev/null
-	wait "$pid" 2>/dev/null || true
+	{ # the shell's own remarks on jobs that were ended are nobody's news
+		alive "$pid" && "${as_root[@]}" kill "$pid"
+		while alive "$pid"; do
+			[ $SECONDS -lt $limit ] || "${as_root[@]}" kill -9 "$pid"
+			sleep 0.05
+		done
+		"${as_root[@]}" kill -9 -- "-$pid"
+		wait "$pid" || true
+	} 2>/dev/null
 }
