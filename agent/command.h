@@ -16,4 +16,10 @@ struct command {
 extern const struct command command_run, command_check, command_probes, command_schema, command_tap, command_cat,
 	command_stats;
 
+/* All that this program has, in the order of `sonde --help`; ends with NULL. Each new agent/cmd_NAME.c adds its row in commands.c. */
+extern const struct command *const commands[];
+
+/* `sonde ARGV...`: finds the command and runs it; answers --help, --version, help and mistakes. Returns the exit code. */
+int command_dispatch(int argc, char **argv);
+
 #endif

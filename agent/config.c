@@ -88,62 +88,6 @@ static int _printf_(4, 5) refuse(const struct source *from, unsigned line, unsig
 
 /* --- one value --- */
 
-static int read_number(const struct sonde_option *row, const char *text, struct value *value, const char **ret_wrong)
-{
-	bool counts = row->type == SONDE_OPTION_UINT;
-	int r = row->type == SONDE_OPTION_DURATION ? parse_duration(text, &value->number)
-						   : parse_size(text, &value->number);
-
-	if (*text < '0' || *text > '9')
-		*ret_wrong = "not a number";
-	else if (counts && text[strspn(text, "0123456789")])
-		*ret_wrong = "not a whole number";
-	else if (r == -EINVAL)
-		*ret_wrong = strpbrk(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") ? "in no known unit"
-												   : "without a unit";
-	else if (r < 0 || value->number < row->min || (row->max && value->number > row->max))
-		*ret_wrong = "out of range";
-	else if (row->type == SONDE_OPTION_POWER && (value->number & (value->number - 1)))
-		*ret_wrong = "not a power of two";
-	return *ret_wrong ? -EINVAL : 0;
-}
-
-static bool is_choice(const char *choices, const char *text)
-{
-	size_t length = strlen(text);
-
-	for (const char *c = choices; c; c = strchr(c, '|') ? strchr(c, '|') + 1 : NULL) {
-		if (strcspn(c, "|") == length && !memcmp(c, text, length))
-			return true;
-	}
-	return false;
-}
-
-/* `text` is resolved, and becomes the value's. `ret_wrong` says what is wrong with it, after "is 'text', ". */
-static int read_scalar(const struct sonde_option *row, char *text, struct value *value, const char **ret_wrong)
-{
-	value->text = text;
-	switch (row->type) {
-	case SONDE_OPTION_BOOL:
-		value->number = !strcmp(text, "true");
-		if (!value->number && strcmp(text, "false"))
-			*ret_wrong = "neither";
-		break;
-	case SONDE_OPTION_UINT:
-	case SONDE_OPTION_SIZE:
-	case SONDE_OPTION_POWER:
-	case SONDE_OPTION_DURATION:
-		return read_number(row, text, value, ret_wrong);
-	case SONDE_OPTION_CHOICE:
-		if (!is_choice(row->choices, text))
-			*ret_wrong = "none of these";
-		break;
-	default:
-		break;
-	}
-	return *ret_wrong ? -EINVAL : 0;
-}
-
 static const char *kind_name(const struct config_node *node)
 {
 	return node->kind == CONFIG_SEQUENCE ? "a list" : node->kind == CONFIG_MAPPING ? "a section" : "text";
@@ -170,7 +114,7 @@ static int set_scalar(const struct source *from, const struct config_node *node,
 {
 	const struct sonde_option *row = entry->row;
 	bool null = config_node_is_null(node);
-	const char *wrong = NULL;
+	const char *wrong;
 	char *text, expected[320];
 	struct fault inner;
 
@@ -181,7 +125,9 @@ static int set_scalar(const struct source *from, const struct config_node *node,
 		return refuse(from, node->line, node->column, "%s has no value; expected %s", entry->key, expected);
 	if (config_text_resolve(null ? "" : node->text, is_text(row), &text, &inner) < 0)
 		return refuse(from, node->line, node->column, "%s %s", entry->key, inner.text);
-	if (read_scalar(row, text, value, &wrong) == 0)
+	value->text = text;
+	wrong = option_read(row, text, &value->number);
+	if (!wrong)
 		return 0;
 	return refuse(from, node->line, node->column, "%s is '%s', %s; expected %s", entry->key, clip(node->text).text,
 		      wrong, expected);

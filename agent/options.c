@@ -254,6 +254,56 @@ void option_expected(const struct sonde_option *row, char *text, size_t room)
 	}
 }
 
+/* What is wrong with `text` as a number of the row; NULL: nothing. */
+static const char *read_number(const struct sonde_option *row, const char *text, uint64_t *ret)
+{
+	bool counts = row->type == SONDE_OPTION_UINT;
+	uint64_t value = 0;
+	int r = row->type == SONDE_OPTION_DURATION ? parse_duration(text, &value) : parse_size(text, &value);
+
+	if (*text < '0' || *text > '9')
+		return "not a number";
+	if (counts && text[strspn(text, "0123456789")])
+		return "not a whole number";
+	if (r == -EINVAL)
+		return text[strspn(text, "0123456789")] ? "in no known unit" : "without a unit";
+	if (r < 0 || value < row->min || (row->max && value > row->max))
+		return "out of range";
+	if (row->type == SONDE_OPTION_POWER && (value & (value - 1)))
+		return "not a power of two";
+	*ret = value;
+	return NULL;
+}
+
+static bool is_choice(const char *choices, const char *text)
+{
+	size_t length = strlen(text);
+
+	for (const char *c = choices; c; c = strchr(c, '|') ? strchr(c, '|') + 1 : NULL) {
+		if (strcspn(c, "|") == length && !memcmp(c, text, length))
+			return true;
+	}
+	return false;
+}
+
+const char *option_read(const struct sonde_option *row, const char *text, uint64_t *ret_number)
+{
+	switch (row->type) {
+	case SONDE_OPTION_BOOL:
+		*ret_number = !strcmp(text, "true");
+		return *ret_number || !strcmp(text, "false") ? NULL : "neither";
+	case SONDE_OPTION_UINT:
+	case SONDE_OPTION_SIZE:
+	case SONDE_OPTION_POWER:
+	case SONDE_OPTION_DURATION:
+		return read_number(row, text, ret_number);
+	case SONDE_OPTION_CHOICE:
+		return is_choice(row->choices, text) ? NULL : "none of these";
+	default:
+		return NULL;
+	}
+}
+
 const char *option_type_name(enum sonde_option_type type)
 {
 	static const char *const names[] = {

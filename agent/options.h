@@ -40,6 +40,10 @@ bool option_child(const struct option_index *index, const char *section, size_t 
 void format_size(char *text, size_t room, uint64_t bytes);
 void format_duration(char *text, size_t room, uint64_t ns);
 
+/* Reads one scalar by its row; numbers, sizes, durations and bools go to `ret_number`. NULL, or what is wrong with it, as it reads after
+ * "is 'text', ": "out of range". */
+const char *option_read(const struct sonde_option *row, const char *text, uint64_t *ret_number);
+
 /* "a whole number from 1 to 999 Hz": what an error says is expected. */
 void option_expected(const struct sonde_option *row, char *text, size_t room);
 /* "1 to 999 Hz", "drop-oldest, drop-newest or block", or "". */
