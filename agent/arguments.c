@@ -20,7 +20,7 @@
 struct reading {
 	const struct usage *usage;
 	char **next, **end; /* words not read yet */
-	size_t places; /* rows without a name that have theirs */
+	size_t places;      /* rows without a name that have theirs */
 	bool seen[ROWS_MAX];
 	bool help;
 	struct fault *fault;
@@ -266,7 +266,8 @@ static void write_synopsis(const struct usage *usage, FILE *out)
 
 		name_argument(a, name, sizeof name);
 		/* A no-break mark keeps "-c FILE" on one line; it becomes a space below. */
-		fprintf(words, " %s%s%s%s%s%s", a->required ? "" : "[", a->short_name && !place ? (char[]){ '-', a->short_name, 0 } : name,
+		fprintf(words, " %s%s%s%s%s%s", a->required ? "" : "[",
+			a->short_name && !place ? (char[]){ '-', a->short_name, 0 } : name,
 			a->flag || place ? "" : "\x01", a->flag || place ? "" : a->value_name, a->required ? "" : "]",
 			a->texts ? "..." : "");
 	}
@@ -296,9 +297,13 @@ static void write_row(const struct argument *a, FILE *out)
 	if (is_place(a))
 		snprintf(left, sizeof left, "  %s", a->value_name);
 	else
-		snprintf(left, sizeof left, "  %c%c%s%s%s%s%s", a->short_name ? '-' : ' ', a->short_name ? a->short_name : ' ',
-			 a->short_name && a->long_name ? ", " : a->long_name ? "  " : "", a->long_name ? "--" : "",
-			 a->long_name ? a->long_name : "", a->value_name ? " " : "", a->value_name ? a->value_name : "");
+		snprintf(left, sizeof left, "  %c%c%s%s%s%s%s", a->short_name ? '-' : ' ',
+			 a->short_name ? a->short_name : ' ',
+			 a->short_name && a->long_name ? ", "
+			 : a->long_name                ? "  "
+						       : "",
+			 a->long_name ? "--" : "", a->long_name ? a->long_name : "", a->value_name ? " " : "",
+			 a->value_name ? a->value_name : "");
 	option_range(&row, range, sizeof range);
 	if (asprintf(&text, "%s%s%s%s", a->help, *range ? " (" : "", range, *range ? ")" : "") < 0)
 		return;

@@ -27,10 +27,10 @@ struct argument {
 	char short_name;
 	const char *long_name;
 	const char *value_name; /* "FILE"; NULL where the argument is a flag */
-	const char *help; /* one sentence, no full stop */
+	const char *help;       /* one sentence, no full stop */
 	bool *flag;
 	const char **text;
-	const char *choices; /* of the text, separated by |; NULL: any text */
+	const char *choices;          /* of the text, separated by |; NULL: any text */
 	struct argument_texts *texts; /* may be repeated */
 	uint64_t *number, *duration, *size;
 	uint64_t min, max; /* of number, duration and size; max 0: no bound */
@@ -38,10 +38,10 @@ struct argument {
 };
 
 struct usage {
-	const char *command; /* "run" */
-	const char *about; /* a paragraph or two, separated by \n */
+	const char *command;              /* "run" */
+	const char *about;                /* a paragraph or two, separated by \n */
 	const struct argument *arguments; /* ends with a row of zeros */
-	void (*more)(FILE *out); /* what --help shows behind the arguments; may be NULL */
+	void (*more)(FILE *out);          /* what --help shows behind the arguments; may be NULL */
 };
 
 /* Reads argv[1] and on into the targets. 0, 1 when --help was asked for, -EINVAL with the sentence in `fault`. */

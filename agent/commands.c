@@ -28,14 +28,16 @@ static void write_overview(FILE *out)
 {
 	fputs("Usage: sonde COMMAND [ARGUMENT]...\n\n", out);
 	write_paragraph(out, "", 0, 80,
-			"One agent for what happens on this host: processes, CPU time and TCP connections as one stream, from the "
+			"One agent for what happens on this host: processes, CPU time and TCP connections as one "
+			"stream, from the "
 			"kernel into a journal, and from there to Kafka.");
 	fputs("\nCommands:\n", out);
 	for (size_t i = 0; commands[i]; i++) {
 		fprintf(out, "  %-*s", NAME_COLUMN - 2, commands[i]->name);
 		write_paragraph(out, "          ", NAME_COLUMN, 80, commands[i]->summary);
 	}
-	fputs("\n'sonde help COMMAND' and 'sonde COMMAND --help' tell more; 'sonde --version' tells\nthe version.\n", out);
+	fputs("\n'sonde help COMMAND' and 'sonde COMMAND --help' tell more; 'sonde --version' tells\nthe version.\n",
+	      out);
 }
 
 static int refuse_command(const char *name)

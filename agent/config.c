@@ -302,6 +302,10 @@ static int refuse_key(const struct source *from, const struct config_edge *edge,
 {
 	struct children children;
 	struct clipped name = clip(edge->key);
+
+	if (from->config->known_only)
+		return 0;
+
 	const char *in = *section ? " in " : "";
 
 	find_children(&from->config->index, section, &children);
@@ -552,7 +556,7 @@ static int load_set(struct config *config, const char *set, struct fault *fault)
 
 	label_set(label, sizeof label, clip(key).text, text, entry);
 	if (!entry && !is_section(&config->index, key))
-		return refuse_set_key(&from, key);
+		return config->known_only ? 0 : refuse_set_key(&from, key);
 	if (is_written_in_yaml(entry, name, text))
 		return set_yaml(&from, entry, name, key, text);
 	if (!entry)
@@ -574,8 +578,8 @@ static int load_all(struct config *config, const char *file, const char *const *
 	return r;
 }
 
-int config_load(struct config **ret, const struct option_table *tables, size_t n_tables, const char *file,
-		const char *const *sets, size_t n_sets, struct fault *fault)
+static int load(struct config **ret, const struct option_table *tables, size_t n_tables, const char *file,
+		const char *const *sets, size_t n_sets, bool known_only, struct fault *fault)
 {
 	struct config *config = calloc(1, sizeof *config);
 	struct fault unused;
@@ -584,6 +588,7 @@ int config_load(struct config **ret, const struct option_table *tables, size_t n
 	fault = fault ? fault : &unused;
 	if (!config)
 		return fault_set(fault, -ENOMEM, "out of memory");
+	config->known_only = known_only;
 	r = option_index_make(&config->index, tables, n_tables, fault);
 	if (r == 0) {
 		config->values = calloc(config->index.n + 1, sizeof *config->values);
@@ -598,4 +603,16 @@ int config_load(struct config **ret, const struct option_table *tables, size_t n
 	}
 	*ret = config;
 	return 0;
+}
+
+int config_load(struct config **ret, const struct option_table *tables, size_t n_tables, const char *file,
+		const char *const *sets, size_t n_sets, struct fault *fault)
+{
+	return load(ret, tables, n_tables, file, sets, n_sets, false, fault);
+}
+
+int config_load_known(struct config **ret, const struct option_table *tables, size_t n_tables, const char *file,
+		      const char *const *sets, size_t n_sets, struct fault *fault)
+{
+	return load(ret, tables, n_tables, file, sets, n_sets, true, fault);
 }

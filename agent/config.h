@@ -23,6 +23,9 @@ struct config; /* opaque, immutable once loaded */
  */
 int config_load(struct config **ret, const struct option_table *tables, size_t n_tables, const char *file,
 		const char *const *sets, size_t n_sets, struct fault *fault);
+/* The same, but keys that the tables do not hold are passed over: to learn where the modules are, before they bring their tables. */
+int config_load_known(struct config **ret, const struct option_table *tables, size_t n_tables, const char *file,
+		      const char *const *sets, size_t n_sets, struct fault *fault);
 void config_free(struct config *config);
 
 /* Values by full key ("modules.cpu.rate"). The key must be in the tables with that type: anything else aborts. */

@@ -18,6 +18,7 @@ struct value {
 struct config {
 	struct option_index index;
 	struct value *values; /* values[i] belongs to index.entries[i] */
+	bool known_only;      /* pass over keys that are not in the index */
 };
 
 #endif
