@@ -9,6 +9,7 @@
 #include "privilege.h"
 #include "setup.h"
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <cap-ng.h>
 #include <errno.h>
@@ -88,38 +89,46 @@ static bool check_privileges(struct checking *c)
 	return false;
 }
 
+/* The smallest program of a kind: return 0. A typed tracepoint needs its target at load. */
+static bool kernel_takes(enum bpf_prog_type type, const char *typed_tracepoint)
+{
+	const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options);
+
+	if (typed_tracepoint) {
+		int id = libbpf_find_vmlinux_btf_id(typed_tracepoint, BPF_TRACE_RAW_TP);
+
+		if (id < 0)
+			return false;
+		options.expected_attach_type = BPF_TRACE_RAW_TP;
+		options.attach_btf_id = (uint32_t)id;
+	}
+
+	_cleanup_(close_fd) int fd = bpf_prog_load(type, "sonde_check", "GPL", insns, ARRAY_SIZE(insns), &options);
+
+	return fd >= 0;
+}
+
 /* What the programs are made of; asked of the kernel itself, which takes the right to load. */
 static void check_features(struct checking *c, const char *release)
 {
-	static const struct {
-		enum bpf_prog_type type;
-		const char *name;
-	} programs[] = {
-		{ BPF_PROG_TYPE_TRACING, "typed tracepoints" },
-		{ BPF_PROG_TYPE_TRACEPOINT, "tracepoints" },
-		{ BPF_PROG_TYPE_PERF_EVENT, "perf events" },
-	};
-	char found[128] = "";
-	bool traces = false;
+	bool typed = kernel_takes(BPF_PROG_TYPE_TRACING, "sched_process_exec");
+	bool plain = kernel_takes(BPF_PROG_TYPE_TRACEPOINT, NULL), perf = kernel_takes(BPF_PROG_TYPE_PERF_EVENT, NULL);
 
-	for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
-		size_t used = strlen(found);
-
-		if (libbpf_probe_bpf_prog_type(programs[i].type, NULL) != 1)
-			continue;
-		traces |= programs[i].type != BPF_PROG_TYPE_PERF_EVENT;
-		snprintf(found + used, sizeof found - used, ", %s", programs[i].name);
-	}
 	if (libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, NULL) != 1)
 		report_error(c, EXIT_FAULT, "kernel: %s has no BPF ring buffer; sonde needs Linux 5.15 or newer",
 			     release);
-	else if (!traces)
+	else if (!typed && !plain)
 		report_error(
 			c, EXIT_FAULT,
 			"kernel: %s takes no tracing programs; see whether lockdown or a security module forbids BPF",
 			release);
 	else
-		report_ok("kernel: %s with BTF, ring buffer%s", release, found);
+		report_ok("kernel: %s with BTF, ring buffer%s%s%s", release, typed ? ", typed tracepoints" : "",
+			  plain ? ", tracepoints" : "", perf ? ", perf events" : "");
 }
 
 static void check_kernel(struct checking *c, bool privileged)
@@ -175,11 +184,16 @@ static void check_journal(struct checking *c)
 		return;
 	}
 	format_size(size_text, sizeof size_text, size);
-	if (statvfs(folder, &fs) < 0) {
-		report_ok("journal: %s, bounded to %s", path, size_text);
+	if (statvfs(folder, &fs) < 0 || !fs.f_bavail) {
+		report_error(c, EXIT_FAULT,
+			     "journal: %s: no room on the disk of %s; free some, or set journal.path to another", path,
+			     folder);
 		return;
 	}
-	format_size(free_text, sizeof free_text, ((uint64_t)fs.f_bavail * fs.f_frsize) >> 20 << 20);
+
+	uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+
+	format_size(free_text, sizeof free_text, room >> 34 ? room >> 30 << 30 : room >> 20 << 20);
 	report_ok("journal: %s, bounded to %s; %s free on its disk", path, size_text, free_text);
 }
 

@@ -36,8 +36,8 @@ static void write_overview(FILE *out)
 		fprintf(out, "  %-*s", NAME_COLUMN - 2, commands[i]->name);
 		write_paragraph(out, "          ", NAME_COLUMN, 80, commands[i]->summary);
 	}
-	fputs("\n'sonde help COMMAND' and 'sonde COMMAND --help' tell more; 'sonde --version' tells\nthe version.\n",
-	      out);
+	fputc('\n', out);
+	write_paragraph(out, "", 0, 80, "'sonde help COMMAND' says more of one; 'sonde --version' says the version.");
 }
 
 static int refuse_command(const char *name)

@@ -59,18 +59,20 @@ static void write_comment(FILE *out, unsigned depth, const char *text)
 	write_paragraph(out, lead, (unsigned)strlen(lead), WIDTH, text);
 }
 
-/* "Samples a second and CPU. Default 99; a whole number from 1 to 999 Hz." */
+/* "Samples a second and CPU", and below it "Default: 99; number, 1 to 999 Hz". */
 static void write_option_comment(FILE *out, unsigned depth, const struct sonde_option *row)
 {
-	_cleanup_(free_pointer) char *text = NULL;
-	const char *help = row->help ? row->help : "";
-	char expected[320];
+	_cleanup_(free_pointer) char *help = strdup(row->help ? row->help : ""), *text = NULL;
+	char range[256];
 
-	option_expected(row, expected, sizeof expected);
-	if (asprintf(&text, "%s%s [%s; default %s]", help, *help ? "." : "", expected, default_text(row)) < 0)
+	option_range(row, range, sizeof range);
+	if (!help || asprintf(&text, "Default: %s; %s%s%s", default_text(row), option_type_name(row->type),
+			      *range ? ": " : "", range) < 0)
 		return;
-	if (*text >= 'a' && *text <= 'z' && *help)
-		*text = (char)(*text - 'a' + 'A');
+	if (*help >= 'a' && *help <= 'z')
+		*help = (char)(*help - 'a' + 'A');
+	if (*help)
+		write_comment(out, depth, help);
 	write_comment(out, depth, text);
 }
 

@@ -129,7 +129,8 @@ static const struct sonde_option agent_rows[] = {
 	{ .type = SONDE_OPTION_TEXT,
 	  .key = "user",
 	  .value = "sonde",
-	  .help = "the user that the stack worker becomes; where there is none, nobody" },
+	  .help = "the user that the agent becomes once everything is attached; empty, or no such user: it stays who "
+		  "it is" },
 	{ .type = SONDE_OPTION_SIZE,
 	  .key = "memory",
 	  .value = "64MiB",

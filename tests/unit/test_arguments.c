@@ -118,13 +118,14 @@ static void test_faults(void **state)
 
 static void test_many(void **state)
 {
+	char name[] = "--set", value[] = "a=b";
 	char *argv[2 * ARGUMENT_TEXTS_MAX + 3] = { (char[]){ "test" } };
 	struct line l = { 0 };
 	struct fault fault = { 0 };
 
 	for (size_t i = 1; i < ARRAY_SIZE(argv); i += 2) {
-		argv[i] = (char[]){ "--set" };
-		argv[i + 1] = (char[]){ "a=b" };
+		argv[i] = name;
+		argv[i + 1] = value;
 	}
 	assert_int_equal(read_line(&l, &fault, ARRAY_SIZE(argv), argv, NULL), -EINVAL);
 	assert_string_equal(fault.text, "--set is given more than 256 times");

@@ -130,8 +130,7 @@ static void test_help_fits(void **state)
 	}
 }
 
-/* JSON is YAML: so the configuration's own reader must at least find the schema well formed, and Python's parser in the end-to-end
- * tests finds it right. */
+/* Well formed as far as quotes and brackets go, and it holds what the rows say. */
 static void test_json_schema(void **state)
 {
 	_cleanup_(free_pointer) char *text = generate(*state, options_write_json_schema);
