@@ -97,6 +97,12 @@ static void put_cells(struct line *l, const void *bytes, size_t size, unsigned w
 /* ASCII of ours: one column a byte. */
 static void put_ascii(struct line *l, const char *s)
 {
+	size_t length = strlen(s);
+
+	if (!l->columns || l->column + length < l->columns) {
+		put_cells(l, s, length, (unsigned)length);
+		return;
+	}
 	for (; *s; s++)
 		put_cells(l, s, 1, 1);
 }
@@ -162,6 +168,21 @@ static void put_escaped(struct line *l, int32_t c)
 		put_format(l, "\\u{%x}", (unsigned)c);
 }
 
+/* Adds the letters, digits and signs at `at` that need no care and fit the line for sure; false when there are none. */
+static bool plain_run(struct line *l, const uint8_t *at, const uint8_t *end, unsigned *ret_length)
+{
+	size_t most = MIN_OF((size_t)(end - at), (size_t)4096), n = 0;
+
+	if (l->columns)
+		most = l->column + 1 < l->columns ? MIN_OF(most, (size_t)(l->columns - l->column - 1)) : 0;
+	while (n < most && at[n] >= 0x20 && at[n] < 0x7f && at[n] != '"' && at[n] != '\\')
+		n++;
+	*ret_length = (unsigned)n;
+	if (n)
+		put_cells(l, at, n, (unsigned)n);
+	return n > 0;
+}
+
 /* Hostile text, as it is where that is harmless. `quoted`: the quote and the backslash are escaped too. */
 static void put_text(struct line *l, const uint8_t *at, size_t size, bool quoted)
 {
@@ -169,6 +190,9 @@ static void put_text(struct line *l, const uint8_t *at, size_t size, bool quoted
 	unsigned length;
 
 	for (; at < end && !l->cut; at += length) {
+		if (plain_run(l, at, end, &length))
+			continue;
+
 		int32_t c = utf8_next(at, end, &length);
 
 		if (c < 0) {

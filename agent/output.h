@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Records written out, one after the other, in the notation that was asked for. */
+#ifndef SONDE_OUTPUT_H
+#define SONDE_OUTPUT_H
+
+#include "base/base.h"
+
+enum output_format { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_MSGPACK, OUTPUT_FOLDED };
+
+struct output {
+	FILE *file;
+	enum output_format format;
+	bool colour;
+	unsigned columns;      /* 0: unbounded */
+	uint64_t written, bad; /* records so far */
+};
+
+/* -EINVAL for a name that is none of them, with a sentence in `fault`. */
+int output_format_read(enum output_format *ret, const char *name, struct fault *fault);
+
+/* Over `file`, with a large buffer; colours and width as its terminal has them, if it is one. */
+void output_begin(struct output *output, FILE *file, enum output_format format);
+
+/* A damaged record, or one that has no such notation, is counted and left out: 0. A negative errno when `file` takes no
+ * more. */
+int output_record(struct output *output, const void *map, size_t size);
+
+/* Hands on what is buffered, and asks the terminal for its width anew. 0 or a negative errno. */
+int output_flush(struct output *output);
+
+/* Whether nobody reads the far end of `file` any more. */
+bool output_deserted(const struct output *output);
+
+#endif
