@@ -104,12 +104,11 @@ static int run(int argc, char **argv)
 	struct tap_options options = { JOURNAL_DEFAULT, .format = "text", .from = "end", .limit = UINT64_MAX };
 	const struct argument rows[] = {
 		{ 0, "journal", "DIR", "the folder to follow; by default " JOURNAL_DEFAULT, .text = &options.journal },
-		{ 0, "from", "PLACE", "end: only what comes from now on (the default); start: all there is first",
+		{ 0, "from", "PLACE", "where to begin: by default at the end, with what comes from now on",
 		  .text = &options.from, .choices = "end|start" },
 		{ 0, "type", "GLOB", STREAM_HELP_TYPE, .text = &options.selection.types },
 		{ 0, "where", "EXPR", STREAM_HELP_WHERE, .text = &options.selection.where },
-		{ 0, "format", "NAME",
-		  "text (the default), json (one object a line) or msgpack (the maps back to back)",
+		{ 0, "format", "NAME", "by default text; json is one object a line, msgpack the maps back to back",
 		  .text = &options.format, .choices = "text|json|msgpack" },
 		{ 'n', NULL, "N", "end after N records", .number = &options.limit, .min = 1 },
 		{ 0 },

@@ -9,6 +9,8 @@
 
 const struct command *const commands[] = {
 	&command_check,
+	&command_tap,
+	&command_cat,
 	NULL,
 };
 
