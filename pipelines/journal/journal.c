@@ -39,6 +39,7 @@ struct journal {
 	struct segment *current; /* NULL: the next reserve begins a segment */
 	uint8_t *at, *limit,
 		*populated; /* where the next record's header goes; end of room; end of pages made present */
+	uint8_t *touched;   /* end of what was ever reserved here */
 	uint64_t end;
 	uint32_t reserved;
 	bool dirty; /* committed since the last publish */
@@ -280,7 +281,7 @@ static void set_room(struct journal *journal)
 
 	journal->at = segment->bytes + SEGMENT_HEADER + (journal->end - segment->base);
 	journal->limit = segment->bytes + SEGMENT_HEADER + segment->capacity;
-	journal->populated = journal->at;
+	journal->populated = journal->touched = journal->at;
 }
 
 static int recover(struct journal *journal)
@@ -383,8 +384,7 @@ static void count_orphans(struct journal *journal)
 		struct segment *next = orphans->next;
 
 		if (journal->options.expired)
-			segment_each(orphans, protected_position(journal), journal->options.expired,
-				     journal->options.context);
+			segment_each(orphans, orphans->wanted, journal->options.expired, journal->options.context);
 		segment_unmap(orphans);
 		orphans = next;
 	}
@@ -401,16 +401,19 @@ static bool oldest_is_wanted(const struct journal *journal)
 	       protected_position(journal);
 }
 
-/* A segment whose records cannot be counted stays: only what is counted may go. One with a damaged header has none. */
+/* A segment whose records cannot be counted stays: only what is counted may go. One with a damaged header has none. What
+ * was protected is looked at while the follower is kept out: once it is let on, it passes these positions. */
 static int remove_oldest(struct journal *journal)
 {
 	_cleanup_(segment_drop) struct segment *segment = NULL;
 	struct file oldest = journal->files[0];
 	char name[SEGMENT_NAME];
+	uint64_t wanted;
 	int r = 0;
 
 	segment_name(name, oldest.base);
 	pthread_mutex_lock(&journal->lock);
+	wanted = protected_position(journal);
 	if (journal->options.expired && oldest_is_wanted(journal))
 		r = segment_map(&segment, journal->folder, oldest.base, false);
 	if (r == -EBADMSG || r == -ENOENT)
@@ -424,7 +427,7 @@ static int remove_oldest(struct journal *journal)
 	}
 	pthread_mutex_unlock(&journal->lock);
 	if (!r && segment)
-		segment_each(segment, protected_position(journal), journal->options.expired, journal->options.context);
+		segment_each(segment, wanted, journal->options.expired, journal->options.context);
 	return r;
 }
 
@@ -437,7 +440,7 @@ static void leave_current(struct journal *journal)
 	segment_leave(journal->current, journal->end);
 	segment_drop(&journal->current);
 	journal->files[journal->n_files - 1].end = journal->end;
-	journal->at = journal->limit = journal->populated = NULL;
+	journal->at = journal->limit = journal->populated = journal->touched = NULL;
 	journal->dirty = false;
 }
 
@@ -559,6 +562,8 @@ uint8_t *journal_reserve(struct journal *journal, uint32_t size)
 	    !make_reservable(journal, need))
 		return NULL;
 	journal->reserved = need;
+	if (journal->touched < journal->at + need)
+		journal->touched = journal->at + need;
 	return journal->at + RECORD_HEADER;
 }
 
@@ -595,6 +600,9 @@ void journal_close(struct journal *journal)
 	if (!journal)
 		return;
 	journal_publish(journal);
+	/* Room that was reserved and not used is no torn tail. */
+	if (journal->touched > journal->at)
+		memset(journal->at, 0, (size_t)(journal->touched - journal->at));
 	segment_unmap(journal->current);
 	pthread_mutex_destroy(&journal->lock);
 	close_fd(&journal->locked);
@@ -651,6 +659,7 @@ void journal_unfollow(struct journal *journal, struct segment **held, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		if (journal->n_files && held[i]->base >= journal->files[0].base)
 			break;
+		held[i]->wanted = protected_position(journal); /* the next follower will pass it */
 		held[i]->next = journal->orphans;
 		journal->orphans = held[i];
 		held[i] = NULL;

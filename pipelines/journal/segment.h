@@ -61,7 +61,8 @@ struct segment {
 	size_t size;
 	uint32_t capacity;    /* bytes for records */
 	uint64_t budget;      /* bytes that resynchronising may still check: damage costs bounded time */
-	struct segment *next; /* in a list of its owner's */
+	struct segment *next; /* in the writer's list of what followers left behind */
+	uint64_t wanted;      /* there: from which position on nobody has had the records */
 };
 
 enum segment_found { SEGMENT_EMPTY, SEGMENT_RECORD, SEGMENT_BAD };
