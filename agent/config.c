@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #define FILE_MAX_BYTES (1u << 20)
 #define ITEMS_MAX      1024u
@@ -394,6 +396,19 @@ static void forget_given(struct config *config)
 		config->values[i].given = false;
 }
 
+/* A reload reads the file again, and a pipe would then be empty, which looks like a file of defaults. */
+static int check_file(const char *path, struct fault *fault)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return fault_set(fault, -errno, "%.300s: cannot be read: %s", path, strerror(errno));
+	if (S_ISREG(st.st_mode) || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))
+		return 0;
+	return fault_set(fault, -EINVAL, "%.300s: not a file; a configuration is one, since a reload reads it again",
+			 path);
+}
+
 static int load_file(struct config *config, const char *path, struct fault *fault)
 {
 	_cleanup_(free_pointer) char *text = NULL;
@@ -401,7 +416,11 @@ static int load_file(struct config *config, const char *path, struct fault *faul
 	const struct config_node *root;
 	struct config_tree *tree;
 	size_t size;
-	int r = read_small_file(path, FILE_MAX_BYTES, &text, &size);
+	int r = check_file(path, fault);
+
+	if (r < 0)
+		return r;
+	r = read_small_file(path, FILE_MAX_BYTES, &text, &size);
 
 	if (r == -EFBIG)
 		return fault_set(fault, r, "%.300s: larger than 1MiB, which no configuration is", path);

@@ -371,7 +371,7 @@ void options_write_markdown(FILE *out, const struct option_table *tables, size_t
 	      "`1h30m`.\n"
 	      "- `${env:NAME}` in any value stands for an environment variable, `${env:NAME:-text}` for one that may "
 	      "be unset,\n"
-	      "  `$${` for a plain `${`.\n"
+	      "  `$${` for a plain `${`. Inside `{...}` and `[...]` YAML wants such a value in quotes.\n"
 	      "- A text that begins with `file:/` is read from that file (at most 64 KiB, one newline at its end cut). "
 	      "Keep\n"
 	      "  passwords there: the agent never prints, logs or journals them.\n"

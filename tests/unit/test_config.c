@@ -389,6 +389,30 @@ static void test_bounds(void **state)
 	assert_int_equal(config_load(&config, w->tables, w->n_tables, w->file, NULL, 0, &fault), -ENOENT);
 	snprintf(sentence, sizeof sentence, "%s: cannot be read: No such file or directory", w->file);
 	assert_string_equal(fault.text, sentence);
+	assert_int_equal(config_load(&config, w->tables, w->n_tables, w->folder, NULL, 0, &fault), -EINVAL);
+	snprintf(sentence, sizeof sentence, "%s: not a file; a configuration is one, since a reload reads it again",
+		 w->folder);
+	assert_string_equal(fault.text, sentence);
+	assert_int_equal(mkfifo(w->file, 0600), 0);
+	assert_int_equal(config_load(&config, w->tables, w->n_tables, w->file, NULL, 0, &fault), -EINVAL);
+}
+
+/* What a module that is not known yet will bring is passed over; what is known is read as strictly as ever. */
+static void test_known_only(void **state)
+{
+	struct world *w = *state;
+	const char *sets[] = { "modules.sample.depth=3", "agent.window=1s" };
+	const char yaml[] = "modules: {sample: {depth: 2}}\nagent: {modules: /opt}\n";
+	struct config *config = NULL;
+	struct fault fault;
+
+	write_file(w->file, yaml, strlen(yaml));
+	assert_int_equal(config_load_known(&config, w->tables, w->n_tables, w->file, sets, 2, &fault), 0);
+	assert_string_equal(config_text(config, "agent.modules"), "/opt");
+	assert_int_equal(config_number(config, "agent.window"), NS_PER_SEC);
+	config_free(config);
+	sets[1] = "agent.window=1";
+	assert_int_equal(config_load_known(&config, w->tables, w->n_tables, w->file, sets, 2, &fault), -EINVAL);
 }
 
 static void test_environment(void **state)
@@ -682,6 +706,7 @@ int main(void)
 		T(test_diff_and_digest),
 		T(test_module_tables),
 		T(test_bad_tables),
+		T(test_known_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
