@@ -144,20 +144,25 @@ static uint64_t sip_hash(const struct sip_key *key, const void *bytes, size_t si
 	return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-/* Without a machine id the digest is of this process only, which is safe. */
+/* Without a machine id (a container, a fresh image) the digest is the same for one boot only. */
 static struct sip_key machine_key(void)
 {
-	_cleanup_(free_pointer) char *id = NULL;
+	static const char *const sources[] = { "/etc/machine-id", "/proc/sys/kernel/random/boot_id" };
 	static const struct sip_key zero;
 	struct sip_key key = { 0 };
-	size_t size;
 
-	if (read_small_file("/etc/machine-id", 256, &id, &size) == 0 && size >= 32) {
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
+		_cleanup_(free_pointer) char *id = NULL;
+		size_t size;
+
+		if (read_small_file(sources[i], 256, &id, &size) < 0 || size < 32)
+			continue;
 		key.k[0] = sip_hash(&zero, id, 16);
 		key.k[1] = sip_hash(&zero, id + 16, 16);
-	} else if (getrandom(&key, sizeof key, GRND_NONBLOCK) != (ssize_t)sizeof key) {
-		key.k[0] = now_boottime_ns();
+		return key;
 	}
+	if (getrandom(&key, sizeof key, GRND_NONBLOCK) != (ssize_t)sizeof key)
+		key.k[0] = now_boottime_ns();
 	return key;
 }
 
