@@ -17,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -594,44 +595,59 @@ static bool mount_line_split(char *line, struct mount_line *ret)
 	return word && ret->type && ret->options;
 }
 
-struct v1_choice {
-	int rank; /* smaller is better */
-	bool found;
-};
-
-static void layout_take_v1(struct cgroup_layout *layout, struct v1_choice *best, const struct mount_line *m)
+/* What part of a hierarchy is mounted, the lower the better. Seen from a cgroup namespace, what lies above it is written "/..":
+ * in a container, the host's whole hierarchy is "/../..", and "/" only the container's own. */
+static int root_rank(const char *root)
 {
-	char name[sizeof layout->v1_controller], point[sizeof layout->v1], root[sizeof layout->v1_root];
-	int rank = v1_rank(m->options, name, sizeof name);
-
-	if (rank < 0 || field_copy(point, sizeof point, m->point) < 0 || field_copy(root, sizeof root, m->root) < 0)
-		return;
-	/* A hierarchy that is in use before one that is not, a whole one before a part. */
-	rank += (has_children(point) ? 0 : 200) + (strcmp(root, "/") ? 100 : 0);
-	if (best->found && rank >= best->rank)
-		return;
-	*best = (struct v1_choice){ rank, true };
-	memcpy(layout->v1, point, sizeof point);
-	memcpy(layout->v1_root, strcmp(root, "/") ? root : "", strcmp(root, "/") ? sizeof root : 1);
-	memcpy(layout->v1_controller, name, sizeof name);
+	if (!strcmp(root, "/"))
+		return 1;
+	for (; !strncmp(root, "/..", 3); root += 3)
+		continue;
+	return *root ? 2 : 0;
 }
 
-static void layout_take_v2(struct cgroup_layout *layout, const struct mount_line *m)
+static int copy_mount(const struct mount_line *m, char *point, size_t point_room, char *root, size_t root_room)
 {
-	char point[sizeof layout->v2], root[sizeof layout->v2_root];
-	bool better = !layout->v2[0] || (layout->v2_root[0] && !strcmp(m->root, "/"));
+	int r = field_copy(point, point_room, m->point);
 
-	if (!better || field_copy(point, sizeof point, m->point) < 0 || field_copy(root, sizeof root, m->root) < 0)
+	if (root_rank(m->root) < 2)
+		root[0] = '\0';
+	else if (r >= 0)
+		r = field_copy(root, root_room, m->root);
+	return r;
+}
+
+static void layout_take_v1(struct cgroup_layout *layout, int *best, const struct mount_line *m)
+{
+	struct cgroup_layout found = *layout;
+	int rank = v1_rank(m->options, found.v1_controller, sizeof found.v1_controller);
+
+	if (rank < 0 || copy_mount(m, found.v1, sizeof found.v1, found.v1_root, sizeof found.v1_root) < 0)
 		return;
-	memcpy(layout->v2, point, sizeof point);
-	memcpy(layout->v2_root, strcmp(root, "/") ? root : "", strcmp(root, "/") ? sizeof root : 1);
+	/* A hierarchy that is in use before one that is not, a whole one before a part. */
+	rank += (has_children(found.v1) ? 0 : 1000) + 100 * root_rank(m->root);
+	if (rank >= *best)
+		return;
+	*best = rank;
+	*layout = found;
+}
+
+static void layout_take_v2(struct cgroup_layout *layout, int *best, const struct mount_line *m)
+{
+	struct cgroup_layout found = *layout;
+	int rank = root_rank(m->root);
+
+	if (rank >= *best || copy_mount(m, found.v2, sizeof found.v2, found.v2_root, sizeof found.v2_root) < 0)
+		return;
+	*best = rank;
+	*layout = found;
 }
 
 int cgroup_layout_read(const char *mountinfo, struct cgroup_layout *ret)
 {
 	_cleanup_(free_pointer) char *text = NULL;
 	struct cgroup_layout layout = { 0 };
-	struct v1_choice v1 = { 0 };
+	int best_v1 = INT_MAX, best_v2 = INT_MAX;
 	char *save = NULL;
 	int r = read_small_file(mountinfo, MOUNTINFO_MAX, &text, NULL);
 
@@ -643,9 +659,9 @@ int cgroup_layout_read(const char *mountinfo, struct cgroup_layout *ret)
 		if (!mount_line_split(line, &m))
 			continue;
 		if (!strcmp(m.type, "cgroup2"))
-			layout_take_v2(&layout, &m);
+			layout_take_v2(&layout, &best_v2, &m);
 		else if (!strcmp(m.type, "cgroup"))
-			layout_take_v1(&layout, &v1, &m);
+			layout_take_v1(&layout, &best_v1, &m);
 	}
 	if (layout.v2[0] && (has_children(layout.v2) || !has_children(layout.v1)))
 		layout.v1[0] = layout.v1_root[0] = layout.v1_controller[0] = '\0';

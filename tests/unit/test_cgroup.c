@@ -442,6 +442,17 @@ static void reads_layouts(void **state)
 	assert_int_equal(cgroup_layout_read(file, &layout), 0);
 	assert_string_equal(layout.v2, "/b");
 	assert_string_equal(layout.v2_root, "");
+
+	/* In a container with a cgroup namespace of its own, where the host's hierarchy is mounted too. */
+	write_text(file, "41 31 0:38 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup rw\n"
+			 "42 31 0:38 /../../.. /host/cgroup rw,relatime - cgroup2 cgroup rw\n"
+			 "43 31 0:38 /../other /c rw,relatime - cgroup2 cgroup2 rw\n");
+	assert_int_equal(cgroup_layout_read(file, &layout), 0);
+	assert_string_equal(layout.v2, "/host/cgroup");
+	assert_string_equal(layout.v2_root, "");
+	write_text(file, "43 31 0:38 /docker/x /c rw,relatime - cgroup2 cgroup2 rw\n");
+	assert_int_equal(cgroup_layout_read(file, &layout), 0);
+	assert_string_equal(layout.v2_root, "/docker/x");
 	assert_int_equal(cgroup_layout_read("/nonexistent", &layout), -ENOENT);
 }
 
