@@ -31,6 +31,15 @@ static const int worker_calls[] = {
 	SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall), SCMP_SYS(madvise),
 };
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/* What the sanitizers' runtimes do of their own accord; never in a release. */
+static const int sanitizer_calls[] = {
+	SCMP_SYS(sigaltstack), SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(prlimit64), SCMP_SYS(futex), SCMP_SYS(gettid),
+};
+#else
+static const int sanitizer_calls[0];
+#endif
+
 static const int keeper_calls[] = {
 	SCMP_SYS(wait4), SCMP_SYS(kill), SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(prctl),
 };
@@ -64,6 +73,8 @@ int sandbox_compile(bool keeper, struct sandbox *ret)
 	if (memory < 0)
 		return -errno;
 	r = allow(filter, worker_calls, ARRAY_SIZE(worker_calls));
+	if (r == 0)
+		r = allow(filter, sanitizer_calls, ARRAY_SIZE(sanitizer_calls));
 	if (r == 0 && keeper)
 		r = allow(filter, keeper_calls, ARRAY_SIZE(keeper_calls));
 	if (r == 0 && keeper)
