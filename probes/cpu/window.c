@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A hash table over one stretch of memory: entries are laid one behind the other as they come and chained by offset, so that clearing is
+ * setting two numbers and the pages that a quiet host never reaches cost nothing. Two samples are one entry when execution, name and
+ * all frames are equal.
+ *
+ * Invariants: entries fill [8, used) without gaps; offset 0 is "none"; hashes are keyed, as frames are chosen by those watched.
+ */
+#include "probes/cpu/window.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+struct window {
+	uint8_t *memory;
+	size_t size, used, count;
+	uint32_t *buckets, mask;
+	uint64_t seed;
+};
+
+int window_open(struct window **ret, size_t bytes, uint32_t buckets)
+{
+	struct window *w = calloc(1, sizeof *w);
+
+	if (!w)
+		return -ENOMEM;
+	w->size = MIN_OF(bytes, (size_t)UINT32_MAX);
+	w->mask = buckets - 1;
+	w->buckets = calloc(buckets, sizeof *w->buckets);
+	w->memory = mmap(NULL, w->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (w->memory == MAP_FAILED)
+		w->memory = NULL;
+	if (!w->buckets || !w->memory || getrandom(&w->seed, sizeof w->seed, 0) != sizeof w->seed) {
+		window_close(w);
+		return -ENOMEM;
+	}
+	w->used = 8;
+	*ret = w;
+	return 0;
+}
+
+void window_close(struct window *w)
+{
+	if (!w)
+		return;
+	if (w->memory)
+		munmap(w->memory, w->size);
+	free(w->buckets);
+	free(w);
+}
+
+static uint64_t hash_sample(const struct window *w, const struct cpu_sample *s, const uint64_t *frames, size_t n)
+{
+	uint64_t h = w->seed ^ s->event.proc, name[2];
+
+	memcpy(name, s->event.comm, sizeof name);
+	for (size_t i = 0; i < n + 2; i++) {
+		h ^= i < 2 ? name[i] : frames[i - 2];
+		h *= 0xff51afd7ed558ccdull;
+		h ^= h >> 32;
+	}
+	return h;
+}
+
+static struct window_entry *at(struct window *w, uint32_t offset)
+{
+	return (struct window_entry *)(w->memory + offset);
+}
+
+static struct window_entry *find(struct window *w, uint64_t hash, const struct cpu_sample *s, const uint64_t *frames)
+{
+	size_t bytes = (s->n_kernel + (size_t)s->n_user) * sizeof *frames;
+
+	for (uint32_t i = w->buckets[hash & w->mask]; i; i = at(w, i)->next) {
+		struct window_entry *e = at(w, i);
+
+		if (e->hash == hash && e->event.proc == s->event.proc && e->event.pid == s->event.pid &&
+		    e->n_kernel == s->n_kernel && e->n_user == s->n_user &&
+		    !memcmp(e->event.comm, s->event.comm, sizeof e->event.comm) &&
+		    !memcmp(window_frames(e), frames, bytes))
+			return e;
+	}
+	return NULL;
+}
+
+static struct window_entry *insert(struct window *w, uint64_t hash, const struct cpu_sample *s, const uint64_t *frames)
+{
+	size_t bytes = (s->n_kernel + (size_t)s->n_user) * sizeof *frames;
+	struct window_entry *e = at(w, (uint32_t)w->used);
+
+	if (w->size - w->used < sizeof *e + bytes)
+		return NULL;
+	*e = (struct window_entry){ .event = s->event,
+				    .hash = hash,
+				    .next = w->buckets[hash & w->mask],
+				    .bytes = (uint32_t)(sizeof *e + bytes),
+				    .n_kernel = s->n_kernel,
+				    .n_user = s->n_user,
+				    .truncated = s->truncated != 0 };
+	memcpy(e + 1, frames, bytes);
+	w->buckets[hash & w->mask] = (uint32_t)w->used;
+	w->used += e->bytes;
+	w->count++;
+	return e;
+}
+
+int window_add(struct window *w, const struct cpu_sample *s, const struct window_entry **ret_entry)
+{
+	size_t n = s->n_kernel + (size_t)s->n_user;
+	const uint64_t *frames = (const uint64_t *)(s + 1);
+
+	if (s->n_kernel > CPU_DEPTH_MAX || s->n_user > CPU_DEPTH_MAX || s->event.size < sizeof *s + n * sizeof *frames)
+		return -EBADMSG;
+
+	uint64_t hash = hash_sample(w, s, frames, n);
+	struct window_entry *e = find(w, hash, s, frames);
+
+	*ret_entry = NULL;
+	if (!e) {
+		e = insert(w, hash, s, frames);
+		if (!e)
+			return -ENOSPC;
+		*ret_entry = e;
+	}
+	e->value++;
+	if (e->event.tid != s->event.tid)
+		e->event.tid = e->event.pid;
+	return 0;
+}
+
+struct window_entry *window_next(struct window *w, struct window_entry *e)
+{
+	size_t offset = e ? (size_t)((uint8_t *)e - w->memory) + e->bytes : 8;
+
+	return offset < w->used ? at(w, (uint32_t)offset) : NULL;
+}
+
+size_t window_count(const struct window *w)
+{
+	return w->count;
+}
+
+void window_clear(struct window *w)
+{
+	memset(w->buckets, 0, (w->mask + 1ull) * sizeof *w->buckets);
+	w->used = 8;
+	w->count = 0;
+}
