@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The cpu module with a host of the test's own: windows and rows with made-up samples, whose sums are known exactly, and the real program on
+ * real perf events, for which root is needed.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/base.h"
+#include "modules.h"
+#include "probes/cpu/cpu.h"
+#include "probes/cpu/window.h"
+#include "sonde/module.h"
+#include "sonde/shared.h"
+#include "stacks/symbols.h"
+
+extern const struct sonde_module sonde_module_cpu;
+
+struct sample {
+	struct cpu_sample head;
+	uint64_t frames[2 * CPU_DEPTH_MAX];
+};
+
+/* What the host saw. One test at a time uses it. */
+static struct {
+	struct bpf_object *object;
+	uint64_t rows, value, settled, dropped, taken;
+	uint64_t burning; /* samples whose stack has the burning function below this test's */
+	uint64_t whole;   /* of these, with main further down */
+	uint64_t refuse;  /* rows to refuse */
+	int child;
+} seen;
+
+static uint64_t host_number(const struct sonde_host *host, const char *key)
+{
+	assert_string_equal(key, "rate");
+	return 99;
+}
+
+static int host_program(const struct sonde_host *host, const char *name)
+{
+	struct bpf_program *p = seen.object ? bpf_object__find_program_by_name(seen.object, name) : NULL;
+
+	return p ? bpf_program__fd(p) : -ENOENT;
+}
+
+static int find_item(const char *items, size_t size, const char *begin)
+{
+	int i = 0;
+
+	for (size_t at = 0; at < size; at += strlen(items + at) + 1, i++)
+		if (!strncmp(items + at, begin, strlen(begin)))
+			return i;
+	return -1;
+}
+
+static int host_emit(struct sonde_host *host, const char *type, void *data)
+{
+	struct profile_cpu *row = data;
+	const char *stack = (char *)data + row->stack.offset;
+
+	assert_string_equal(type, "profile_cpu");
+	assert_string_equal(row->unit, "samples");
+	assert_int_equal(row->event.size, row->stack.offset + row->stack.length);
+	assert_true(row->value > 0 && row->window_ns > 0);
+	if (row->stack.length)
+		assert_int_equal(stack[row->stack.length - 1], 0);
+	if (seen.refuse) {
+		seen.refuse--;
+		return -ENOSPC;
+	}
+	seen.rows++;
+	seen.value += row->value;
+	if ((int)row->event.pid == seen.child) {
+		int burn = find_item(stack, row->stack.length, "test_cpu_burn+0x");
+		int above = find_item(stack, row->stack.length, "main+0x");
+
+		seen.burning += burn >= 0 ? row->value : 0;
+		seen.whole += burn >= 0 && above > burn ? row->value : 0;
+	}
+	return 0;
+}
+
+static void host_settled(struct sonde_host *host, const char *type, uint64_t count, const char *reason)
+{
+	assert_string_equal(type, "cpu_sample");
+	*(reason ? &seen.dropped : &seen.settled) += count;
+}
+
+static struct sonde_host make_host(struct symbols *symbols)
+{
+	memset(&seen, 0, sizeof seen);
+	return (struct sonde_host){ .abi = SONDE_MODULE_ABI,
+				    .symbols = symbols,
+				    .window_ns = NS_PER_SEC,
+				    .number = host_number,
+				    .program = host_program,
+				    .emit = host_emit,
+				    .settled = host_settled };
+}
+
+static struct sample make_sample(uint64_t proc, uint32_t tid, unsigned kernel, unsigned user, uint64_t first)
+{
+	struct sample s = { .head = { .event = { .size = (uint32_t)(sizeof s.head + (kernel + user) * 8),
+						 .proc = proc,
+						 .pid = (uint32_t)proc,
+						 .tid = tid,
+						 .comm = "made-up" },
+				      .n_kernel = (uint16_t)kernel,
+				      .n_user = (uint16_t)user } };
+
+	for (unsigned i = 0; i < kernel + user; i++)
+		s.frames[i] = first + i * 16;
+	return s;
+}
+
+/* ---- windows ---- */
+
+static void test_equal_samples_are_one_entry(void **state)
+{
+	struct window *w;
+	const struct window_entry *fresh, *first;
+	struct sample a = make_sample(7, 7, 2, 3, 0x1000), b = make_sample(7, 8, 2, 3, 0x1000);
+
+	assert_int_equal(window_open(&w, 1u << 20, 64), 0);
+	assert_int_equal(window_add(w, &a.head, &first), 0);
+	assert_non_null(first);
+	assert_int_equal(window_add(w, &b.head, &fresh), 0);
+	assert_null(fresh);
+	assert_int_equal(first->value, 2);
+	assert_int_equal(first->event.tid, 7); /* threads mixed: the process's */
+	/* The same frames in another split, name or program are another stack. */
+	b.head.n_kernel = 3;
+	b.head.n_user = 2;
+	assert_int_equal(window_add(w, &b.head, &fresh), 0);
+	assert_non_null(fresh);
+	assert_int_equal(fresh->event.tid, 8);
+	strcpy(b.head.event.comm, "renamed");
+	assert_int_equal(window_add(w, &b.head, &fresh), 0);
+	assert_non_null(fresh);
+	assert_int_equal(window_count(w), 3);
+	window_clear(w);
+	assert_null(window_next(w, NULL));
+	window_close(w);
+}
+
+static void test_samples_that_lie_are_refused(void **state)
+{
+	struct window *w;
+	const struct window_entry *fresh;
+	struct sample s = make_sample(7, 7, 2, 3, 0x1000);
+
+	assert_int_equal(window_open(&w, 1u << 20, 64), 0);
+	s.head.n_user = 4;
+	assert_int_equal(window_add(w, &s.head, &fresh), -EBADMSG);
+	s.head.n_user = CPU_DEPTH_MAX + 1;
+	s.head.event.size = UINT32_MAX;
+	assert_int_equal(window_add(w, &s.head, &fresh), -EBADMSG);
+	assert_int_equal(window_count(w), 0);
+	window_close(w);
+}
+
+/* ---- rows ---- */
+
+/* The module cannot attach without a program; these tests give it one that does nothing. */
+static void attach_idle(struct sonde_host *host)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "cpu");
+	const struct builtin_object *b = builtin_objects;
+
+	while (b->name && strcmp(b->name, "cpu"))
+		b++;
+	assert_non_null(b->name);
+	if (geteuid() != 0)
+		skip();
+	seen.object = bpf_object__open_mem(b->begin, (size_t)(b->end - b->begin), &options);
+	assert_non_null(seen.object);
+	if (bpf_object__load(seen.object) < 0)
+		skip(); /* a machine that lets no one load programs */
+	assert_int_equal(sonde_module_cpu.attach(host), 0);
+}
+
+static void detach(struct sonde_host *host)
+{
+	sonde_module_cpu.detach(host);
+	bpf_object__close(seen.object);
+	seen.object = NULL;
+}
+
+static void test_every_sample_is_settled(void **state)
+{
+	struct sonde_host host = make_host(NULL);
+	uint64_t now = now_boottime_ns(), fed = 0;
+
+	attach_idle(&host);
+	seen.refuse = 3;
+	for (unsigned round = 0; round < 5; round++) {
+		for (unsigned i = 0; i < 2000; i++, fed++) {
+			struct sample s = make_sample(1 + i % 5, 9, i % 3, i % 7, 0x1000 * (1 + i % 50));
+
+			sonde_module_cpu.record(&host, &s.head.event);
+		}
+		now += 1100 * NS_PER_MS;
+		sonde_module_cpu.tick(&host, now);
+	}
+	sonde_module_cpu.flush(&host, 100);
+	assert_int_equal(seen.settled + seen.dropped, fed);
+	assert_int_equal(seen.value, seen.settled);
+	assert_true(seen.dropped > 0 && seen.rows >= 5 * 50);
+	detach(&host);
+}
+
+static void test_a_full_window_ends_early(void **state)
+{
+	struct sonde_host host = make_host(NULL);
+	uint64_t fed = 0;
+
+	attach_idle(&host);
+	for (uint64_t i = 0; i < 20000; i++, fed++) {
+		struct sample s = make_sample(1 + i, 9, 60, 60, 0x1000 * i);
+
+		sonde_module_cpu.record(&host, &s.head.event);
+	}
+	sonde_module_cpu.flush(&host, 100);
+	assert_int_equal(seen.rows, fed);
+	assert_int_equal(seen.settled, fed);
+	assert_int_equal(seen.dropped, 0);
+	detach(&host);
+}
+
+static void test_long_texts_are_cut(void **state)
+{
+	struct sonde_host host = make_host(NULL);
+	struct sample s = make_sample(1, 1, CPU_DEPTH_MAX, CPU_DEPTH_MAX, 0xffffffff00000000ull);
+
+	attach_idle(&host);
+	sonde_module_cpu.record(&host, &s.head.event);
+	sonde_module_cpu.flush(&host, 100);
+	assert_int_equal(seen.rows, 1);
+	detach(&host);
+}
+
+/* ---- the real program ---- */
+
+void test_cpu_burn(volatile uint64_t *sink);
+__attribute__((noinline)) void test_cpu_burn(volatile uint64_t *sink)
+{
+	for (unsigned i = 0; i < 1000000; i++)
+		*sink = *sink * 3 + i;
+}
+
+static int take_record(void *context, void *data, size_t size)
+{
+	const struct sonde_event *event = data;
+
+	assert_true(event->size >= sizeof(struct cpu_sample) && event->size <= size);
+	seen.taken++;
+	sonde_module_cpu.record(context, event);
+	return 0;
+}
+
+static int start_burning(double seconds)
+{
+	int pid = fork();
+
+	if (pid == 0) {
+		volatile uint64_t sink = 1;
+		struct timespec t;
+
+		do {
+			test_cpu_burn(&sink);
+			clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+		} while ((double)t.tv_sec + (double)t.tv_nsec / 1e9 < seconds);
+		_exit(0);
+	}
+	return pid;
+}
+
+static void test_samples_of_a_real_load(void **state)
+{
+	const struct symbols_options bounds = { .cache_bytes = 8u << 20,
+						.worker_bytes = 8u << 20,
+						.worker_uid = 65534 };
+	struct symbols *symbols;
+	uint64_t until = now_boottime_ns() + 30 * NS_PER_SEC;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(symbols_open(&symbols, &bounds, NULL), 0);
+
+	struct sonde_host host = make_host(symbols);
+
+	attach_idle(&host);
+	seen.child = start_burning(1.5);
+
+	struct ring_buffer *ring = ring_buffer__new(
+		bpf_map__fd(bpf_object__find_map_by_name(seen.object, "sonde_bulk")), take_record, &host, NULL);
+	int status;
+
+	assert_non_null(ring);
+	while (waitpid(seen.child, &status, WNOHANG) == 0 && now_boottime_ns() < until) {
+		ring_buffer__poll(ring, 50);
+		ring_buffer__consume(ring);
+		symbols_answer(symbols);
+		sonde_module_cpu.tick(&host, now_boottime_ns());
+	}
+	ring_buffer__consume(ring);
+	sonde_module_cpu.flush(&host, 5000);
+	print_message("%s: %llu samples in %llu rows, %llu of the load\n", sonde_module_cpu.hook(&host),
+		      (unsigned long long)seen.value, (unsigned long long)seen.rows, (unsigned long long)seen.burning);
+	assert_int_equal(seen.value + seen.dropped, seen.taken);
+	assert_int_equal(seen.settled, seen.value);
+	assert_in_range(seen.burning, 125, 165); /* 1.5 s at 99 Hz */
+	assert_true(seen.whole * 100 >= seen.burning * 99);
+	ring_buffer__free(ring);
+	detach(&host);
+	symbols_close(symbols);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_equal_samples_are_one_entry), cmocka_unit_test(test_samples_that_lie_are_refused),
+		cmocka_unit_test(test_every_sample_is_settled),     cmocka_unit_test(test_a_full_window_ends_early),
+		cmocka_unit_test(test_long_texts_are_cut),          cmocka_unit_test(test_samples_of_a_real_load),
+	};
+
+	libbpf_set_print(NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
