@@ -16,7 +16,7 @@
 
 #include "base/base.h"
 #include "probes/cpu/cpu.h"
-#include "probes/cpu/window.h"
+#include "probes/cpu/sums.h"
 #include "sonde/module.h"
 #include "stacks/symbols.h"
 
@@ -42,7 +42,7 @@ struct cpu {
 	bool hardware;
 	char hook[64];
 	uint64_t rate, check_at;
-	struct window *open, *closing;
+	struct cpu_sums *open, *closing;
 	uint64_t open_begin, closing_begin, closing_end;
 	bool is_closing;
 	char row[ROW_BYTES] __attribute__((aligned(8)));
@@ -145,10 +145,9 @@ static void choose_event(struct cpu *c)
 /* ---- rows ---- */
 
 /* Frame `i` as it stands now. All but the leaf of each side, and a program's leaf below a kernel, are where calls return to. */
-static void name_frame(const struct sonde_host *host, const struct window_entry *e, unsigned i,
-		       struct symbols_frame *ret)
+static void name_frame(const struct sonde_host *host, const struct cpu_sum *e, unsigned i, struct symbols_frame *ret)
 {
-	uint64_t address = window_frames(e)[i];
+	uint64_t address = cpu_sum_frames(e)[i];
 	bool user = i >= e->n_kernel;
 
 	if (user)
@@ -157,7 +156,7 @@ static void name_frame(const struct sonde_host *host, const struct window_entry 
 		symbols_kernel_frame(host->symbols, address, i > 0, ret);
 }
 
-static bool names_final(const struct sonde_host *host, const struct window_entry *e)
+static bool names_final(const struct sonde_host *host, const struct cpu_sum *e)
 {
 	bool final = true;
 
@@ -171,16 +170,16 @@ static bool names_final(const struct sonde_host *host, const struct window_entry
 }
 
 /* Without symbols a frame is its address. */
-static void bare_frame(const struct window_entry *e, unsigned i, char text[40], struct symbols_frame *ret)
+static void bare_frame(const struct cpu_sum *e, unsigned i, char text[40], struct symbols_frame *ret)
 {
-	int n = snprintf(text, 40, "0x%llx%s", (unsigned long long)window_frames(e)[i],
+	int n = snprintf(text, 40, "0x%llx%s", (unsigned long long)cpu_sum_frames(e)[i],
 			 i < e->n_kernel ? " ([k])" : "");
 
 	*ret = (struct symbols_frame){ .text = text, .length = (size_t)n, .id = hash_bytes(text, (size_t)n) };
 }
 
 /* The texts behind the row, and the number of the stack from those of its frames. */
-static void fill_stack(const struct sonde_host *host, const struct window_entry *e, struct profile_cpu *row)
+static void fill_stack(const struct sonde_host *host, const struct cpu_sum *e, struct profile_cpu *row)
 {
 	char *begin = (char *)(row + 1), *to = begin, *end = begin + UINT16_MAX, text[40];
 	uint64_t id = 0xcbf29ce484222325ull;
@@ -206,7 +205,7 @@ static void fill_stack(const struct sonde_host *host, const struct window_entry 
 	row->event.size = (uint32_t)(sizeof *row + row->stack.length);
 }
 
-static void emit_row(struct sonde_host *host, struct window_entry *e)
+static void emit_row(struct sonde_host *host, struct cpu_sum *e)
 {
 	struct cpu *c = host->module_data;
 	struct profile_cpu *row = (struct profile_cpu *)c->row;
@@ -231,7 +230,7 @@ static bool send_rows(struct sonde_host *host, bool force, unsigned most)
 
 	if (!c->is_closing)
 		return true;
-	for (struct window_entry *e = NULL; (e = window_next(c->closing, e));) {
+	for (struct cpu_sum *e = NULL; (e = cpu_sums_next(c->closing, e));) {
 		if (e->done)
 			continue;
 		if (most && (force || names_final(host, e))) {
@@ -245,7 +244,7 @@ static bool send_rows(struct sonde_host *host, bool force, unsigned most)
 	}
 	if (left)
 		return false;
-	window_clear(c->closing);
+	cpu_sums_clear(c->closing);
 	c->is_closing = false;
 	return true;
 }
@@ -253,14 +252,14 @@ static bool send_rows(struct sonde_host *host, bool force, unsigned most)
 static void end_window(struct sonde_host *host, uint64_t now)
 {
 	struct cpu *c = host->module_data;
-	struct window *fresh = c->closing;
+	struct cpu_sums *fresh = c->closing;
 
 	send_rows(host, true, UINT32_MAX);
 	c->closing = c->open;
 	c->open = fresh;
 	c->closing_begin = c->open_begin;
 	c->closing_end = c->open_begin = MAX_OF(now, c->open_begin + 1);
-	c->is_closing = window_count(c->closing) > 0;
+	c->is_closing = cpu_sums_count(c->closing) > 0;
 }
 
 /* ---- the module's functions ---- */
@@ -273,8 +272,8 @@ static void cpu_detach(struct sonde_host *host)
 		return;
 	for (unsigned cpu = 0; cpu < c->n_events; cpu++)
 		stop_event(c, cpu);
-	window_close(c->open);
-	window_close(c->closing);
+	cpu_sums_close(c->open);
+	cpu_sums_close(c->closing);
 	free(c->events);
 	free(c);
 	host->module_data = NULL;
@@ -291,8 +290,8 @@ static int make_tables(struct cpu *c)
 		return -ENOMEM;
 	for (unsigned i = 0; i < c->n_events; i++)
 		c->events[i].fd = -1;
-	r = window_open(&c->open, WINDOW_BYTES, WINDOW_BUCKETS);
-	return r < 0 ? r : window_open(&c->closing, WINDOW_BYTES, WINDOW_BUCKETS);
+	r = cpu_sums_open(&c->open, WINDOW_BYTES, WINDOW_BUCKETS);
+	return r < 0 ? r : cpu_sums_open(&c->closing, WINDOW_BYTES, WINDOW_BUCKETS);
 }
 
 static int cpu_attach(struct sonde_host *host)
@@ -320,12 +319,12 @@ static void cpu_record(struct sonde_host *host, const struct sonde_event *event)
 {
 	struct cpu *c = host->module_data;
 	const struct cpu_sample *sample = (const struct cpu_sample *)event;
-	const struct window_entry *fresh = NULL;
-	int r = event->size < sizeof *sample ? -EBADMSG : window_add(c->open, sample, &fresh);
+	const struct cpu_sum *fresh = NULL;
+	int r = event->size < sizeof *sample ? -EBADMSG : cpu_sums_add(c->open, sample, &fresh);
 
 	if (r == -ENOSPC) {
 		end_window(host, now_boottime_ns());
-		r = window_add(c->open, sample, &fresh);
+		r = cpu_sums_add(c->open, sample, &fresh);
 	}
 	if (r < 0)
 		host->settled(host, "cpu_sample", 1, "malformed");

@@ -19,7 +19,7 @@
 #include "base/base.h"
 #include "modules.h"
 #include "probes/cpu/cpu.h"
-#include "probes/cpu/window.h"
+#include "probes/cpu/sums.h"
 #include "sonde/module.h"
 #include "sonde/shared.h"
 #include "stacks/symbols.h"
@@ -36,7 +36,7 @@ static struct {
 	struct bpf_object *object;
 	uint64_t rows, value, settled, dropped, taken;
 	uint64_t burning; /* samples whose stack has the burning function below this test's */
-	uint64_t whole;   /* of these, with main further down */
+	uint64_t whole;   /* of these, with its caller right above */
 	uint64_t refuse;  /* rows to refuse */
 	int child;
 } seen;
@@ -83,10 +83,10 @@ static int host_emit(struct sonde_host *host, const char *type, void *data)
 	seen.value += row->value;
 	if ((int)row->event.pid == seen.child) {
 		int burn = find_item(stack, row->stack.length, "test_cpu_burn+0x");
-		int above = find_item(stack, row->stack.length, "main+0x");
+		int above = find_item(stack, row->stack.length, "burn_for+0x");
 
 		seen.burning += burn >= 0 ? row->value : 0;
-		seen.whole += burn >= 0 && above > burn ? row->value : 0;
+		seen.whole += burn >= 0 && above == burn + 1 ? row->value : 0;
 	}
 	return 0;
 }
@@ -128,46 +128,46 @@ static struct sample make_sample(uint64_t proc, uint32_t tid, unsigned kernel, u
 
 static void test_equal_samples_are_one_entry(void **state)
 {
-	struct window *w;
-	const struct window_entry *fresh, *first;
+	struct cpu_sums *w;
+	const struct cpu_sum *fresh, *first;
 	struct sample a = make_sample(7, 7, 2, 3, 0x1000), b = make_sample(7, 8, 2, 3, 0x1000);
 
-	assert_int_equal(window_open(&w, 1u << 20, 64), 0);
-	assert_int_equal(window_add(w, &a.head, &first), 0);
+	assert_int_equal(cpu_sums_open(&w, 1u << 20, 64), 0);
+	assert_int_equal(cpu_sums_add(w, &a.head, &first), 0);
 	assert_non_null(first);
-	assert_int_equal(window_add(w, &b.head, &fresh), 0);
+	assert_int_equal(cpu_sums_add(w, &b.head, &fresh), 0);
 	assert_null(fresh);
 	assert_int_equal(first->value, 2);
 	assert_int_equal(first->event.tid, 7); /* threads mixed: the process's */
 	/* The same frames in another split, name or program are another stack. */
 	b.head.n_kernel = 3;
 	b.head.n_user = 2;
-	assert_int_equal(window_add(w, &b.head, &fresh), 0);
+	assert_int_equal(cpu_sums_add(w, &b.head, &fresh), 0);
 	assert_non_null(fresh);
 	assert_int_equal(fresh->event.tid, 8);
 	strcpy(b.head.event.comm, "renamed");
-	assert_int_equal(window_add(w, &b.head, &fresh), 0);
+	assert_int_equal(cpu_sums_add(w, &b.head, &fresh), 0);
 	assert_non_null(fresh);
-	assert_int_equal(window_count(w), 3);
-	window_clear(w);
-	assert_null(window_next(w, NULL));
-	window_close(w);
+	assert_int_equal(cpu_sums_count(w), 3);
+	cpu_sums_clear(w);
+	assert_null(cpu_sums_next(w, NULL));
+	cpu_sums_close(w);
 }
 
 static void test_samples_that_lie_are_refused(void **state)
 {
-	struct window *w;
-	const struct window_entry *fresh;
+	struct cpu_sums *w;
+	const struct cpu_sum *fresh;
 	struct sample s = make_sample(7, 7, 2, 3, 0x1000);
 
-	assert_int_equal(window_open(&w, 1u << 20, 64), 0);
+	assert_int_equal(cpu_sums_open(&w, 1u << 20, 64), 0);
 	s.head.n_user = 4;
-	assert_int_equal(window_add(w, &s.head, &fresh), -EBADMSG);
+	assert_int_equal(cpu_sums_add(w, &s.head, &fresh), -EBADMSG);
 	s.head.n_user = CPU_DEPTH_MAX + 1;
 	s.head.event.size = UINT32_MAX;
-	assert_int_equal(window_add(w, &s.head, &fresh), -EBADMSG);
-	assert_int_equal(window_count(w), 0);
-	window_close(w);
+	assert_int_equal(cpu_sums_add(w, &s.head, &fresh), -EBADMSG);
+	assert_int_equal(cpu_sums_count(w), 0);
+	cpu_sums_close(w);
 }
 
 /* ---- rows ---- */
@@ -255,6 +255,8 @@ static void test_long_texts_are_cut(void **state)
 void test_cpu_burn(volatile uint64_t *sink);
 __attribute__((noinline)) void test_cpu_burn(volatile uint64_t *sink)
 {
+	/* Without this a function that calls none keeps no frame, whatever the flags say. */
+	__asm__ volatile("" : : "r"(__builtin_frame_address(0)));
 	for (unsigned i = 0; i < 1000000; i++)
 		*sink = *sink * 3 + i;
 }
@@ -269,18 +271,24 @@ static int take_record(void *context, void *data, size_t size)
 	return 0;
 }
 
+void burn_for(double seconds);
+__attribute__((noinline)) void burn_for(double seconds)
+{
+	volatile uint64_t sink = 1;
+	struct timespec t;
+
+	do {
+		test_cpu_burn(&sink);
+		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	} while ((double)t.tv_sec + (double)t.tv_nsec / 1e9 < seconds);
+}
+
 static int start_burning(double seconds)
 {
 	int pid = fork();
 
 	if (pid == 0) {
-		volatile uint64_t sink = 1;
-		struct timespec t;
-
-		do {
-			test_cpu_burn(&sink);
-			clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-		} while ((double)t.tv_sec + (double)t.tv_nsec / 1e9 < seconds);
+		burn_for(seconds);
 		_exit(0);
 	}
 	return pid;

@@ -6,23 +6,23 @@
  *
  * Invariants: entries fill [8, used) without gaps; offset 0 is "none"; hashes are keyed, as frames are chosen by those watched.
  */
-#include "probes/cpu/window.h"
+#include "probes/cpu/sums.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 
-struct window {
+struct cpu_sums {
 	uint8_t *memory;
 	size_t size, used, count;
 	uint32_t *buckets, mask;
 	uint64_t seed;
 };
 
-int window_open(struct window **ret, size_t bytes, uint32_t buckets)
+int cpu_sums_open(struct cpu_sums **ret, size_t bytes, uint32_t buckets)
 {
-	struct window *w = calloc(1, sizeof *w);
+	struct cpu_sums *w = calloc(1, sizeof *w);
 
 	if (!w)
 		return -ENOMEM;
@@ -33,7 +33,7 @@ int window_open(struct window **ret, size_t bytes, uint32_t buckets)
 	if (w->memory == MAP_FAILED)
 		w->memory = NULL;
 	if (!w->buckets || !w->memory || getrandom(&w->seed, sizeof w->seed, 0) != sizeof w->seed) {
-		window_close(w);
+		cpu_sums_close(w);
 		return -ENOMEM;
 	}
 	w->used = 8;
@@ -41,7 +41,7 @@ int window_open(struct window **ret, size_t bytes, uint32_t buckets)
 	return 0;
 }
 
-void window_close(struct window *w)
+void cpu_sums_close(struct cpu_sums *w)
 {
 	if (!w)
 		return;
@@ -51,7 +51,7 @@ void window_close(struct window *w)
 	free(w);
 }
 
-static uint64_t hash_sample(const struct window *w, const struct cpu_sample *s, const uint64_t *frames, size_t n)
+static uint64_t hash_sample(const struct cpu_sums *w, const struct cpu_sample *s, const uint64_t *frames, size_t n)
 {
 	uint64_t h = w->seed ^ s->event.proc, name[2];
 
@@ -64,41 +64,41 @@ static uint64_t hash_sample(const struct window *w, const struct cpu_sample *s, 
 	return h;
 }
 
-static struct window_entry *at(struct window *w, uint32_t offset)
+static struct cpu_sum *at(struct cpu_sums *w, uint32_t offset)
 {
-	return (struct window_entry *)(w->memory + offset);
+	return (struct cpu_sum *)(w->memory + offset);
 }
 
-static struct window_entry *find(struct window *w, uint64_t hash, const struct cpu_sample *s, const uint64_t *frames)
+static struct cpu_sum *find(struct cpu_sums *w, uint64_t hash, const struct cpu_sample *s, const uint64_t *frames)
 {
 	size_t bytes = (s->n_kernel + (size_t)s->n_user) * sizeof *frames;
 
 	for (uint32_t i = w->buckets[hash & w->mask]; i; i = at(w, i)->next) {
-		struct window_entry *e = at(w, i);
+		struct cpu_sum *e = at(w, i);
 
 		if (e->hash == hash && e->event.proc == s->event.proc && e->event.pid == s->event.pid &&
 		    e->n_kernel == s->n_kernel && e->n_user == s->n_user &&
 		    !memcmp(e->event.comm, s->event.comm, sizeof e->event.comm) &&
-		    !memcmp(window_frames(e), frames, bytes))
+		    !memcmp(cpu_sum_frames(e), frames, bytes))
 			return e;
 	}
 	return NULL;
 }
 
-static struct window_entry *insert(struct window *w, uint64_t hash, const struct cpu_sample *s, const uint64_t *frames)
+static struct cpu_sum *insert(struct cpu_sums *w, uint64_t hash, const struct cpu_sample *s, const uint64_t *frames)
 {
 	size_t bytes = (s->n_kernel + (size_t)s->n_user) * sizeof *frames;
-	struct window_entry *e = at(w, (uint32_t)w->used);
+	struct cpu_sum *e = at(w, (uint32_t)w->used);
 
 	if (w->size - w->used < sizeof *e + bytes)
 		return NULL;
-	*e = (struct window_entry){ .event = s->event,
-				    .hash = hash,
-				    .next = w->buckets[hash & w->mask],
-				    .bytes = (uint32_t)(sizeof *e + bytes),
-				    .n_kernel = s->n_kernel,
-				    .n_user = s->n_user,
-				    .truncated = s->truncated != 0 };
+	*e = (struct cpu_sum){ .event = s->event,
+			       .hash = hash,
+			       .next = w->buckets[hash & w->mask],
+			       .bytes = (uint32_t)(sizeof *e + bytes),
+			       .n_kernel = s->n_kernel,
+			       .n_user = s->n_user,
+			       .truncated = s->truncated != 0 };
 	memcpy(e + 1, frames, bytes);
 	w->buckets[hash & w->mask] = (uint32_t)w->used;
 	w->used += e->bytes;
@@ -106,7 +106,7 @@ static struct window_entry *insert(struct window *w, uint64_t hash, const struct
 	return e;
 }
 
-int window_add(struct window *w, const struct cpu_sample *s, const struct window_entry **ret_entry)
+int cpu_sums_add(struct cpu_sums *w, const struct cpu_sample *s, const struct cpu_sum **ret_entry)
 {
 	size_t n = s->n_kernel + (size_t)s->n_user;
 	const uint64_t *frames = (const uint64_t *)(s + 1);
@@ -115,7 +115,7 @@ int window_add(struct window *w, const struct cpu_sample *s, const struct window
 		return -EBADMSG;
 
 	uint64_t hash = hash_sample(w, s, frames, n);
-	struct window_entry *e = find(w, hash, s, frames);
+	struct cpu_sum *e = find(w, hash, s, frames);
 
 	*ret_entry = NULL;
 	if (!e) {
@@ -130,19 +130,19 @@ int window_add(struct window *w, const struct cpu_sample *s, const struct window
 	return 0;
 }
 
-struct window_entry *window_next(struct window *w, struct window_entry *e)
+struct cpu_sum *cpu_sums_next(struct cpu_sums *w, struct cpu_sum *e)
 {
 	size_t offset = e ? (size_t)((uint8_t *)e - w->memory) + e->bytes : 8;
 
 	return offset < w->used ? at(w, (uint32_t)offset) : NULL;
 }
 
-size_t window_count(const struct window *w)
+size_t cpu_sums_count(const struct cpu_sums *w)
 {
 	return w->count;
 }
 
-void window_clear(struct window *w)
+void cpu_sums_clear(struct cpu_sums *w)
 {
 	memset(w->buckets, 0, (w->mask + 1ull) * sizeof *w->buckets);
 	w->used = 8;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The samples of one window, summed by program and stack. */
-#ifndef SONDE_CPU_WINDOW_H
-#define SONDE_CPU_WINDOW_H
+#ifndef SONDE_CPU_SUMS_H
+#define SONDE_CPU_SUMS_H
 
 #include "base/base.h"
 #include "probes/cpu/cpu.h"
 
 /* One sum. Behind it lie the frames as in cpu_sample. */
-struct window_entry {
+struct cpu_sum {
 	struct sonde_event event; /* of the first sample; tid is the process's when threads mixed */
 	uint64_t hash, value;
 	uint32_t next; /* in its chain: offset in the memory, 0: none */
@@ -16,25 +16,25 @@ struct window_entry {
 	uint8_t truncated, done, _pad[2];
 };
 
-static inline const uint64_t *window_frames(const struct window_entry *entry)
+static inline const uint64_t *cpu_sum_frames(const struct cpu_sum *entry)
 {
 	return (const uint64_t *)(entry + 1);
 }
 
-struct window; /* opaque */
+struct cpu_sums; /* opaque */
 
 /* `bytes` bounds its memory; `buckets` is a power of two. */
-int window_open(struct window **ret, size_t bytes, uint32_t buckets);
-void window_close(struct window *window);
+int cpu_sums_open(struct cpu_sums **ret, size_t bytes, uint32_t buckets);
+void cpu_sums_close(struct cpu_sums *window);
 
 /* Adds one sample. `ret_entry` is set when its stack is new. -ENOSPC when there is no room for a new one; -EBADMSG when the sample's
  * lengths do not fit its size. */
-int window_add(struct window *window, const struct cpu_sample *sample, const struct window_entry **ret_entry);
+int cpu_sums_add(struct cpu_sums *window, const struct cpu_sample *sample, const struct cpu_sum **ret_entry);
 
 /* The entry after `entry` (NULL: the first) in the order of their coming, or NULL. */
-struct window_entry *window_next(struct window *window, struct window_entry *entry);
+struct cpu_sum *cpu_sums_next(struct cpu_sums *window, struct cpu_sum *entry);
 
-size_t window_count(const struct window *window);
-void window_clear(struct window *window);
+size_t cpu_sums_count(const struct cpu_sums *window);
+void cpu_sums_clear(struct cpu_sums *window);
 
 #endif
