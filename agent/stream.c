@@ -38,7 +38,7 @@ int stream_finish(const char *command, int error, const struct journal_reader *r
 	journal_reader_counts(reader, &bad, &lost);
 	bad += output->bad;
 	if (bad)
-		fprintf(stderr, "sonde %s: %" PRIu64 " bad records skipped\n", command, bad);
+		fprintf(stderr, "sonde %s: %" PRIu64 " bad record%s skipped\n", command, bad, bad == 1 ? "" : "s");
 	if (lost)
 		fprintf(stderr, "sonde %s: %" PRIu64 " bytes of records were overwritten before they could be read\n",
 			command, lost);

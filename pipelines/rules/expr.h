@@ -5,7 +5,7 @@
  *   expression = or; or = and { "or" and }; and = not { "and" not }; not = "not" not | "(" or ")" | test
  *   test       = key ( "=" | "==" | "!=" | "<" | "<=" | ">" | ">=" ) value
  *              | key ( "contains" | "startswith" | "endswith" ) value | key "in" "(" value { "," value } ")" | key "exists"
- *   key        = name { "." name | "[" number "]" }       e.g. pid, event.type, args[0]
+ *   key        = name { "." name | "[" number "]" }       e.g. pid, event.type, args[0]; a name may be "quoted"
  *   value      = number | 10s, 5ms (ns) | 64MiB (bytes) | bare word | "quoted \" text" | true | false
  *
  * An absent key makes every test on it false, except that `exists` says so. On an array, a test is true when it is true
