@@ -15,17 +15,12 @@
  * UTF-8); the visible width never exceeds `columns`; a damaged record writes nothing.
  */
 #include "encode/record.h"
-#include "encode/text.h"
 
-#include <stdarg.h>
-#include <time.h>
+#include "encode/cells.h"
 
 #define PAIRS_MAX  64 /* keys shown of one record; the rest is counted */
 #define ITEMS_MAX  16 /* elements shown of one array */
 #define FRAMES_MAX 4
-#define DIM        "2"
-#define BOLD       "1"
-#define RED        "31"
 
 struct layout {
 	const char *type;
@@ -34,8 +29,8 @@ struct layout {
 };
 
 static const struct layout layouts[] = {
-	{ "process.exec", "{args:command} uid={uid}[ tty={tty}][ cwd={cwd}][ caps={caps:count}]",
-	  " euid gid egid ino dev " },
+	{ "process.exec", "{args:command} uid={uid:user}[ tty={tty}][ cwd={cwd}][ caps={caps:count}]",
+	  " euid gid egid ino dev ns_pid pid_ns mnt_ns net_ns user_ns uts_ns ipc_ns cgroup_ns " },
 	{ "process.fork", "-> {child_pid}", " child_proc flags " },
 	{ "process.exit", "{exit_code:end}[ ran {run_ns}][ cpu {cpu_ns}][ peak {peak_rss_bytes}]", "" },
 	{ "tcp.connect", "{laddr:endpoint} -> {raddr:endpoint}[ {latency_ns}][ {error:bad}]", "" },
@@ -43,11 +38,13 @@ static const struct layout layouts[] = {
 	{ "tcp.close",
 	  "{laddr:endpoint} {side:arrow} {raddr:endpoint}[ sent {sent_bytes}][ received {received_bytes}][ life "
 	  "{life_ns}][ rtt {srtt_ns}]"
-	  "[ retransmits {retransmits:nonzero}]",
+	  "[ retransmits {retransmits:bad}][ {error:bad}]",
 	  " min_rtt_ns " },
 	{ "profile.cpu", "{value:amount} {stack}", " unit stack_id window_ns " },
 	{ "profile.offcpu", "{value:amount} {stack}", " unit stack_id window_ns " },
 	{ "alert", "[{priority:bad} ][{rule}: ]{output:plain}", " event lineage " },
+	{ "agent.start", "sonde {version} on {kernel}: {modules:words}[ attached in {attach_ns}]",
+	  " hooks config_digest " },
 	{ "agent.ledger", "{types:ledger}", "" },
 	{ "agent.loss", "{count:bad} {event} lost[: {reason}][ from {from:time}][ to {to:time}]", "" },
 };
@@ -62,228 +59,13 @@ struct pair {
 	struct value value;
 };
 
-/* One line in the making. `mark` is where the text would be cut to leave room for "…", once `columns` are exceeded. */
+/* One line in the making, and the record's pairs. */
 struct line {
-	struct text text;
+	struct cells cells;
 	const uint8_t *end; /* of the record */
-	unsigned column, columns;
-	size_t mark;
-	bool colour, cut, marked;
 	uint32_t n_pairs, n_more;
 	struct pair pairs[PAIRS_MAX];
 };
-
-/* --- what reaches the terminal --- */
-
-/* Adds `size` bytes that take `width` columns. Once the line is full nothing more is added. */
-static void put_cells(struct line *l, const void *bytes, size_t size, unsigned width)
-{
-	if (l->cut)
-		return;
-	if (l->columns && !l->marked && l->column + width > l->columns - 1) {
-		l->marked = true;
-		l->mark = l->text.size;
-	}
-	if (l->columns && l->column + width > l->columns) {
-		l->text.size = l->mark;
-		text_put(&l->text, "\u2026", 3);
-		l->cut = true;
-		return;
-	}
-	text_put(&l->text, bytes, size);
-	l->column += width;
-}
-
-/* ASCII of ours: one column a byte. */
-static void put_ascii(struct line *l, const char *s)
-{
-	size_t length = strlen(s);
-
-	if (!l->columns || l->column + length < l->columns) {
-		put_cells(l, s, length, (unsigned)length);
-		return;
-	}
-	for (; *s; s++)
-		put_cells(l, s, 1, 1);
-}
-
-static void put_format(struct line *l, const char *format, ...) _printf_(2, 3);
-static void put_format(struct line *l, const char *format, ...)
-{
-	char room[128];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(room, sizeof room, format, args);
-	va_end(args);
-	put_ascii(l, room);
-}
-
-static void put_colour(struct line *l, const char *code)
-{
-	if (!l->colour || l->cut)
-		return;
-	text_put(&l->text, "\033[", 2);
-	text_string(&l->text, code);
-	text_char(&l->text, 'm');
-}
-
-static void put_plain(struct line *l)
-{
-	put_colour(l, "0");
-}
-
-/* East Asian wide and emoji blocks (Unicode, UAX 11), coarse: an error is a column, never a byte. */
-static unsigned width_of(int32_t c)
-{
-	static const int32_t wide[][2] = { { 0x1100, 0x115f }, { 0x2e80, 0xa4cf },   { 0xac00, 0xd7a3 },
-					   { 0xf900, 0xfaff }, { 0xfe30, 0xfe6f },   { 0xff00, 0xff60 },
-					   { 0xffe0, 0xffe6 }, { 0x1f300, 0x1faff }, { 0x20000, 0x3fffd } };
-
-	for (size_t i = 0; i < ARRAY_SIZE(wide); i++)
-		if (c >= wide[i][0] && c <= wide[i][1])
-			return 2;
-	return 1;
-}
-
-/* Controls, and what reorders or hides the text around it. */
-static bool is_hostile(int32_t c)
-{
-	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0xad || (c >= 0x200b && c <= 0x200f) ||
-	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff ||
-	       (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe0fff);
-}
-
-static void put_escaped(struct line *l, int32_t c)
-{
-	if (c == '\n')
-		put_ascii(l, "\\n");
-	else if (c == '\t')
-		put_ascii(l, "\\t");
-	else if (c == '\r')
-		put_ascii(l, "\\r");
-	else if (c < 0x80)
-		put_format(l, "\\x%02x", (unsigned)c);
-	else
-		put_format(l, "\\u{%x}", (unsigned)c);
-}
-
-/* Adds the letters, digits and signs at `at` that need no care and fit the line for sure; false when there are none. */
-static bool plain_run(struct line *l, const uint8_t *at, const uint8_t *end, unsigned *ret_length)
-{
-	size_t most = MIN_OF((size_t)(end - at), (size_t)4096), n = 0;
-
-	if (l->columns)
-		most = l->column + 1 < l->columns ? MIN_OF(most, (size_t)(l->columns - l->column - 1)) : 0;
-	while (n < most && at[n] >= 0x20 && at[n] < 0x7f && at[n] != '"' && at[n] != '\\')
-		n++;
-	*ret_length = (unsigned)n;
-	if (n)
-		put_cells(l, at, n, (unsigned)n);
-	return n > 0;
-}
-
-/* Hostile text, as it is where that is harmless. `quoted`: the quote and the backslash are escaped too. */
-static void put_text(struct line *l, const uint8_t *at, size_t size, bool quoted)
-{
-	const uint8_t *end = at + size;
-	unsigned length;
-
-	for (; at < end && !l->cut; at += length) {
-		if (plain_run(l, at, end, &length))
-			continue;
-
-		int32_t c = utf8_next(at, end, &length);
-
-		if (c < 0) {
-			for (unsigned i = 0; i < length; i++)
-				put_format(l, "\\x%02x", at[i]);
-		} else if (is_hostile(c)) {
-			put_escaped(l, c);
-		} else {
-			if (quoted && (c == '"' || c == '\\'))
-				put_ascii(l, "\\");
-			put_cells(l, at, length, width_of(c));
-		}
-	}
-}
-
-/* A word of a command or a value behind `=`: quoted as a shell would need it, so that where it ends is never in doubt.
- */
-static void put_word(struct line *l, const uint8_t *at, size_t size)
-{
-	bool plain = size > 0;
-
-	for (size_t i = 0; i < size && plain; i++)
-		plain = at[i] > 0x20 && at[i] != 0x7f && !strchr("\"'\\$`;&|<>(){}*?#~!", at[i]);
-	if (!plain)
-		put_ascii(l, "\"");
-	put_text(l, at, size, !plain);
-	if (!plain)
-		put_ascii(l, "\"");
-}
-
-/* --- quantities --- */
-
-/* Three digits that count, then the unit: 412 µs, 1.25 s, 3.4 MiB. */
-static void put_scaled(struct line *l, double value, const char *unit)
-{
-	put_format(l, "%.*f ", value >= 99.95 || value == 0 ? 0 : value >= 9.995 ? 1 : 2, value);
-	if (unit[0] == 'u' && unit[1] == 's')
-		put_cells(l, "\u00b5s", 3, 2);
-	else
-		put_ascii(l, unit);
-}
-
-static void put_duration(struct line *l, uint64_t ns)
-{
-	uint64_t s = ns / NS_PER_SEC;
-
-	if (ns < 1000)
-		put_format(l, "%u ns", (unsigned)ns);
-	else if (ns < 999500)
-		put_scaled(l, (double)ns / 1e3, "us");
-	else if (ns < 999500000)
-		put_scaled(l, (double)ns / 1e6, "ms");
-	else if (s < 120)
-		put_scaled(l, (double)ns / 1e9, "s");
-	else if (s < 7200)
-		put_format(l, "%um%02us", (unsigned)(s / 60), (unsigned)(s % 60));
-	else if (s < 48 * 3600)
-		put_format(l, "%uh%02um", (unsigned)(s / 3600), (unsigned)(s / 60 % 60));
-	else
-		put_format(l, "%llud%02uh", (unsigned long long)(s / 86400), (unsigned)(s / 3600 % 24));
-}
-
-static void put_size(struct line *l, uint64_t bytes)
-{
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
-	double value = (double)bytes;
-	unsigned unit = 0;
-
-	while (value >= 1023.5 && unit + 1 < ARRAY_SIZE(units)) {
-		value /= 1024;
-		unit++;
-	}
-	if (unit == 0)
-		put_format(l, "%u B", (unsigned)bytes);
-	else
-		put_scaled(l, value, units[unit]);
-}
-
-/* Local time; with the day where that is not within the last or next 12 hours. */
-static void put_time(struct line *l, uint64_t ns)
-{
-	time_t seconds = (time_t)(ns / NS_PER_SEC);
-	uint64_t now = now_realtime_ns(), apart = now > ns ? now - ns : ns - now;
-	char room[64];
-	struct tm tm;
-
-	if (!localtime_r(&seconds, &tm))
-		return put_format(l, "%llu", (unsigned long long)ns);
-	strftime(room, sizeof room, apart > 12 * 3600 * NS_PER_SEC ? "%F %T" : "%T", &tm);
-	put_format(l, "%s.%06u", room, (unsigned)(ns % NS_PER_SEC / 1000));
-}
 
 /* --- keys --- */
 
@@ -353,44 +135,45 @@ static void put_members(struct line *l, const struct value *v)
 	const uint8_t *at = v->body;
 	struct value member;
 
-	put_ascii(l, v->kind == VALUE_MAP ? "{" : "[");
-	for (uint32_t i = 0; i < shown && at && !l->cut; i++) {
+	cells_ascii(&l->cells, v->kind == VALUE_MAP ? "{" : "[");
+	for (uint32_t i = 0; i < shown && at && !l->cells.cut; i++) {
 		if (i)
-			put_ascii(l, ",");
+			cells_ascii(&l->cells, ",");
 		for (int part = v->kind == VALUE_MAP ? 0 : 1; part < 2; part++) {
 			if (!at || value_read(at, l->end, &member) < 0)
 				return;
 			put_value(l, &member, true);
 			if (part == 0)
-				put_ascii(l, "=");
+				cells_ascii(&l->cells, "=");
 			at = value_skip(at, l->end);
 		}
 	}
 	if (v->count > shown)
-		put_format(l, ",+%u", v->count - shown);
-	put_ascii(l, v->kind == VALUE_MAP ? "}" : "]");
+		cells_format(&l->cells, ",+%u", v->count - shown);
+	cells_ascii(&l->cells, v->kind == VALUE_MAP ? "}" : "]");
 }
 
 static void put_value(struct line *l, const struct value *v, bool quoted)
 {
 	switch (v->kind) {
 	case VALUE_NIL:
-		return put_ascii(l, "nil");
+		return cells_ascii(&l->cells, "nil");
 	case VALUE_BOOL:
-		return put_ascii(l, v->truth ? "true" : "false");
+		return cells_ascii(&l->cells, v->truth ? "true" : "false");
 	case VALUE_UINT:
-		return put_format(l, "%llu", (unsigned long long)v->u);
+		return cells_format(&l->cells, "%llu", (unsigned long long)v->u);
 	case VALUE_INT:
-		return put_format(l, "%lld", (long long)v->i);
+		return cells_format(&l->cells, "%lld", (long long)v->i);
 	case VALUE_FLOAT:
-		return put_format(l, "%.6g", v->f);
+		return cells_format(&l->cells, "%.6g", v->f);
 	case VALUE_STR:
-		return quoted ? put_word(l, v->body, v->length) : put_text(l, v->body, v->length, false);
+		return quoted ? cells_word(&l->cells, v->body, v->length)
+			      : cells_text(&l->cells, v->body, v->length, false);
 	case VALUE_BIN:
 		for (uint32_t i = 0; i < MIN_OF(v->length, (uint32_t)ITEMS_MAX); i++)
-			put_format(l, "%02x", v->body[i]);
+			cells_format(&l->cells, "%02x", v->body[i]);
 		if (v->length > ITEMS_MAX)
-			put_format(l, "+%u", v->length - ITEMS_MAX);
+			cells_format(&l->cells, "+%u", v->length - ITEMS_MAX);
 		return;
 	case VALUE_ARRAY:
 	case VALUE_MAP:
@@ -404,13 +187,13 @@ static void put_endpoint(struct line *l, struct pair *p)
 	bool six = p->value.kind == VALUE_STR && memchr(p->value.body, ':', p->value.length);
 
 	if (six && port)
-		put_ascii(l, "[");
+		cells_ascii(&l->cells, "[");
 	put_value(l, &p->value, true);
 	if (six && port)
-		put_ascii(l, "]");
+		cells_ascii(&l->cells, "]");
 	if (!port)
 		return;
-	put_ascii(l, ":");
+	cells_ascii(&l->cells, ":");
 	put_value(l, &port->value, true);
 	port->done = true;
 }
@@ -425,9 +208,9 @@ static void put_frames(struct line *l, struct pair *p)
 		return put_value(l, &p->value, true);
 	for (uint32_t i = 0; i < p->value.count; i++) {
 		if (i)
-			put_ascii(l, " < ");
+			cells_ascii(&l->cells, " < ");
 		if (i == FRAMES_MAX)
-			return put_format(l, "+%u", p->value.count - i);
+			return cells_format(&l->cells, "+%u", p->value.count - i);
 		if (!at || value_read(at, l->end, &frame) < 0)
 			return;
 		put_value(l, &frame, false);
@@ -456,9 +239,9 @@ static void put_command(struct line *l, struct pair *p)
 		exe = NULL;
 	if (exe) {
 		exe->done = true;
-		put_word(l, exe->value.body, exe->value.length);
+		cells_word(&l->cells, exe->value.body, exe->value.length);
 	}
-	for (uint32_t i = 0; p->value.kind == VALUE_ARRAY && i < p->value.count && !l->cut; i++) {
+	for (uint32_t i = 0; p->value.kind == VALUE_ARRAY && i < p->value.count && !l->cells.cut; i++) {
 		if (!at || value_read(at, l->end, &arg) < 0)
 			return;
 		at = value_skip(at, l->end);
@@ -469,13 +252,13 @@ static void put_command(struct line *l, struct pair *p)
 			    (exe->value.length - own == arg.length - said &&
 			     memcmp(exe->value.body + own, arg.body + said, arg.length - said) == 0))
 				continue;
-			put_ascii(l, " (as ");
+			cells_ascii(&l->cells, " (as ");
 			put_value(l, &arg, true);
-			put_ascii(l, ")");
+			cells_ascii(&l->cells, ")");
 			continue;
 		}
 		if (i || exe)
-			put_ascii(l, " ");
+			cells_ascii(&l->cells, " ");
 		put_value(l, &arg, true);
 	}
 }
@@ -483,21 +266,21 @@ static void put_command(struct line *l, struct pair *p)
 static void put_count(struct line *l, struct pair *p)
 {
 	if (p->value.kind == VALUE_ARRAY || p->value.kind == VALUE_MAP)
-		put_format(l, "%u", p->value.count);
+		cells_format(&l->cells, "%u", p->value.count);
 	else
 		put_value(l, &p->value, true);
 }
 
 static void put_arrow(struct line *l, struct pair *p)
 {
-	put_ascii(l, value_is(&p->value, "client") ? "->" : value_is(&p->value, "server") ? "<-" : "--");
+	cells_ascii(&l->cells, value_is(&p->value, "client") ? "->" : value_is(&p->value, "server") ? "<-" : "--");
 }
 
 static void put_bad(struct line *l, struct pair *p)
 {
-	put_colour(l, RED);
+	cells_colour(&l->cells, CELLS_RED);
 	put_value(l, &p->value, false);
-	put_plain(l);
+	cells_plain(&l->cells);
 }
 
 static void put_as_is(struct line *l, struct pair *p)
@@ -514,26 +297,54 @@ static void put_process_end(struct line *l, struct pair *p)
 	if (signal)
 		signal->done = true;
 	if (!signal || signal->value.kind == VALUE_NIL || (signal->value.kind == VALUE_UINT && signal->value.u == 0)) {
-		put_ascii(l, "exit ");
+		cells_ascii(&l->cells, "exit ");
 		return p->value.kind == VALUE_UINT && p->value.u == 0 ? put_value(l, &p->value, true) : put_bad(l, p);
 	}
 	if (signal->value.kind == VALUE_UINT && signal->value.u < 32)
 		name = sigabbrev_np((int)signal->value.u);
-	put_ascii(l, "killed by ");
-	put_colour(l, RED);
+	cells_ascii(&l->cells, "killed by ");
+	cells_colour(&l->cells, CELLS_RED);
 	if (name)
-		put_format(l, "SIG%s", name);
+		cells_format(&l->cells, "SIG%s", name);
 	else
 		put_value(l, &signal->value, true);
-	put_plain(l);
+	cells_plain(&l->cells);
 }
 
 static void put_when(struct line *l, struct pair *p)
 {
 	if (p->value.kind == VALUE_UINT)
-		put_time(l, p->value.u);
+		cells_time(&l->cells, p->value.u);
 	else
 		put_value(l, &p->value, true);
+}
+
+/* Who runs it, and as whom where a set-user-id program changed that. */
+static void put_user(struct line *l, struct pair *p)
+{
+	struct pair *effective = find_key(l, "euid");
+
+	put_value(l, &p->value, true);
+	if (effective && effective->value.kind == VALUE_UINT && effective->value.u != p->value.u) {
+		cells_ascii(&l->cells, " euid=");
+		put_bad(l, effective);
+	}
+}
+
+/* A short list as words. */
+static void put_words(struct line *l, struct pair *p)
+{
+	const uint8_t *at = p->value.body;
+	struct value word;
+
+	if (p->value.kind != VALUE_ARRAY)
+		return put_value(l, &p->value, true);
+	for (uint32_t i = 0; i < p->value.count && at && value_read(at, l->end, &word) == 0; i++) {
+		if (i)
+			cells_ascii(&l->cells, " ");
+		put_value(l, &word, true);
+		at = value_skip(at, l->end);
+	}
 }
 
 /* A profile row's weight in its unit. */
@@ -542,9 +353,9 @@ static void put_amount(struct line *l, struct pair *p)
 	struct pair *unit = find_key(l, "unit");
 
 	if (p->value.kind == VALUE_UINT && unit && value_is(&unit->value, "ns"))
-		return put_duration(l, p->value.u);
+		return cells_duration(&l->cells, p->value.u);
 	put_value(l, &p->value, true);
-	put_ascii(l, "x");
+	cells_ascii(&l->cells, "x");
 }
 
 /* Adds to `sum` the number `v`, or all numbers of the map `v` (drops by reason). */
@@ -612,14 +423,14 @@ static void put_ledger(struct line *l, struct pair *p)
 		if (at)
 			at = add_counters(l, at, totals, ARRAY_SIZE(totals));
 	}
-	put_format(l, "%u types:", p->value.count);
+	cells_format(&l->cells, "%u types:", p->value.count);
 	for (size_t i = 0; i < ARRAY_SIZE(totals); i++) {
-		put_format(l, " %s ", totals[i].name);
+		cells_format(&l->cells, " %s ", totals[i].name);
 		if (totals[i].bad && totals[i].sum)
-			put_colour(l, RED);
-		put_format(l, "%llu", (unsigned long long)totals[i].sum);
+			cells_colour(&l->cells, CELLS_RED);
+		cells_format(&l->cells, "%llu", (unsigned long long)totals[i].sum);
 		if (totals[i].bad && totals[i].sum)
-			put_plain(l);
+			cells_plain(&l->cells);
 	}
 }
 
@@ -627,15 +438,15 @@ static void put_ledger(struct line *l, struct pair *p)
 static void put_by_key(struct line *l, struct pair *p)
 {
 	if (p->value.kind == VALUE_UINT && key_ends(p, "_ns"))
-		put_duration(l, p->value.u);
+		cells_duration(&l->cells, p->value.u);
 	else if (p->value.kind == VALUE_UINT && key_ends(p, "_bytes"))
-		put_size(l, p->value.u);
+		cells_size(&l->cells, p->value.u);
 	else if (p->value.kind == VALUE_STR && port_of(l, p))
 		put_endpoint(l, p);
 	else if (key_ends(p, "stack"))
 		put_frames(l, p);
 	else if (p->value.kind == VALUE_STR && key_is(p, "container", 9))
-		put_word(l, p->value.body, MIN_OF(p->value.length, 12u));
+		cells_word(&l->cells, p->value.body, MIN_OF(p->value.length, 12u));
 	else
 		put_value(l, &p->value, true);
 }
@@ -663,10 +474,11 @@ static const struct writer {
 	{ "ledger", put_ledger, NULL },
 	{ "count", put_count, is_nonempty },
 	{ "bad", put_bad, is_nonzero },
-	{ "nonzero", put_bad, is_nonzero },
 	{ "end", put_process_end, NULL },
 	{ "time", put_when, NULL },
 	{ "plain", put_as_is, NULL },
+	{ "words", put_words, NULL },
+	{ "user", put_user, NULL },
 };
 
 static const struct writer *find_writer(const char *name, size_t length)
@@ -733,10 +545,10 @@ static void put_template(struct line *l, const char *at)
 				p->done = true;
 				writer->put(l, p);
 			} else {
-				put_ascii(l, "?");
+				cells_ascii(&l->cells, "--");
 			}
 		} else {
-			put_cells(l, at++, 1, 1);
+			cells_put(&l->cells, at++, 1, 1);
 		}
 	}
 }
@@ -792,40 +604,40 @@ static void put_head(struct line *l)
 		    *pid = find_key(l, "pid");
 	unsigned begin;
 
-	put_colour(l, DIM);
+	cells_colour(&l->cells, CELLS_DIM);
 	if (ts)
 		put_when(l, ts);
-	put_plain(l);
-	put_ascii(l, " ");
-	begin = l->column;
+	cells_plain(&l->cells);
+	cells_ascii(&l->cells, " ");
+	begin = l->cells.column;
 	if (type && type->value.kind == VALUE_STR) {
-		put_colour(l, colour_of(&type->value));
-		put_text(l, type->value.body, type->value.length, false);
-		put_plain(l);
+		cells_colour(&l->cells, colour_of(&type->value));
+		cells_text(&l->cells, type->value.body, type->value.length, false);
+		cells_plain(&l->cells);
 	}
-	while (l->column < begin + 13 && !l->cut)
-		put_ascii(l, " ");
+	while (l->cells.column < begin + 13 && !l->cells.cut)
+		cells_ascii(&l->cells, " ");
 	if (!comm && !pid)
 		return;
-	put_colour(l, BOLD);
-	put_ascii(l, " ");
+	cells_colour(&l->cells, CELLS_BOLD);
+	cells_ascii(&l->cells, " ");
 	if (comm && comm->value.kind == VALUE_STR)
-		put_text(l, comm->value.body, comm->value.length, false);
-	put_plain(l);
+		cells_text(&l->cells, comm->value.body, comm->value.length, false);
+	cells_plain(&l->cells);
 	if (pid) {
-		put_ascii(l, "[");
+		cells_ascii(&l->cells, "[");
 		put_value(l, &pid->value, true);
-		put_ascii(l, "]");
+		cells_ascii(&l->cells, "]");
 	}
 }
 
 /* Every key that nothing has shown yet. */
 static void put_rest(struct line *l)
 {
-	for (uint32_t i = 0; i < l->n_pairs && !l->cut; i++) {
+	for (uint32_t i = 0; i < l->n_pairs && !l->cells.cut; i++) {
 		struct pair *p = &l->pairs[i];
 
-		if (p->done || p->value.kind == VALUE_NIL)
+		if (p->done || p->value.kind == VALUE_NIL || !is_nonempty(&p->value))
 			continue;
 		/* The port goes with its address, in whichever order they come. */
 		if (key_ends(p, "port") && p->key_length < 64) {
@@ -838,15 +650,15 @@ static void put_rest(struct line *l)
 			if (addr && !addr->done && addr->value.kind == VALUE_STR)
 				continue;
 		}
-		put_ascii(l, " ");
-		put_colour(l, DIM);
-		put_text(l, p->key, p->key_length, false);
-		put_ascii(l, "=");
-		put_plain(l);
+		cells_ascii(&l->cells, " ");
+		cells_colour(&l->cells, CELLS_DIM);
+		cells_text(&l->cells, p->key, p->key_length, false);
+		cells_ascii(&l->cells, "=");
+		cells_plain(&l->cells);
 		put_by_key(l, p);
 	}
 	if (l->n_more)
-		put_format(l, " +%u keys", l->n_more);
+		cells_format(&l->cells, " +%u keys", l->n_more);
 }
 
 static void put_line(struct line *l)
@@ -861,12 +673,10 @@ static void put_line(struct line *l)
 		l->pairs[i].done = among(common, &l->pairs[i]) || (layout && among(layout->hidden, &l->pairs[i]));
 	put_head(l);
 	if (layout) {
-		put_ascii(l, " ");
+		cells_ascii(&l->cells, " ");
 		put_template(l, layout->template);
 	}
 	put_rest(l);
-	if (l->cut && l->colour)
-		text_put(&l->text, "\033[0m", 4);
 }
 
 int record_write_line(FILE *out, const void *map, size_t size, bool colour, unsigned columns)
@@ -874,16 +684,11 @@ int record_write_line(FILE *out, const void *map, size_t size, bool colour, unsi
 	struct line l;
 	int r;
 
-	l.column = 0;
-	l.columns = columns;
-	l.mark = 0;
-	l.colour = colour;
-	l.cut = l.marked = false;
 	l.n_pairs = l.n_more = 0;
 	r = read_pairs(&l, map, size);
 	if (r < 0)
 		return r;
-	text_begin(&l.text);
+	cells_begin(&l.cells, colour, columns);
 	put_line(&l);
-	return text_write(&l.text, out);
+	return cells_write(&l.cells, out);
 }

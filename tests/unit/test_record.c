@@ -571,8 +571,9 @@ static void test_lines_of_processes(void **state)
 	put_text(&m, "exe", "/bin/busybox");
 	put_list(&m, "args", (const char *const[]){ "sshd", "", "a\nb\033[2J", NULL });
 	put_number(&m, "uid", 1000);
+	put_number(&m, "euid", 0);
 	put_list(&m, "caps", (const char *const[]){ NULL });
-	check_line(&m, "process.exec  sh[1234] /bin/busybox (as sshd) \"\" \"a\\nb\\x1b[2J\" uid=1000");
+	check_line(&m, "process.exec  sh[1234] /bin/busybox (as sshd) \"\" \"a\\nb\\x1b[2J\" uid=1000 euid=0");
 	begin(&m, "process.exit");
 	put_number(&m, "exit_code", 3);
 	put_number(&m, "run_ns", 5123456);
