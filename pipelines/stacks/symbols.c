@@ -544,6 +544,25 @@ static void process_free(struct symbols *s, struct process *p)
 	free(p);
 }
 
+static void process_end(struct symbols *s, struct process *p)
+{
+	if (p->ended)
+		return;
+	p->ended = now_boottime_ns();
+	p->next_read = UINT64_MAX;
+	s->ended++;
+	wake_at(s, p->ended + GRACE_NS + NS_PER_SEC);
+}
+
+/* The pid runs `proc` now: what is there to read is no longer of the execution before. */
+static void process_replace(struct symbols *s, uint64_t proc, int pid)
+{
+	struct process *before = s->by_pid[(unsigned)pid % PIDS];
+
+	if (before && before->pid == pid && before->node.key != proc)
+		process_end(s, before);
+}
+
 static struct process *process_add(struct symbols *s, uint64_t proc, int pid)
 {
 	struct process *p;
@@ -552,6 +571,7 @@ static struct process *process_add(struct symbols *s, uint64_t proc, int pid)
 		process_free(s, (struct process *)s->processes.oldest);
 		s->evicted++;
 	}
+	process_replace(s, proc, pid);
 	p = calloc(1, sizeof *p);
 	if (!p)
 		return NULL;
@@ -949,23 +969,11 @@ void symbols_answer(struct symbols *s)
 	rearm(s, now);
 }
 
-static void process_end(struct symbols *s, struct process *p)
-{
-	if (p->ended)
-		return;
-	p->ended = now_boottime_ns();
-	p->next_read = UINT64_MAX;
-	s->ended++;
-	wake_at(s, p->ended + GRACE_NS + NS_PER_SEC);
-}
-
 void symbols_process(struct symbols *s, uint64_t proc, int pid)
 {
-	struct process *known = process_find(s, proc), *before = s->by_pid[(unsigned)pid % PIDS];
+	struct process *known = process_find(s, proc);
 
-	/* Its pid runs another program now: the maps there are no longer those of the execution before. */
-	if (before && before->pid == pid && before->node.key != proc)
-		process_end(s, before);
+	process_replace(s, proc, pid);
 	if (known && !known->ended) {
 		known->next_read = 0;
 		known->pause = REREAD_NS;

@@ -369,16 +369,6 @@ static const char *cpu_hook(struct sonde_host *host)
 	return c ? c->hook : "perf_event";
 }
 
-static void cpu_process(struct sonde_host *host, uint64_t proc, uint32_t pid, int ended)
-{
-	if (!host->symbols)
-		return;
-	if (ended)
-		symbols_process_ended(host->symbols, proc);
-	else
-		symbols_process(host->symbols, proc, (int)pid);
-}
-
 const struct sonde_module sonde_module_cpu = {
 	.abi = SONDE_MODULE_ABI,
 	.signature = SONDE_MODULE_SIGNATURE,
@@ -391,5 +381,4 @@ const struct sonde_module sonde_module_cpu = {
 	.tick = cpu_tick,
 	.flush = cpu_flush,
 	.hook = cpu_hook,
-	.process = cpu_process,
 };
