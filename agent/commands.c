@@ -8,9 +8,7 @@
 #include <string.h>
 
 const struct command *const commands[] = {
-	&command_check,
-	&command_tap,
-	&command_cat,
+	&command_run, &command_check, &command_probes, &command_schema, &command_tap, &command_cat, &command_stats,
 	NULL,
 };
 

@@ -603,6 +603,24 @@ static struct btf *kernel_btf(struct loader *loader)
 	return loader->kernel;
 }
 
+/* The index of a controller in css_set.subsys is its value in enum cgroup_subsys_id, which differs from kernel to kernel. */
+void loader_set_cgroup_v1(struct loader *loader, const char *controller)
+{
+	const struct btf *btf = kernel_btf(loader);
+	int id = btf ? btf__find_by_name_kind(btf, "cgroup_subsys_id", BTF_KIND_ENUM) : -1;
+	char name[64];
+
+	loader->cgroup_v1 = -1;
+	if (id < 0 || !*controller)
+		return;
+	const struct btf_type *t = btf__type_by_id(btf, (uint32_t)id);
+
+	snprintf(name, sizeof name, "%s_cgrp_id", controller);
+	for (int i = 0; i < btf_vlen(t); i++)
+		if (!strcmp(btf__name_by_offset(btf, btf_enum(t)[i].name_off), name))
+			loader->cgroup_v1 = btf_enum(t)[i].val;
+}
+
 int loader_check_kernel(struct fault *fault)
 {
 	struct utsname u;
@@ -889,7 +907,7 @@ static int try_start(struct module *module, const struct config *config, struct 
 	return 0;
 }
 
-int module_start(struct module *module, const struct config *config, struct sonde_host *host, struct fault *fault)
+int module_try(struct module *module, const struct config *config, struct fault *fault)
 {
 	int r;
 
@@ -899,6 +917,13 @@ int module_start(struct module *module, const struct config *config, struct sond
 	do {
 		r = try_start(module, config, fault);
 	} while (r == -EAGAIN);
+	return r;
+}
+
+int module_start(struct module *module, const struct config *config, struct sonde_host *host, struct fault *fault)
+{
+	int r = module_try(module, config, fault);
+
 	if (r < 0)
 		return r;
 	module->host = host;
@@ -966,8 +991,7 @@ size_t module_measures(const struct module *module, struct measure_view *ret, si
 		if (m->in_use < 0)
 			continue;
 		v->hook = m->hooks[m->in_use].section;
-		if (module->object && module->companion && module->companion->hook &&
-		    !strncmp(v->hook, "perf_event", 10))
+		if (module->host && module->companion && module->companion->hook && !strncmp(v->hook, "perf_event", 10))
 			v->hook = module->companion->hook(module->host);
 		program_cost(module, m->hooks[m->in_use].program, v);
 	}
@@ -991,6 +1015,37 @@ int module_program(const struct module *module, const char *name)
 int loader_map(const struct loader *loader, const char *name)
 {
 	return module_map(&loader->modules[0], name);
+}
+
+/* The kernel's own account of a map (memlock of its fdinfo), which since 5.11 is exact for rings and hashes. */
+static uint64_t map_bytes(int fd)
+{
+	_cleanup_(free_pointer) char *text = NULL;
+	unsigned long long bytes = 0;
+	const char *at;
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	if (read_small_file(path, 4096, &text, NULL) == 0 && (at = strstr(text, "memlock:")))
+		sscanf(at, "memlock: %llu", &bytes);
+	return bytes;
+}
+
+uint64_t loader_map_bytes(const struct loader *loader)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < loader->n_modules; i++) {
+		const struct module *m = &loader->modules[i];
+		struct bpf_map *map;
+
+		if (!m->object)
+			continue;
+		bpf_object__for_each_map (map, m->object)
+			if (m->number == 0 || strncmp(bpf_map__name(map), SHARED_PREFIX, strlen(SHARED_PREFIX)))
+				sum += map_bytes(bpf_map__fd(map));
+	}
+	return sum;
 }
 
 /* ---- tasks that were there before ---- */

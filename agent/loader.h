@@ -27,6 +27,8 @@ struct loader_options {
 int loader_open(struct loader **ret, const struct loader_options *options, struct schema *schema,
 		void (*notice)(void *context, const char *text), void *context, struct fault *fault);
 void loader_close(struct loader *loader);
+/* Before identity starts: which v1 controller names cgroups ("memory"; "": none). */
+void loader_set_cgroup_v1(struct loader *loader, const char *controller);
 
 size_t loader_count(const struct loader *loader);
 struct module *loader_module(struct loader *loader, size_t index); /* 0 is identity, always loaded */
@@ -38,6 +40,8 @@ const struct sonde_option *module_options(const struct module *module);
 /* Loads the object with its options from `config` and attaches it; all or nothing. A measure that no hook serves is described, and stays out. The companion's attach
  * runs last, with `host`. -EPERM, -ENOENT (no BTF) ... with a sentence. */
 int module_start(struct module *module, const struct config *config, struct sonde_host *host, struct fault *fault);
+/* As far as the kernel is concerned only: loads and attaches, without the companion. For a look at the hooks. */
+int module_try(struct module *module, const struct config *config, struct fault *fault);
 /* Detaches the programs: no event begins after it returns. The companion still lives, to flush. */
 void module_detach(struct module *module);
 void module_unload(struct module *module);
@@ -55,6 +59,8 @@ size_t module_measures(const struct module *module, struct measure_view *ret, si
 
 /* File descriptors of the shared maps. */
 int loader_map(const struct loader *loader, const char *name); /* -ENOENT */
+/* Kernel memory of all maps of the modules that run, as /proc/self/fdinfo has it: bytes. */
+uint64_t loader_map_bytes(const struct loader *loader);
 int module_map(const struct module *module, const char *name);
 int module_program(const struct module *module, const char *name);
 

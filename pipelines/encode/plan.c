@@ -23,6 +23,7 @@ struct plan {
 	uint8_t type_key[80]; /* "type": "process.exec", "ts" packed up to its value */
 	uint32_t type_key_size;
 	uint32_t record_size;
+	bool has_hex;
 	size_t n_steps;
 	uint8_t *keys;
 	struct step steps[];
@@ -119,6 +120,8 @@ int plan_compile(struct plan **ret, const struct event_type *type)
 		const struct field *f = &type->fields[i];
 		const uint8_t *key = keys.at;
 
+		plan->has_hex |= f->how == FIELD_HEX;
+
 		pack_text(&keys, f->key);
 		plan->steps[i] = (struct step){ .field = f,
 						.how = (uint8_t)f->how,
@@ -141,9 +144,11 @@ void plan_free(struct plan *plan)
 
 uint32_t plan_room(const struct plan *plan, uint32_t record_bytes, uint32_t identity_bytes)
 {
-	/* A field takes its key and at most 64 bytes, or 1 KiB as capability names; an empty list item is one byte of record and
-	 * one of map; hex digits double. */
-	return 700 + (uint32_t)plan->n_steps * 96 + 1024 + record_bytes * 2 + identity_bytes;
+	/* A field takes its key and at most 64 bytes, or 1 KiB as capability names. An item of a list gives up its NUL for a header of
+	 * at most three bytes, the shortest such item having 256 bytes. Hex digits double. */
+	uint32_t texts = record_bytes + record_bytes / 16 + 64;
+
+	return 700 + (uint32_t)plan->n_steps * 96 + 1024 + (plan->has_hex ? texts * 2 : texts) + identity_bytes;
 }
 
 static uint64_t load_uint(const uint8_t *at, uint8_t size)

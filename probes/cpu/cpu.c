@@ -345,6 +345,15 @@ static void cpu_tick(struct sonde_host *host, uint64_t now)
 	send_rows(host, now >= c->closing_end + SYMBOLS_WAIT, ROWS_A_TICK);
 }
 
+static void cpu_stop(struct sonde_host *host)
+{
+	struct cpu *c = host->module_data;
+
+	for (unsigned cpu = 0; cpu < c->n_events; cpu++)
+		stop_event(c, cpu);
+	c->check_at = UINT64_MAX;
+}
+
 /* Rings are drained and nobody else uses the loop's thread now: here waiting is allowed. */
 static void cpu_flush(struct sonde_host *host, int timeout_ms)
 {
@@ -379,6 +388,7 @@ const struct sonde_module sonde_module_cpu = {
 	.detach = cpu_detach,
 	.record = cpu_record,
 	.tick = cpu_tick,
+	.stop = cpu_stop,
 	.flush = cpu_flush,
 	.hook = cpu_hook,
 };

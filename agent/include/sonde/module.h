@@ -56,13 +56,12 @@ struct sonde_module {
 	void (*record)(struct sonde_host *host, const struct sonde_event *event);
 	/* At least every 100 ms; `now` is the boot clock in ns. */
 	void (*tick)(struct sonde_host *host, uint64_t now);
+	/* The sources stop: no record of the module's own making begins after it returns. May be NULL. */
+	void (*stop)(struct sonde_host *host);
 	/* The last call before detach: rings are drained; emit all that is open, at most `timeout_ms` from now. */
 	void (*flush)(struct sonde_host *host, int timeout_ms);
 	/* The hook in use, for `sonde probes`: "perf_event cpu-clock, 99 Hz". */
 	const char *(*hook)(struct sonde_host *host);
-	/* An execution began (proc, pid) or ended; from the identity stage, for every process of the host. May be NULL.
-	 */
-	void (*process)(struct sonde_host *host, uint64_t proc, uint32_t pid, int ended);
 };
 
 #endif
