@@ -61,6 +61,7 @@ static const char *const allowed[] = {
 	"mkdirat",
 	"unlink",
 	"unlinkat",
+	"rmdir",
 	"rename",
 	"renameat",
 	"renameat2",
@@ -232,7 +233,6 @@ static const char *const deadly[] = {
 	"mount",
 	"umount2",
 	"pivot_root",
-	"chroot",
 	"move_mount",
 	"open_tree",
 	"fsopen",
@@ -334,8 +334,15 @@ static int allow_forms(scmp_filter_ctx filter)
 	const uint64_t spaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
 				CLONE_NEWPID | CLONE_NEWNET;
 	static const char *const mappings[] = { "mmap", "mprotect" };
+	/* The stack worker makes itself unreadable; nobody makes the agent readable again. */
+	const struct scmp_arg_cmp not_dumpable[] = {
+		SCMP_CMP(0, SCMP_CMP_MASKED_EQ, UINT32_MAX, PR_SET_DUMPABLE),
+		SCMP_CMP(1, SCMP_CMP_EQ, 0),
+	};
 	int r = rule_masked(filter, "clone", 0, spaces, 0);
 
+	if (r >= 0)
+		r = rule(filter, SCMP_ACT_ALLOW, "prctl", ARRAY_SIZE(not_dumpable), not_dumpable);
 	if (r >= 0)
 		r = rule(filter, SCMP_ACT_ERRNO(ENOSYS), "clone3", 0, NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(families) && r >= 0; i++)
