@@ -205,6 +205,17 @@ static void fill_stack(const struct sonde_host *host, const struct cpu_sum *e, s
 	row->event.size = (uint32_t)(sizeof *row + row->stack.length);
 }
 
+/* Why a row was refused, in the ledger's words: its samples go the same way. */
+static const char *refusal(int r)
+{
+	if (r >= 0)
+		return NULL;
+	return r == -ENOBUFS    ? "journal_full"
+	       : r == -EMSGSIZE ? "too_large"
+	       : r == -EBADMSG  ? "malformed"
+				: "disk_full";
+}
+
 static void emit_row(struct sonde_host *host, struct cpu_sum *e)
 {
 	struct cpu *c = host->module_data;
@@ -218,8 +229,7 @@ static void emit_row(struct sonde_host *host, struct cpu_sum *e)
 	row->event.time = c->closing_end;
 	fill_stack(host, e, row);
 	e->done = true;
-	/* A row that the journal refuses is counted there; its samples go with it. */
-	host->settled(host, "cpu_sample", e->value, host->emit(host, "profile_cpu", row) < 0 ? "row" : NULL);
+	host->settled(host, "cpu_sample", e->value, refusal(host->emit(host, "profile_cpu", row)));
 }
 
 /* Sends what is ready, with `force` everything. True when nothing is left. */
