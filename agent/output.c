@@ -87,6 +87,7 @@ static int write_folded(FILE *out, const void *map, size_t size)
 	struct value stack, amount, comm, frames[FRAMES_MAX];
 	int n;
 
+	errno = 0;
 	if (record_get(map, size, "stack", &stack) < 0 || stack.kind != VALUE_ARRAY)
 		return -EBADMSG;
 	if (record_get(map, size, "value", &amount) < 0 || amount.kind != VALUE_UINT)
@@ -103,7 +104,9 @@ static int write_folded(FILE *out, const void *map, size_t size)
 		write_frame(out, &frames[n]);
 	}
 	fprintf(out, " %llu\n", (unsigned long long)amount.u);
-	return ferror_unlocked(out) ? -EIO : 0;
+	if (ferror_unlocked(out))
+		return errno ? -errno : -EIO;
+	return 0;
 }
 
 static int write_record(struct output *o, const void *map, size_t size)

@@ -7,7 +7,17 @@
 
 #include "base/base.h"
 
-enum value_kind { VALUE_NIL, VALUE_BOOL, VALUE_UINT, VALUE_INT, VALUE_FLOAT, VALUE_STR, VALUE_BIN, VALUE_ARRAY, VALUE_MAP };
+enum value_kind {
+	VALUE_NIL,
+	VALUE_BOOL,
+	VALUE_UINT,
+	VALUE_INT,
+	VALUE_FLOAT,
+	VALUE_STR,
+	VALUE_BIN,
+	VALUE_ARRAY,
+	VALUE_MAP
+};
 
 /* One msgpack value in place. Arrays and maps say their count; their members follow at `body`. */
 struct value {
@@ -20,7 +30,7 @@ struct value {
 		uint32_t count; /* elements, or pairs of a map */
 	};
 	const uint8_t *body; /* str, bin: bytes; array, map: first member */
-	uint32_t length; /* str, bin */
+	uint32_t length;     /* str, bin */
 	const uint8_t *next; /* behind the whole value; for arrays and maps NULL until value_skip() */
 };
 

@@ -300,6 +300,25 @@ static void test_cat_into_a_full_device(void **state)
 	close(saved);
 }
 
+/* `sonde cat | head -1`: that nobody reads on is no fault, in whatever format, and nothing is said. */
+static void test_cat_into_a_closed_pipe(void **state)
+{
+	static const char *const formats[] = { "json", "text", "msgpack", "folded" };
+	const char *path = make_journal("closed", 6000);
+	char said[256];
+	int status;
+
+	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+		start(running, &command_cat,
+		      (const char *const[]){ path, "--type", "*", "--format", formats[i], NULL });
+		close(running->out);
+		assert_int_equal(read(running->err, said, sizeof said), 0);
+		close(running->err);
+		assert_int_equal(waitpid(running->pid, &status, 0), running->pid);
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_OK);
+	}
+}
+
 /* A record whose bytes are no msgpack is left out and counted. */
 static void test_bad_records_are_skipped_and_counted(void **state)
 {
@@ -429,6 +448,7 @@ int main(void)
 		cmocka_unit_test(test_cat_of_an_empty_journal),
 		cmocka_unit_test(test_mistakes_are_said),
 		cmocka_unit_test(test_cat_into_a_full_device),
+		cmocka_unit_test(test_cat_into_a_closed_pipe),
 		cmocka_unit_test(test_bad_records_are_skipped_and_counted),
 		cmocka_unit_test(test_what_comes_later_is_not_chased),
 		cmocka_unit_test(test_tap_follows),
