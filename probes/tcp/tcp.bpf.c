@@ -2,14 +2,19 @@
 /*
  * tcp.connect, tcp.accept and tcp.close from the socket's own state changes: nothing runs per packet.
  *
- * Most of a connection's life passes in interrupts or in other tasks, so what the task that connected or accepted is, is
- * kept in `tcp_connections` by the socket's address, from SYN sent (client) or established (server) until the kernel
- * destroys the socket. Not in socket storage: accept() can be seen only where it returns, and what a tracepoint finds behind
- * a descriptor is no pointer that the verifier would take for one. An entry never outlives its socket, and a
- * socket's changes are serialised by its lock, so entries need none.
+ * Most of a connection's life passes in interrupts or in other tasks, so who connected or accepted is kept in
+ * `tcp_connections` by the socket's address, from SYN sent (client) or established (server) to CLOSE. Not in socket
+ * storage: accept() can be seen only where it returns, and what a tracepoint finds behind a descriptor is no pointer that
+ * the verifier would take for a socket. A socket's changes are serialised by its lock, so entries need none.
  *
- * The figures of tcp.close are taken when the state becomes CLOSE, not at tcp_destroy_sock: by then tcp_disconnect() may
+ * The figures of tcp.close are taken as the state becomes CLOSE, not at tcp_destroy_sock: by then tcp_disconnect() may
  * have wiped them, and a socket whose peer is gone may stay open for days.
+ *
+ * The kernel skips a tracing program that already runs on the same CPU (bpf_trace_run(), prog->active), and state changes
+ * nest: a packet's interrupt comes upon the program as it serves connect() or close(). With receive steering on, up to one
+ * change in a hundred was not seen. Two things are done about it. A second copy, state_nested, works where the first is
+ * interrupted on this CPU. And what is still missed is made good by the next change that is seen: close() and
+ * tcp_destroy_sock come from the task or run another program.
  */
 #include "sonde/probe.bpf.h"
 #include <bpf/bpf_endian.h>
@@ -46,7 +51,8 @@ struct connection {
 	struct sonde_owner owner;
 	__u64 since;        /* boot clock: SYN sent, then established; 0: not known */
 	__u32 handshake_us; /* server: SYN-ACK sent to ACK taken in */
-	bool client, accepted;
+	__be16 rport; /* of another connection: the entry is a leftover of the socket that had this address before */
+	bool client, established, accepted;
 };
 
 struct {
@@ -55,6 +61,21 @@ struct {
 	__type(key, __u64);
 	__type(value, struct connection);
 } tcp_connections SEC(".maps");
+
+/* Whether `state` runs on this CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} tcp_running SEC(".maps");
+
+sonde_inline struct connection *connection_of(struct tcp_sock *tp, __u64 key)
+{
+	struct connection *c = bpf_map_lookup_elem(&tcp_connections, &key);
+
+	return c && c->rport == tp->inet_conn.icsk_inet.sk.__sk_common.skc_dport ? c : NULL;
+}
 
 /* For what cannot be said to be any task's doing. Where filters are set, it is not what they ask for. */
 sonde_inline void owner_none(struct sonde_owner *owner)
@@ -102,10 +123,9 @@ sonde_inline void fill_ends_of(struct tcp_sock *tp, struct sonde_ip *laddr, stru
 
 /* ---- the client's side: SYN sent, established or failed ---- */
 
-sonde_inline void connect_begins(struct sock *sk)
+sonde_inline void connect_begins(struct tcp_sock *tp, __u64 key)
 {
-	struct connection c = { .client = true };
-	__u64 key = (__u64)sk;
+	struct connection c = { .client = true, .rport = tp->inet_conn.icsk_inet.sk.__sk_common.skc_dport };
 	long error;
 
 	sonde_owner_current(&c.owner);
@@ -121,16 +141,33 @@ sonde_inline void connect_begins(struct sock *sk)
 sonde_inline __u64 connect_ends(struct tcp_sock *tp, struct connection *c, __s32 error)
 {
 	struct tcp_connect *e = sonde_reserve_owned(tcp_connect, sizeof *e, &c->owner);
-	__u64 now;
+	__u64 now = e ? e->event.time : bpf_ktime_get_boot_ns();
 
 	if (!e)
-		return bpf_ktime_get_boot_ns();
-	now = e->event.time;
+		return now;
 	fill_ends(e, tp);
 	e->error = error;
 	e->latency_ns = now - c->since;
 	sonde_submit(tcp_connect, e, sizeof *e);
 	return now;
+}
+
+/* For a client that was established unseen. The handshake took a round trip: the first one measured. */
+sonde_inline void connect_late(struct tcp_sock *tp, struct connection *c)
+{
+	__u32 min_rtt = tp->rtt_min.s[0].v;
+	__u64 latency = min_rtt == RTT_NONE ? 0 : (__u64)min_rtt * 1000;
+	struct tcp_connect *e = sonde_reserve_owned(tcp_connect, sizeof *e, &c->owner);
+
+	c->established = true;
+	c->since += latency;
+	if (!e)
+		return;
+	e->event.time = c->since;
+	fill_ends(e, tp);
+	e->error = 0;
+	e->latency_ns = latency;
+	sonde_submit(tcp_connect, e, sizeof *e);
 }
 
 /* A connect that failed without an error on the socket: no port was left, or nobody waited for the answer any more. */
@@ -149,7 +186,9 @@ sonde_inline __s32 connect_error(struct tcp_sock *tp)
  * SYN was taken in, to the ACK that establishes it now. Source: net/ipv4/tcp_input.c tcp_synack_rtt_meas(). */
 sonde_inline void server_established(struct tcp_sock *tp, __u64 key)
 {
-	struct connection c = { .since = bpf_ktime_get_boot_ns(), .handshake_us = tp->srtt_us >> 3 };
+	struct connection c = { .since = bpf_ktime_get_boot_ns(),
+				.handshake_us = tp->srtt_us >> 3,
+				.rport = tp->inet_conn.icsk_inet.sk.__sk_common.skc_dport };
 	long error;
 
 	owner_none(&c.owner);
@@ -158,16 +197,17 @@ sonde_inline void server_established(struct tcp_sock *tp, __u64 key)
 		sonde_failed(error);
 }
 
-sonde_inline void established(struct tcp_sock *tp, __u64 key)
+sonde_inline void established(struct tcp_sock *tp, __u64 key, int from)
 {
-	struct connection *c = bpf_map_lookup_elem(&tcp_connections, &key);
+	struct connection *c = connection_of(tp, key);
 
-	if (!c)
-		server_established(tp, key);
-	else if (c->client)
+	if (c && c->client) {
+		c->established = true;
 		c->since = connect_ends(tp, c, 0);
-	else /* fast open: accepted already */
+	} else if (c) /* fast open: accepted already */
 		c->since = bpf_ktime_get_boot_ns();
+	else if (from == TCP_SYN_RECV)
+		server_established(tp, key);
 }
 
 /* What accept() has of a socket is an address that the verifier does not trust: all is copied, as little as will do. */
@@ -213,14 +253,21 @@ sonde_inline void fill_ends_read(struct tcp_accept *e, struct sock *sk, const st
 	}
 }
 
-/* An entry for a socket that accept() returned and none is known of: it was established before the agent began, or is yet to be (fast
- * open), or the table is full. NULL where it is no TCP socket, or dead already. */
-sonde_inline struct connection *late_entry(struct sock *sk, const struct ends *ends, __u64 key)
+/* Whether `sk` is a living TCP socket, and `socket` its own: meanwhile another thread may have put another file behind the
+ * descriptor, which need not be a socket at all. */
+sonde_inline bool is_tcp(struct sock *sk, struct socket *socket, const struct ends *ends)
 {
-	struct connection fresh = {};
-	long error;
+	return (ends->family == AF_INET || ends->family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP &&
+	       BPF_CORE_READ(sk, sk_socket) == socket;
+}
 
-	error = bpf_map_update_elem(&tcp_connections, &key, &fresh, BPF_NOEXIST);
+/* An entry for a socket that accept() returned while none was known: it was established before the agent began, or is yet to
+ * be (fast open). */
+sonde_inline struct connection *late_entry(const struct ends *ends, __u64 key)
+{
+	struct connection fresh = { .rport = ends->dport };
+	long error = bpf_map_update_elem(&tcp_connections, &key, &fresh, BPF_ANY);
+
 	if (error)
 		sonde_failed(error);
 	return bpf_map_lookup_elem(&tcp_connections, &key);
@@ -236,13 +283,10 @@ sonde_inline int accepted(struct sock *sk, struct socket *socket)
 
 	if (read_ends(sk, &ends))
 		return 0;
-	if (!c) {
-		/* Another thread may have put another file behind the descriptor meanwhile: a socket is one that its sock knows. */
-		if ((ends.family != AF_INET && ends.family != AF_INET6) ||
-		    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || BPF_CORE_READ(sk, sk_socket) != socket)
+	if (!c || c->rport != ends.dport) {
+		if (!is_tcp(sk, socket, &ends))
 			return 0;
-		if (ends.state != TCP_CLOSE)
-			c = late_entry(sk, &ends, key);
+		c = ends.state == TCP_CLOSE ? NULL : late_entry(&ends, key);
 	} else if (c->client || c->accepted) {
 		return 0;
 	}
@@ -335,60 +379,100 @@ sonde_inline void connection_ends(struct tcp_sock *tp, const struct connection *
 	sonde_submit(tcp_close, e, sizeof *e);
 }
 
-/* An accept that no hook saw (io_uring, 32-bit programs): who closes it must have had it. */
-sonde_inline void claim(struct connection *c)
+/* What should have been seen before a connection ends, made good. `here`: it is the current task that ends it. An accept that no
+ * hook saw (io_uring, 32-bit programs): who closes it must have had it. */
+sonde_inline void catch_up(struct tcp_sock *tp, struct connection *c, bool here)
 {
-	if (c && !c->client && !c->accepted) {
+	if (!c)
+		return;
+	if (c->client && !c->established)
+		connect_late(tp, c);
+	if (here && !c->client && !c->accepted) {
 		sonde_owner_current(&c->owner);
 		c->accepted = true;
 	}
 }
 
-sonde_inline void closed(struct tcp_sock *tp, __u64 key, int from)
+/* Whether it is the current task that ends it at once, by close() with unread data; a reset from the peer leaves one way open, or an
+ * error. */
+sonde_inline bool closed_here(struct tcp_sock *tp, int from)
 {
 	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
-	struct connection *c;
 
-	if (from == TCP_CLOSE || from == TCP_LISTEN)
-		return;
-	c = bpf_map_lookup_elem(&tcp_connections, &key);
-	if (from == TCP_SYN_SENT || from == TCP_SYN_RECV) {
-		if (c && c->client)
-			connect_ends(tp, c, connect_error(tp));
-		else if (c) /* fast open: accepted, and dead before the handshake was done */
-			connection_ends(tp, c, from);
-		return;
+	return (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT) && sk->sk_shutdown == SHUTDOWN_MASK && !sk->sk_err;
+}
+
+sonde_inline void closed(struct tcp_sock *tp, __u64 key, int from)
+{
+	struct connection *c = connection_of(tp, key);
+
+	if (from != TCP_SYN_SENT && from != TCP_SYN_RECV) {
+		catch_up(tp, c, closed_here(tp, from));
+		connection_ends(tp, c, from);
+	} else if (c && c->client) {
+		connect_ends(tp, c, connect_error(tp));
+	} else if (c) { /* fast open: accepted, and dead before the handshake was done */
+		connection_ends(tp, c, from);
 	}
-	/* close() with unread data ends a connection at once; so does a reset, but not with both ways shut. */
-	if ((from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT) && sk->sk_shutdown == SHUTDOWN_MASK && !sk->sk_err)
-		claim(c);
-	connection_ends(tp, c, from);
+	if (c)
+		bpf_map_delete_elem(&tcp_connections, &key);
+}
+
+sonde_inline int state_changes(struct sock *sk, int from, int to)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	__u64 key = (__u64)sk;
+
+	if (!tp)
+		return 0;
+	if (to == TCP_SYN_SENT)
+		connect_begins(tp, key);
+	else if (to == TCP_ESTABLISHED)
+		established(tp, key, from);
+	else if (to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK)
+		catch_up(tp, connection_of(tp, key), true);
+	else if (to == TCP_CLOSE && from != TCP_CLOSE && from != TCP_LISTEN)
+		closed(tp, key, from);
+	return 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state__tp_btf, struct sock *sk, int from, int to)
 {
-	__u64 key = (__u64)sk;
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	__u32 zero = 0, *running = bpf_map_lookup_elem(&tcp_running, &zero);
 
-	if (!tp)
+	if (!running)
 		return 0;
-	if (to == TCP_SYN_SENT)
-		connect_begins(sk);
-	else if (to == TCP_ESTABLISHED)
-		established(tp, key);
-	else if (to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK)
-		claim(bpf_map_lookup_elem(&tcp_connections, &key));
-	else if (to == TCP_CLOSE)
-		closed(tp, key, from);
+	*(volatile __u32 *)running = 1;
+	state_changes(sk, from, to);
+	*(volatile __u32 *)running = 0;
 	return 0;
 }
 
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state_nested__tp_btf, struct sock *sk, int from, int to)
+{
+	__u32 zero = 0, *running = bpf_map_lookup_elem(&tcp_running, &zero);
+
+	return running && *(volatile __u32 *)running ? state_changes(sk, from, to) : 0;
+}
+
+/* An entry that is still there: the end was not seen. The client's SYN was answered if something of it was acknowledged. */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(destroy__tp_btf, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
+	struct connection *c = bpf_map_lookup_elem(&tcp_connections, &key);
+	struct tcp_sock *tp;
 
+	if (!c)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp && c->rport == sk->__sk_common.skc_dport)
+		closed(tp, key,
+		       c->client && !tp->bytes_acked ? TCP_SYN_SENT
+		       : sk->sk_err                  ? TCP_ESTABLISHED
+						     : TCP_LAST_ACK);
 	bpf_map_delete_elem(&tcp_connections, &key);
 	return 0;
 }
