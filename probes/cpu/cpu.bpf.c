@@ -56,9 +56,6 @@ int sample__perf_event(void *ctx)
 	}
 	kernel = take_frames(ctx, s->frames, 0) & 127;
 	user = take_frames(ctx, &s->frames[kernel], BPF_F_USER_STACK) & 127;
-	/* Where a program keeps no frame pointers the walk may end in a null: no frame of anything. */
-	if (user > 1 && !s->frames[(kernel + user - 1) & 255])
-		user--;
 	sonde_fill_header(&s->sample.event, cpu_sample_type.id, &owner);
 	s->sample.n_kernel = (__u16)kernel;
 	s->sample.n_user = (__u16)user;

@@ -13,6 +13,10 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
+/* No program's code is below the first or at the second: the width of addresses of the largest machines. */
+#define LOWEST_ADDRESS  4096u
+#define HIGHEST_ADDRESS (1ull << 56)
+
 struct cpu_sums {
 	uint8_t *memory;
 	size_t size, used, count;
@@ -106,6 +110,17 @@ static struct cpu_sum *insert(struct cpu_sums *w, uint64_t hash, const struct cp
 	return e;
 }
 
+/* How many of the program's frames can be frames. Code built without frame pointers uses the register for anything, and the walk then
+ * ends in numbers that are no addresses of programs: the stack is what comes before. The leaf is always real. */
+static uint16_t sound_frames(const struct cpu_sample *s, const uint64_t *user)
+{
+	uint16_t n = 0;
+
+	while (n < s->n_user && (!n || (user[n] >= LOWEST_ADDRESS && user[n] < HIGHEST_ADDRESS)))
+		n++;
+	return n;
+}
+
 int cpu_sums_add(struct cpu_sums *w, const struct cpu_sample *s, const struct cpu_sum **ret_entry)
 {
 	size_t n = s->n_kernel + (size_t)s->n_user;
@@ -114,12 +129,17 @@ int cpu_sums_add(struct cpu_sums *w, const struct cpu_sample *s, const struct cp
 	if (s->n_kernel > CPU_DEPTH_MAX || s->n_user > CPU_DEPTH_MAX || s->event.size < sizeof *s + n * sizeof *frames)
 		return -EBADMSG;
 
-	uint64_t hash = hash_sample(w, s, frames, n);
-	struct cpu_sum *e = find(w, hash, s, frames);
+	struct cpu_sample sound = *s;
+
+	sound.n_user = sound_frames(s, frames + s->n_kernel);
+	n = s->n_kernel + (size_t)sound.n_user;
+
+	uint64_t hash = hash_sample(w, &sound, frames, n);
+	struct cpu_sum *e = find(w, hash, &sound, frames);
 
 	*ret_entry = NULL;
 	if (!e) {
-		e = insert(w, hash, s, frames);
+		e = insert(w, hash, &sound, frames);
 		if (!e)
 			return -ENOSPC;
 		*ret_entry = e;

@@ -170,6 +170,26 @@ static void test_samples_that_lie_are_refused(void **state)
 	cpu_sums_close(w);
 }
 
+static void test_stacks_end_where_numbers_are_no_addresses(void **state)
+{
+	static const uint64_t wrong[] = { 0, 1, 4095, 1ull << 56, UINT64_MAX };
+	struct cpu_sums *w;
+	const struct cpu_sum *fresh;
+
+	assert_int_equal(cpu_sums_open(&w, 1u << 20, 64), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		struct sample s = make_sample(100 + i, 7, 1, 4, 0x5000);
+
+		s.frames[3] = wrong[i];
+		assert_int_equal(cpu_sums_add(w, &s.head, &fresh), 0);
+		assert_int_equal(fresh->n_user, 2);
+		s.frames[1] = wrong[i]; /* the leaf is where the CPU was, whatever it says */
+		assert_int_equal(cpu_sums_add(w, &s.head, &fresh), 0);
+		assert_int_equal(fresh->n_user, 2);
+	}
+	cpu_sums_close(w);
+}
+
 /* ---- rows ---- */
 
 /* The module cannot attach without a program; these tests give it one that does nothing. */
