@@ -72,7 +72,7 @@ struct kafka {
 	unsigned refusals;    /* records refused from this producer */
 	uint64_t refused_end; /* window index behind the last of them */
 
-	bool announced_away;
+	bool announced_away, heard;
 	uint64_t away_since_ns, heard_ns; /* when an answer last came, or something was first sent into silence */
 	struct notices notices;
 
@@ -148,7 +148,7 @@ static void on_answered(void *context, uint64_t index, enum verdict verdict, con
 {
 	struct kafka *k = context;
 
-	k->heard_ns = now_boottime_ns();
+	k->heard = true;
 	if (verdict == VERDICT_HELD) {
 		window_mark(&k->window, index, SLOT_DONE);
 		if (!atomic_load_explicit(&k->counters.connected, memory_order_relaxed) || k->announced_away)
@@ -184,6 +184,9 @@ static void serve(struct kafka *k, int timeout_ms)
 	const struct producer_events events = { on_answered, on_unreachable, on_said, k };
 
 	producer_serve(k->producer, timeout_ms, &events);
+	if (k->heard)
+		k->heard_ns = now_boottime_ns();
+	k->heard = false;
 }
 
 /* The life of a producer. */
