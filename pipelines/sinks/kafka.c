@@ -134,6 +134,7 @@ static void went_away(struct kafka *k)
 static void came_back(struct kafka *k)
 {
 	atomic_store(&k->counters.connected, true);
+	set_error(k, "");
 	k->backoff_ns = 0;
 	if (!k->announced_away)
 		return;
@@ -144,9 +145,10 @@ static void came_back(struct kafka *k)
 
 /* The events of the producer. */
 
-static void on_answered(void *context, uint64_t index, enum verdict verdict, const char *reason)
+static void on_answered(void *context, uint32_t token, enum verdict verdict, const char *reason)
 {
 	struct kafka *k = context;
+	uint64_t index = window_index(&k->window, token);
 
 	k->heard = true;
 	if (verdict == VERDICT_HELD) {
@@ -318,7 +320,7 @@ static bool send_one(struct kafka *k, uint64_t index)
 
 	if (slot->state != SLOT_WAITS)
 		return true;
-	r = producer_send(k->producer, &slot->record, index);
+	r = producer_send(k->producer, &slot->record, (uint32_t)index);
 	if (r == -EMSGSIZE)
 		refuse(k, index, "larger than message.max.bytes");
 	if (r < 0)
@@ -400,7 +402,7 @@ static void wait_for_work(struct kafka *k)
 
 static void watch_silence(struct kafka *k, uint64_t now)
 {
-	if (!k->window.outstanding || k->announced_away || now - k->heard_ns <= STALL_NS)
+	if (!k->window.outstanding || k->announced_away || now <= k->heard_ns + STALL_NS)
 		return;
 	if (!*k->last_error)
 		set_error(k, "no acknowledgement for 10 s");

@@ -6,6 +6,9 @@
  * librdkafka works in threads of its own; all that it has to tell (delivery reports, errors, log lines) is taken from
  * its one queue in producer_serve(), on the caller's thread, so nothing here is locked.
  *
+ * Headers cost more than all else, each being an allocation of its own in librdkafka. So the lists of answered records
+ * are kept, by schema, and only `seq` is changed when one is used again.
+ *
  * Invariants: a token handed to librdkafka is answered at most once; `dead` is never taken back; the headers' memory
  * belongs to librdkafka from a successful send on.
  */
@@ -20,16 +23,31 @@
 #include "sinks/envelope.h"
 #include "sinks/producer_plan.h"
 
-#define SCHEMAS     64 /* a power of two */
-#define SCHEMA_TEXT 80
-#define KEY_MAX     512
+#define SCHEMAS      64   /* types with a slot of their own, but for the last slot, which all others share */
+#define POOL_MAX     8192 /* lists of headers kept for reuse: what two batches bring back */
+#define SCHEMA_TEXT  80
+#define KEY_MAX      512
+#define IDENTITY_MAX 320
 
-/* "type/version" of a type met before; the slot is chosen by the type's hash. */
+/* "type/version" of a type met before, and lists of headers that say so. Once taken, a slot keeps its type. */
 struct schema {
 	uint8_t type_length; /* 0: empty */
 	uint8_t length;
 	char text[SCHEMA_TEXT];
+	rd_kafka_headers_t **pool;
+	uint32_t n_pool, capacity;
 };
+
+/* What travels with a record through librdkafka: the caller's token, and which pool its headers may join afterwards. */
+union ticket {
+	void *opaque;
+	struct {
+		uint32_t token;
+		uint32_t schema : 6;
+		uint32_t identity : 26;
+	};
+};
+_Static_assert(sizeof(union ticket) == sizeof(void *), "a ticket is librdkafka's opaque pointer");
 
 struct producer {
 	const struct producer_plan *plan;
@@ -38,6 +56,10 @@ struct producer {
 	rd_kafka_queue_t *queue;
 	struct envelope_text host, run; /* of a record without its own */
 	struct schema schemas[SCHEMAS];
+	uint32_t pooled, victim; /* lists in all pools; the schema that gives way next when they are too many */
+	uint32_t identity;       /* counts the changes of host and run: pooled lists are all of the present one */
+	uint16_t host_length, run_length;
+	char host_run[IDENTITY_MAX];
 	bool dead;
 	char reason[256];
 };
@@ -47,6 +69,19 @@ static void die(struct producer *p, const char *reason)
 	if (!p->dead)
 		snprintf(p->reason, sizeof p->reason, "%s", reason);
 	p->dead = true;
+}
+
+static void drop_pooled(struct producer *p, struct schema *s)
+{
+	rd_kafka_headers_destroy(s->pool[--s->n_pool]);
+	p->pooled--;
+}
+
+static void drop_all_pooled(struct producer *p)
+{
+	for (uint32_t i = 0; i < SCHEMAS; i++)
+		while (p->schemas[i].n_pool)
+			drop_pooled(p, &p->schemas[i]);
 }
 
 /* The plan's options, narrowed for this producer. */
@@ -105,23 +140,87 @@ void producer_stop(struct producer *p)
 		rd_kafka_topic_destroy(p->topic);
 	rd_kafka_queue_destroy(p->queue);
 	rd_kafka_destroy(p->rk);
+	drop_all_pooled(p);
+	for (uint32_t i = 0; i < SCHEMAS; i++)
+		free(p->schemas[i].pool);
 	free(p);
 }
 
-static const struct schema *schema_of(struct producer *p, struct envelope_text type)
+static void write_schema(struct producer *p, struct schema *s, struct envelope_text type)
 {
-	struct schema *s = &p->schemas[hash_bytes(type.at, type.length) & (SCHEMAS - 1)];
 	unsigned version = 1;
 
-	if (type.length && type.length == s->type_length && !memcmp(s->text, type.at, type.length))
-		return s;
-	if (type.length > SCHEMA_TEXT - 16)
-		type.length = SCHEMA_TEXT - 16;
+	type.length = MIN_OF(type.length, SCHEMA_TEXT - 16);
 	if (p->plan->version)
 		version = p->plan->version(p->plan->context, type.at, type.length);
 	s->type_length = (uint8_t)type.length;
 	s->length = (uint8_t)snprintf(s->text, sizeof s->text, "%.*s/%u", (int)type.length, type.at, version);
-	return s;
+}
+
+/* The slot of a type: its own, a fresh one, or, when there are none left, the last one, whose lists are never pooled. */
+static uint32_t schema_of(struct producer *p, struct envelope_text type)
+{
+	uint32_t at = (uint32_t)hash_bytes(type.at, type.length);
+
+	for (uint32_t i = 0; i < SCHEMAS / 2; i++) {
+		uint32_t slot = (at + i) % (SCHEMAS - 1);
+		struct schema *s = &p->schemas[slot];
+
+		if (s->type_length && s->type_length == type.length && !memcmp(s->text, type.at, type.length))
+			return slot;
+		if (!s->type_length && type.length && type.length <= SCHEMA_TEXT - 16) {
+			write_schema(p, s, type);
+			return slot;
+		}
+	}
+	write_schema(p, &p->schemas[SCHEMAS - 1], type);
+	return SCHEMAS - 1;
+}
+
+/* Pooled lists say a host and a run: when records of another come (those of an earlier run, once at the start), they go. */
+static void take_identity(struct producer *p, const struct envelope *e)
+{
+	if (e->host.length == p->host_length && e->run.length == p->run_length &&
+	    !memcmp(p->host_run, e->host.at, e->host.length) &&
+	    !memcmp(p->host_run + p->host_length, e->run.at, e->run.length))
+		return;
+	drop_all_pooled(p);
+	p->identity = (p->identity + 1) % (1u << 26);
+	p->host_length = p->run_length = UINT16_MAX;
+	if (e->host.length + (size_t)e->run.length > IDENTITY_MAX)
+		return;
+	p->host_length = (uint16_t)e->host.length;
+	p->run_length = (uint16_t)e->run.length;
+	memcpy(p->host_run, e->host.at, e->host.length);
+	memcpy(p->host_run + p->host_length, e->run.at, e->run.length);
+}
+
+/* Takes the headers of an answered record back, to be used again: making five of them is a third of the cost of a send. */
+static void recycle(struct producer *p, const rd_kafka_message_t *m, union ticket ticket)
+{
+	struct schema *s = &p->schemas[ticket.schema];
+	rd_kafka_headers_t *headers, **wider;
+
+	if (ticket.identity != p->identity || ticket.schema == SCHEMAS - 1)
+		return;
+	if (s->n_pool == s->capacity) {
+		uint32_t capacity = s->capacity ? 2 * s->capacity : 64;
+
+		if (capacity > POOL_MAX || !(wider = realloc(s->pool, capacity * sizeof *wider)))
+			return;
+		s->pool = wider;
+		s->capacity = capacity;
+	}
+	while (p->pooled >= POOL_MAX) {
+		struct schema *victim = &p->schemas[p->victim++ % SCHEMAS];
+
+		if (victim->n_pool)
+			drop_pooled(p, victim);
+	}
+	if (rd_kafka_message_detach_headers((rd_kafka_message_t *)(uintptr_t)m, &headers))
+		return;
+	s->pool[s->n_pool++] = headers;
+	p->pooled++;
 }
 
 static char *append(char *at, const char *end, const char *text, size_t length)
@@ -156,18 +255,24 @@ static size_t decimal(char *text, uint64_t number)
 	return n;
 }
 
-static rd_kafka_headers_t *make_headers(struct producer *p, const struct envelope *e)
+static rd_kafka_headers_t *make_headers(struct producer *p, struct schema *s, const struct envelope *e)
 {
-	const struct schema *schema = schema_of(p, e->type);
-	rd_kafka_headers_t *headers = rd_kafka_headers_new(5);
+	rd_kafka_headers_t *headers;
 	char seq[20];
 	size_t seq_length = decimal(seq, e->seq);
 
-	rd_kafka_header_add(headers, "schema", 6, schema->text, schema->length);
-	rd_kafka_header_add(headers, "host", 4, e->host.at, e->host.length);
-	rd_kafka_header_add(headers, "run", 3, e->run.at, e->run.length);
+	if (s->n_pool) {
+		headers = s->pool[--s->n_pool];
+		p->pooled--;
+		rd_kafka_header_remove(headers, "seq");
+	} else {
+		headers = rd_kafka_headers_new(5);
+		rd_kafka_header_add(headers, "schema", 6, s->text, s->length);
+		rd_kafka_header_add(headers, "host", 4, e->host.at, e->host.length);
+		rd_kafka_header_add(headers, "run", 3, e->run.at, e->run.length);
+		rd_kafka_header_add(headers, "content-type", 12, "application/msgpack", 19);
+	}
 	rd_kafka_header_add(headers, "seq", 3, seq, (ssize_t)seq_length);
-	rd_kafka_header_add(headers, "content-type", 12, "application/msgpack", 19);
 	return headers;
 }
 
@@ -200,8 +305,9 @@ static int send_failed(struct producer *p, rd_kafka_resp_err_t error)
 	}
 }
 
-int producer_send(struct producer *p, const struct journal_record *record, uint64_t token)
+int producer_send(struct producer *p, const struct journal_record *record, uint32_t token)
 {
+	union ticket ticket = { .opaque = NULL };
 	struct envelope envelope;
 	char key[KEY_MAX];
 	rd_kafka_headers_t *headers;
@@ -210,11 +316,15 @@ int producer_send(struct producer *p, const struct journal_record *record, uint6
 	if (p->dead)
 		return -EPIPE;
 	read_envelope(p, record, &envelope);
-	headers = make_headers(p, &envelope);
+	take_identity(p, &envelope);
+	ticket.token = token;
+	ticket.schema = schema_of(p, envelope.type);
+	ticket.identity = p->identity;
+	headers = make_headers(p, &p->schemas[ticket.schema], &envelope);
 	error = rd_kafka_producev(p->rk, RD_KAFKA_V_RKT(p->topic),
 				  RD_KAFKA_V_VALUE((void *)(uintptr_t)record->map, record->size),
 				  RD_KAFKA_V_KEY(key, make_key(p, &envelope, key)), RD_KAFKA_V_HEADERS(headers),
-				  RD_KAFKA_V_OPAQUE((void *)(uintptr_t)token), RD_KAFKA_V_END);
+				  RD_KAFKA_V_OPAQUE(ticket.opaque), RD_KAFKA_V_END);
 	if (!error)
 		return 0;
 	rd_kafka_headers_destroy(headers);
@@ -241,10 +351,12 @@ static void take_reports(struct producer *p, rd_kafka_event_t *event, const stru
 
 	while ((m = rd_kafka_event_message_next(event))) {
 		const char *reason = m->err ? rd_kafka_err2str(m->err) : NULL;
+		union ticket ticket = { .opaque = m->_private };
 
 		if (m->err && m->err != RD_KAFKA_RESP_ERR__PURGE_QUEUE && m->err != RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
 			die(p, reason);
-		events->answered(events->context, (uintptr_t)m->_private, verdict_of(m->err), reason);
+		recycle(p, m, ticket);
+		events->answered(events->context, ticket.token, verdict_of(m->err), reason);
 	}
 }
 
@@ -273,7 +385,11 @@ static void take_log(rd_kafka_event_t *event, const struct producer_events *even
 	if (!strcmp(facility, "FAIL") || !strcmp(facility, "ERROR") || !strcmp(facility, "FATAL") ||
 	    (!strcmp(facility, "CONFWARN") && strstr(line, "experimental")))
 		return;
-	events->said(events->context, line);
+	/* A broker that still starts gives no producer id yet; librdkafka asks again. */
+	if (!strcmp(facility, "GETPID"))
+		events->unreachable(events->context, false, line);
+	else
+		events->said(events->context, line);
 }
 
 int producer_serve(struct producer *p, int timeout_ms, const struct producer_events *events)
@@ -340,7 +456,7 @@ static void probe_said(void *context, const char *line)
 {
 }
 
-static void probe_answered(void *context, uint64_t token, enum verdict verdict, const char *reason)
+static void probe_answered(void *context, uint32_t token, enum verdict verdict, const char *reason)
 {
 }
 

@@ -21,7 +21,7 @@ enum verdict {
 /* What producer_serve() reports, on the caller's thread. */
 struct producer_events {
 	/* `reason` is a static text, NULL when held. */
-	void (*answered)(void *context, uint64_t token, enum verdict verdict, const char *reason);
+	void (*answered)(void *context, uint32_t token, enum verdict verdict, const char *reason);
 	/* A broker, or all of them, cannot be reached; librdkafka goes on trying. */
 	void (*unreachable)(void *context, bool all, const char *reason);
 	/* A line of librdkafka's log. */
@@ -51,7 +51,7 @@ void producer_stop(struct producer *producer);
 /* Hands a record over without copying it: its map stays where it is until the token was answered or the producer
  * stopped. 0; -EAGAIN when the queue is full; -EMSGSIZE when no broker would be asked to take it; -EPIPE when the
  * producer is dead. */
-int producer_send(struct producer *producer, const struct journal_record *record, uint64_t token);
+int producer_send(struct producer *producer, const struct journal_record *record, uint32_t token);
 
 /* Takes in what came, and waits for it at most `timeout_ms`. Returns how many events there were. */
 int producer_serve(struct producer *producer, int timeout_ms, const struct producer_events *events);

@@ -43,6 +43,12 @@ static inline struct window_slot *window_at(struct window *w, uint64_t index)
 	return &w->slots[index & w->mask];
 }
 
+/* The index whose lower 32 bits are `low`, among those in the ring. */
+static inline uint64_t window_index(const struct window *w, uint32_t low)
+{
+	return w->head + (uint32_t)(low - (uint32_t)w->head);
+}
+
 static inline bool window_full(const struct window *w)
 {
 	return w->tail - w->head == w->capacity || (w->bytes >= w->bytes_max);
