@@ -35,7 +35,7 @@
 #define IDLE_MS         200  /* nothing is in flight: until a record comes, or a look at the stop flag */
 #define ANSWER_MS       20   /* something is in flight and there is nothing to send */
 #define STALL_NS        (10 * NS_PER_SEC)
-#define GRACE_NS        (2 * NS_PER_SEC) /* for answers on their way to a producer that ends */
+#define GRACE_NS        (NS_PER_SEC / 2) /* for answers on their way to a producer that ends */
 #define PURGE_NS        (1 * NS_PER_SEC)
 #define BACKOFF_MIN_NS  (100 * NS_PER_MS)
 #define BACKOFF_MAX_NS  (10 * NS_PER_SEC)
