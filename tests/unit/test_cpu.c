@@ -358,9 +358,13 @@ static void test_samples_of_a_real_load(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_equal_samples_are_one_entry), cmocka_unit_test(test_samples_that_lie_are_refused),
-		cmocka_unit_test(test_every_sample_is_settled),     cmocka_unit_test(test_a_full_window_ends_early),
-		cmocka_unit_test(test_long_texts_are_cut),          cmocka_unit_test(test_samples_of_a_real_load),
+		cmocka_unit_test(test_stacks_end_where_numbers_are_no_addresses),
+		cmocka_unit_test(test_equal_samples_are_one_entry),
+		cmocka_unit_test(test_samples_that_lie_are_refused),
+		cmocka_unit_test(test_every_sample_is_settled),
+		cmocka_unit_test(test_a_full_window_ends_early),
+		cmocka_unit_test(test_long_texts_are_cut),
+		cmocka_unit_test(test_samples_of_a_real_load),
 	};
 
 	libbpf_set_print(NULL);
