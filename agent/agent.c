@@ -940,6 +940,15 @@ static int give_up_privileges(struct agent *a, struct fault *fault)
 	return privilege_drop(&options, NULL, fault);
 }
 
+static void say_begin(struct agent *a)
+{
+	struct sink_health kafka = { 0 };
+	struct agent_view v;
+
+	view(a, &v, &kafka);
+	report_begin(stderr, &v, config_text(a->setup.config, "journal.path"));
+}
+
 static int begin(struct agent *a, struct fault *fault)
 {
 	int r = setup_make(&a->setup, a->options->file, a->options->sets, a->options->n_sets, say, a, fault);
@@ -983,6 +992,7 @@ static int begin(struct agent *a, struct fault *fault)
 	a->loss_since = now_boottime_ns();
 	write_start(a);
 	journal_publish(a->journal);
+	say_begin(a);
 	return 0;
 }
 
@@ -1009,6 +1019,9 @@ static void drain_to_the_end(struct agent *a)
 
 static void finish(struct agent *a)
 {
+	struct sink_health kafka = { 0 };
+	struct agent_view v;
+
 	drain_to_the_end(a);
 	for (size_t i = loader_count(a->setup.loader); i-- > 1;)
 		stop_module(a, loader_module(a->setup.loader, i));
@@ -1017,6 +1030,8 @@ static void finish(struct agent *a)
 	write_ledger(a, true);
 	journal_publish(a->journal);
 	stop_kafka(a);
+	view(a, &v, &kafka);
+	report_end(stderr, &v);
 }
 
 static void close_all(struct agent *a)

@@ -39,4 +39,8 @@ void report_stats(FILE *out, const struct agent_view *view);
 void report_probes(FILE *out, const struct agent_view *view);
 void report_metrics(FILE *out, const struct agent_view *view);
 
+/* The lines that a run begins and ends with, for people. */
+void report_begin(FILE *out, const struct agent_view *view, const char *journal);
+void report_end(FILE *out, const struct agent_view *view);
+
 #endif

@@ -306,3 +306,41 @@ void report_metrics(FILE *out, const struct agent_view *v)
 		metric_value(out, &metric_sink_connected, v->kafka->connected, labels, 1);
 	}
 }
+
+void report_begin(FILE *out, const struct agent_view *view, const char *journal)
+{
+	struct measure_view measures[MEASURES_MAX];
+	size_t modules = 0, hooks = 0;
+
+	for (size_t i = 0; i < loader_count(view->loader); i++) {
+		const struct module *m = loader_module(view->loader, i);
+		size_t n = module_running(m) ? module_measures(m, measures, ARRAY_SIZE(measures)) : 0;
+
+		modules += i > 0 && module_running(m);
+		for (size_t k = 0; k < n; k++)
+			hooks += measures[k].hook != NULL;
+	}
+	fprintf(out, "sonde " SONDE_VERSION ": %zu module%s, %zu hooks attached in %.0f ms; journal %s%s; %s ends\n",
+		modules, modules == 1 ? "" : "s", hooks, (double)view->attach_ns / NS_PER_MS, journal,
+		view->kafka ? ", followed to Kafka" : "", isatty(fileno(out)) ? "Ctrl-C" : "SIGTERM");
+}
+
+void report_end(FILE *out, const struct agent_view *view)
+{
+	uint64_t journaled = 0, lost = 0;
+
+	for (uint16_t type = 0; type < schema_count(view->schema); type++) {
+		struct ledger_row row;
+
+		ledger_row(view->ledger, type, &row);
+		if (!schema_type(view->schema, type)->internal)
+			journaled += row.journaled;
+		for (int i = 0; i < LEDGER_REASONS; i++)
+			lost += row.dropped[i];
+		for (int i = 0; i < LEDGER_EXPIRIES; i++)
+			lost += i == LEDGER_RETENTION ? 0 : row.expired[i];
+	}
+	fprintf(out, "sonde: ended after %.1f s: %" PRIu64 " events journaled, %" PRIu64 " lost%s\n",
+		(double)(now_boottime_ns() - view->began) / NS_PER_SEC, journaled, lost,
+		lost ? "; 'sonde cat --type agent.loss' says which and why" : "");
+}
