@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# sonde_bpf_object(OUT SOURCE.bpf.c): compiles one BPF object with clang, with dependency tracking, and sets OUT to its path.
+# sonde_bpf_object(OUT SOURCE.bpf.c [FOLDER]): compiles one BPF object with clang, with dependency tracking, into FOLDER
+# (by default modules/ of the build) and sets OUT to its path.
 find_program(SONDE_CLANG NAMES clang clang-19 clang-18 clang-17 clang-16 clang-15 clang-14 REQUIRED)
 find_program(SONDE_STRIP NAMES llvm-strip llvm-strip-19 llvm-strip-18 llvm-strip-17 llvm-strip-16 llvm-strip-15 llvm-strip-14 REQUIRED)
 set(SONDE_BPF_FLAGS -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-declarations)
@@ -8,10 +9,14 @@ string(REGEX REPLACE "^(aarch64)$" "arm64" SONDE_BPF_ARCH "${SONDE_BPF_ARCH}")
 
 function(sonde_bpf_object out source)
   get_filename_component(name ${source} NAME_WE)
-  set(object ${CMAKE_BINARY_DIR}/modules/${name}.bpf.o)
+  set(folder ${CMAKE_BINARY_DIR}/modules)
+  if(ARGC GREATER 2)
+    set(folder ${ARGV2})
+  endif()
+  set(object ${folder}/${name}.bpf.o)
   add_custom_command(
     OUTPUT ${object}
-    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/modules
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${folder}
     COMMAND ${SONDE_CLANG} ${SONDE_BPF_FLAGS} -D__TARGET_ARCH_${SONDE_BPF_ARCH}
             -I${CMAKE_SOURCE_DIR}/agent/include -I${CMAKE_SOURCE_DIR} -MD -MF ${object}.d -MT ${object} -c ${source} -o ${object}
     COMMAND ${SONDE_STRIP} -g ${object}

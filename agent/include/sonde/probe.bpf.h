@@ -26,8 +26,8 @@ const volatile __u64 sonde_boot __attribute__((section(".rodata"))) = 0; /* salt
 const volatile __u32 sonde_module_number __attribute__((section(".rodata"))) = 0;
 const volatile __u32 sonde_page_bytes __attribute__((section(".rodata"))) = 4096;
 const volatile __s32 sonde_cgroup_v1 __attribute__((section(".rodata"))) = -1; /* index of the chosen v1 controller */
-const volatile __u32 sonde_wake_priority __attribute__((section(".rodata"))) =
-	0; /* bytes in the ring that wake the reader */
+/* An eighth of each ring, in bytes. */
+const volatile __u32 sonde_wake_priority __attribute__((section(".rodata"))) = 0;
 const volatile __u32 sonde_wake_bulk __attribute__((section(".rodata"))) = 0;
 
 /* Shared by all objects: the agent makes each once. */
@@ -290,16 +290,18 @@ sonde_inline void *sonde_begin(void *ring, __u32 type, const __u64 bytes, bool u
 #define sonde_reserve_owned(record, bytes, owner)                                                                      \
 	((struct record *)sonde_begin_owned(record##_ring(), record##_type.id, (bytes), (owner)))
 
-/* Hands the event over; `used` bytes of it count. The reader is woken only when the ring fills; else it looks by its
- * own clock. */
+/* Hands the event over; `used` bytes of it count. The reader looks by its own clock, and is woken early each time the
+ * ring has filled by another eighth (`wake`, a power of two): a wake-up for every event would cost more than the event. */
 #define sonde_submit(record, e, used) sonde_end(record##_ring(), &(e)->event, (used))
+#define SONDE_WAKE_BAND 2048
 sonde_inline void sonde_end(void *ring, struct sonde_event *e, __u32 used)
 {
-	__u32 wake = ring == (void *)&sonde_priority ? sonde_wake_priority : sonde_wake_bulk;
+	__u64 wake = ring == (void *)&sonde_priority ? sonde_wake_priority : sonde_wake_bulk;
+	__u64 waiting = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
 
 	e->size = used;
-	bpf_ringbuf_submit(e,
-			   bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, waiting >= wake && (waiting & (wake - 1)) < SONDE_WAKE_BAND ? BPF_RB_FORCE_WAKEUP :
+											    BPF_RB_NO_WAKEUP);
 }
 
 /* ---- variable parts ---- */
