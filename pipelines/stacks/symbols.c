@@ -949,15 +949,28 @@ static void rearm(struct symbols *s, uint64_t now)
 		wake_at(s, MAX_OF(s->sweep_at, now + NS_PER_SEC));
 }
 
+static void take_ready(struct symbols *s, int fd, uint64_t now)
+{
+	uint64_t fired;
+
+	if (fd == s->timer && read(s->timer, &fired, sizeof fired) > 0)
+		s->timer_at = 0;
+	else if (fd == reader_fd(s->reader))
+		take_jobs(s);
+	else if (fd == s->control)
+		take_worker_pid(s);
+	else if (fd == s->worker)
+		take_answers(s, now);
+}
+
 void symbols_answer(struct symbols *s)
 {
-	uint64_t now = now_boottime_ns(), fired;
+	uint64_t now = now_boottime_ns();
+	struct epoll_event ready[8];
+	int n = epoll_wait(s->epoll, ready, ARRAY_SIZE(ready), 0);
 
-	if (read(s->timer, &fired, sizeof fired) > 0)
-		s->timer_at = 0;
-	take_jobs(s);
-	take_worker_pid(s);
-	take_answers(s, now);
+	for (int i = 0; i < n; i++)
+		take_ready(s, ready[i].data.fd, now);
 	if (s->deadline && now >= s->deadline)
 		lose_worker(s, now);
 	if (s->worker < 0 && now >= s->spawn_at)
