@@ -804,11 +804,20 @@ static void test_window(void **state)
 
 #define world_test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* Debian's librdkafka uses C11 threads, which ThreadSanitizer does not know: its own threads crash under it. */
+#ifdef __SANITIZE_THREAD__
+#define LIBRDKAFKA_RUNS 0
+#else
+#define LIBRDKAFKA_RUNS 1
+#endif
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	const struct CMUnitTest alone[] = {
 		cmocka_unit_test(test_envelope),
 		cmocka_unit_test(test_window),
+	};
+	const struct CMUnitTest clustered[] = {
 		world_test(test_bad_properties_are_named),
 		world_test(test_kill_9_repeats_only_what_was_not_acknowledged),
 		world_test(test_key_and_headers_come_from_the_record),
@@ -826,5 +835,9 @@ int main(void)
 		world_test(test_probe),
 	};
 
-	return cmocka_run_group_tests_name("kafka", tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("kafka, alone", alone, NULL, NULL);
+
+	if (LIBRDKAFKA_RUNS)
+		failed += cmocka_run_group_tests_name("kafka", clustered, NULL, NULL);
+	return failed;
 }
