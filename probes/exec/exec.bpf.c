@@ -45,8 +45,14 @@ sonde_inline void fill_namespaces(struct process_exec *e, struct task_struct *ta
 {
 	struct nsproxy *ns = task->nsproxy;
 	struct pid *pid = task->thread_pid;
-	void *own =
-		(void *)pid + bpf_core_field_offset(struct pid, numbers) + pid->level * bpf_core_type_size(struct upid);
+	__u64 level = pid->level;
+
+	/* MAX_PID_NS_LEVEL; 6.1's verifier adds only a bounded number to a kernel pointer. */
+	if (level > 32)
+		level = 32;
+	barrier_var(level);
+
+	void *own = (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid);
 
 	e->mnt_ns = BPF_CORE_READ(ns, mnt_ns, ns.inum);
 	e->net_ns = BPF_CORE_READ(ns, net_ns, ns.inum);
