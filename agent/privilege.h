@@ -15,10 +15,11 @@
 #define PRIVILEGE_BIT(capability) (1ull << (capability))
 
 /* What any module may need after start: bpf() on maps and a reload's programs; perf_event_open; /proc/PID of others;
- * files of any owner and tracefs, for reading; addresses in /proc/kallsyms. */
+ * files of any owner and tracefs, for reading; addresses in /proc/kallsyms; mapped files that were deleted since
+ * (/proc/PID/map_files). */
 #define PRIVILEGE_BASE                                                                                                 \
 	(PRIVILEGE_BIT(CAP_BPF) | PRIVILEGE_BIT(CAP_PERFMON) | PRIVILEGE_BIT(CAP_SYS_PTRACE) |                         \
-	 PRIVILEGE_BIT(CAP_DAC_READ_SEARCH) | PRIVILEGE_BIT(CAP_SYSLOG))
+	 PRIVILEGE_BIT(CAP_DAC_READ_SEARCH) | PRIVILEGE_BIT(CAP_SYSLOG) | PRIVILEGE_BIT(CAP_CHECKPOINT_RESTORE))
 
 struct privilege_options {
 	const char *user;      /* to become, with its group and no other; NULL or "": stay who we are */
