@@ -25,6 +25,11 @@
 #include "modules.h"
 
 #define SHARED_PREFIX "sonde_"
+#define OBJECT_SUFFIX ".bpf.o"
+#define NAME_MOST     32 /* of a module's name, as in the configuration */
+#define SETTINGS_MAX  32 /* options of one module */
+#define DROPPED_MAX   32 /* modules of the folder */
+#define IMAGE_MOST    (16 << 20)
 
 struct hook {
 	char program[64]; /* exec__tp_btf */
@@ -220,6 +225,9 @@ static void read_setting(void *context, const struct btf *btf, const struct btf_
 	if (!rows)
 		return;
 	r->rows = rows;
+	uint64_t most = max ? strtoull(max, NULL, 0) : 0,
+		 holds = var->size < 8 ? (1ull << var->size * 8) - 1 : UINT64_MAX;
+
 	snprintf(value, sizeof value, "%llu",
 		 (unsigned long long)rodata_number(r->data, r->data_size, var->offset, var->size));
 	rows[r->n++] = (struct sonde_option){ .type = SONDE_OPTION_UINT,
@@ -227,10 +235,35 @@ static void read_setting(void *context, const struct btf *btf, const struct btf_
 						      btf, btf__type_by_id(btf, var->type)->name_off)),
 					      .value = strdup(value),
 					      .min = min ? strtoull(min, NULL, 0) : 0,
-					      .max = max ? strtoull(max, NULL, 0) : 0,
+					      .max = most && most < holds ? most : holds,
 					      .unit = strdup(unit ? unit : ""),
 					      .help = strdup(doc ? doc : "") };
 	rows[r->n] = (struct sonde_option){ 0 };
+}
+
+static void settings_rows_free(struct sonde_option *rows)
+{
+	for (struct sonde_option *o = rows; o && o->key; o++) {
+		free((void *)o->key);
+		free((void *)o->value);
+		free((void *)o->unit);
+		free((void *)o->help);
+	}
+	free(rows);
+}
+
+/* What each module has by itself is not the module's to declare. */
+static int check_settings(const struct module *module, struct fault *fault)
+{
+	size_t n = 0;
+
+	for (const struct sonde_option *o = module_options(module); o->key; o++, n++)
+		if (!strcmp(o->key, "enabled") || !strcmp(o->key, "overflow"))
+			return fault_set(fault, -EINVAL, "module '%s' declares an option '%s', which every module has",
+					 module->name, o->key);
+	return n <= SETTINGS_MAX ? 0
+				 : fault_set(fault, -E2BIG, "module '%s' declares more than %d options", module->name,
+					     SETTINGS_MAX);
 }
 
 static struct bpf_map *rodata_map(struct bpf_object *object)
@@ -254,8 +287,8 @@ static struct bpf_object *object_open(const struct module *module, struct fault 
 	listen_to_libbpf();
 	object = bpf_object__open_mem(module->image, module->image_size, &opts);
 	if (!object)
-		fault_set(fault, -EINVAL, "module '%s' is no BPF object that libbpf takes: %s", module->name,
-			  heard.text);
+		fault_set(fault, -EINVAL, "module '%s' is no BPF object that libbpf takes: %s%s", module->name,
+			  heard.text, strstr(heard.text, "BTF is required") ? "; compile it with clang -g" : "");
 	return object;
 }
 
@@ -279,12 +312,19 @@ static int module_inspect(struct module *module, struct fault *fault)
 			fault_set(fault, r, "module '%s': too many or too long program names", module->name);
 	}
 	rodata = rodata_map(object);
-	if (r == 0)
-		r = schema_add(module->loader->schema, module->name, bpf_object__btf(object), fault);
 	if (r == 0 && rodata) {
 		settings.data = bpf_map__initial_value(rodata, &settings.data_size);
 		each_setting(bpf_object__btf(object), read_setting, &settings);
 		module->settings = settings.rows;
+	}
+	if (r == 0)
+		r = check_settings(module, fault);
+	/* Last: what a refused module declares is not in the schema. */
+	if (r == 0)
+		r = schema_add(module->loader->schema, module->name, bpf_object__btf(object), fault);
+	if (r < 0) {
+		settings_rows_free(module->settings);
+		module->settings = NULL;
 	}
 	bpf_object__close(object);
 	return r;
@@ -347,6 +387,8 @@ static int check_trust(int fd, const char *path, struct fault *fault)
 		return fault_set(fault, -EPERM,
 				 "%s is refused: others than root may write it (mode %04o); chmod go-w it", path,
 				 st.st_mode & 07777);
+	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+		return fault_set(fault, -EPERM, "%s is refused: it is no regular file", path);
 	return 0;
 }
 
@@ -356,7 +398,7 @@ static int read_image(int fd, void **ret, size_t *ret_size)
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_size > 16 << 20)
+	if (!S_ISREG(st.st_mode) || st.st_size > IMAGE_MOST)
 		return -EFBIG;
 	char *image = malloc((size_t)st.st_size + 1);
 	size_t got = 0;
@@ -375,20 +417,34 @@ static int read_image(int fd, void **ret, size_t *ret_size)
 	return 0;
 }
 
+/* Where a link leads may change hands after it was looked at. */
+static const char *refusal(int error)
+{
+	return error == ELOOP ? "it is a symbolic link; put the file itself there" : strerror(error);
+}
+
 static int open_trusted(int folder, const char *folder_path, const char *name, struct fault *fault)
 {
 	char path[512];
-	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), r;
+	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), r;
 
 	snprintf(path, sizeof path, "%s/%s", folder_path, name);
 	if (fd < 0)
-		return errno == ENOENT ? -ENOENT : fault_set(fault, -errno, "%s is refused: %s", path, strerror(errno));
+		return errno == ENOENT ? -ENOENT : fault_set(fault, -errno, "%s is refused: %s", path, refusal(errno));
 	r = check_trust(fd, path, fault);
 	if (r < 0) {
 		close(fd);
 		return r;
 	}
 	return fd;
+}
+
+static const char *companion_signature(const struct sonde_module *m)
+{
+	return !m                           ? "it has no sonde_module"
+	       : m->abi != SONDE_MODULE_ABI ? "of another ABI"
+	       : m->signature               ? m->signature
+					    : "without a signature";
 }
 
 static int open_companion(int folder, const char *folder_path, const char *name, void **ret_library,
@@ -411,16 +467,21 @@ static int open_companion(int folder, const char *folder_path, const char *name,
 	if (!library)
 		return fault_set(fault, -ELIBBAD, "%s/%s: %s", folder_path, file, dlerror());
 	m = dlsym(library, "sonde_module");
-	if (!m || m->abi != SONDE_MODULE_ABI || strcmp(m->signature, SONDE_MODULE_SIGNATURE)) {
+	if (!m || m->abi != SONDE_MODULE_ABI || !m->signature || strcmp(m->signature, SONDE_MODULE_SIGNATURE))
 		fault_set(fault, -ELIBBAD,
-			  "%s/%s was built for another sonde (%s); rebuild it against the headers of %s", folder_path,
-			  file, m && m->abi == SONDE_MODULE_ABI ? m->signature : "other ABI", SONDE_MODULE_SIGNATURE);
-		dlclose(library);
-		return -ELIBBAD;
+			  "%s/%s is refused: it was built for another sonde (%.64s); rebuild it against the headers of "
+			  "this one (%s)",
+			  folder_path, file, companion_signature(m), SONDE_MODULE_SIGNATURE);
+	else if (!m->name || strcmp(m->name, name))
+		fault_set(fault, -ELIBBAD, "%s/%s is refused: it is the companion of '%.64s', not of '%s'", folder_path,
+			  file, m->name ? m->name : "", name);
+	else {
+		*ret_library = library;
+		*ret = m;
+		return 0;
 	}
-	*ret_library = library;
-	*ret = m;
-	return 0;
+	dlclose(library);
+	return -ELIBBAD;
 }
 
 static int add_dropped(struct loader *loader, int folder, const char *file, struct fault *fault)
@@ -431,7 +492,7 @@ static int add_dropped(struct loader *loader, int folder, const char *file, stru
 	size_t size = 0;
 	int fd, r;
 
-	snprintf(name, sizeof name, "%.*s", (int)(strlen(file) - strlen(".bpf.o")), file);
+	snprintf(name, sizeof name, "%.*s", (int)(strlen(file) - strlen(OBJECT_SUFFIX)), file);
 	for (size_t i = 0; i < loader->n_modules; i++)
 		if (!strcmp(loader->modules[i].name, name))
 			return fault_set(fault, -EEXIST, "%s/%s is refused: there is a module '%s' already",
@@ -444,10 +505,18 @@ static int add_dropped(struct loader *loader, int folder, const char *file, stru
 	if (r < 0)
 		return fault_set(fault, r, "%s/%s: %s", loader->options.folder, file, strerror(-r));
 	r = open_companion(folder, loader->options.folder, name, &library, &companion, fault);
-	if (r == 0)
-		r = module_add(loader, name, image, size, true, library, companion, fault);
-	if (r < 0)
+	if (r == 0) {
+		struct fault why = { 0 };
+
+		r = module_add(loader, name, image, size, true, library, companion, &why);
+		if (r < 0)
+			fault_set(fault, r, "%s/%s is refused: %s", loader->options.folder, file, why.text);
+	}
+	if (r < 0) {
 		free(image);
+		if (library)
+			dlclose(library);
+	}
 	return r;
 }
 
@@ -455,38 +524,65 @@ static bool is_object_name(const char *name)
 {
 	size_t n = strlen(name);
 
-	return n > 6 && n < 48 && !strcmp(name + n - 6, ".bpf.o") && name[0] != '.';
+	return n > strlen(OBJECT_SUFFIX) && !strcmp(name + n - strlen(OBJECT_SUFFIX), OBJECT_SUFFIX) && name[0] != '.';
 }
 
-#define DROPPED_MAX 32
+/* The file's name is a part of configuration keys. */
+static bool is_module_name(const char *file)
+{
+	size_t n = strspn(file, "abcdefghijklmnopqrstuvwxyz0123456789_-");
+
+	return n && n <= NAME_MOST && !strcmp(file + n, OBJECT_SUFFIX);
+}
+
+static int is_object(const struct dirent *entry)
+{
+	return is_object_name(entry->d_name);
+}
+
+/* In the order of their names: of two that clash, it is always the same one that is refused. */
+static void add_objects(struct loader *loader, int folder, struct fault *fault)
+{
+	size_t built_in = loader->n_modules;
+	struct dirent **entries;
+	int n = scandirat(folder, ".", &entries, is_object, alphasort);
+
+	for (int i = 0; i < n; i++) {
+		const char *file = entries[i]->d_name;
+		int r;
+
+		if (loader->n_modules - built_in == DROPPED_MAX)
+			r = fault_set(fault, -E2BIG, "%s/%s is refused: there are %d modules in the folder already",
+				      loader->options.folder, file, DROPPED_MAX);
+		else if (!is_module_name(file))
+			r = fault_set(fault, -EINVAL,
+				      "%s/%s is refused: a module's name is at most %d of a-z, 0-9, _ and -",
+				      loader->options.folder, file, NAME_MOST);
+		else
+			r = add_dropped(loader, folder, file, fault);
+		if (r < 0)
+			loader->notice(loader->context, fault->text);
+		free(entries[i]);
+	}
+	if (n >= 0)
+		free(entries);
+}
 
 static int add_folder(struct loader *loader, struct fault *fault)
 {
-	_cleanup_(close_fd) int folder = open(loader->options.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	size_t built_in = loader->n_modules;
-	struct dirent *entry;
-	DIR *dir;
+	const char *path = loader->options.folder;
+	_cleanup_(close_fd) int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
 
-	if (folder < 0)
-		return errno == ENOENT ? 0
-				       : fault_set(fault, -errno, "%s: %s", loader->options.folder, strerror(errno));
-	if (check_trust(folder, loader->options.folder, fault) < 0) {
-		loader->notice(loader->context, fault->text);
+	if (folder < 0 && errno == ENOENT)
 		return 0;
-	}
-	dir = fdopendir(dup(folder));
-	while (dir && (entry = readdir(dir))) {
-		if (!is_object_name(entry->d_name))
-			continue;
-		if (loader->n_modules - built_in == DROPPED_MAX) {
-			loader->notice(loader->context, "more than 32 modules in the folder: the rest is left out");
-			break;
-		}
-		if (add_dropped(loader, folder, entry->d_name, fault) < 0)
-			loader->notice(loader->context, fault->text);
-	}
-	if (dir)
-		closedir(dir);
+	if (folder < 0) /* of a link, ENOTDIR is what the two flags together give */
+		return fault_set(fault, -errno, "agent.modules: %s: %s", path,
+				 lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? refusal(ELOOP) : strerror(errno));
+	if (check_trust(folder, path, fault) < 0)
+		loader->notice(loader->context, fault->text);
+	else
+		add_objects(loader, folder, fault);
 	return 0;
 }
 
@@ -538,13 +634,7 @@ void loader_close(struct loader *loader)
 		struct module *m = &loader->modules[i];
 
 		module_unload(m);
-		for (struct sonde_option *o = m->settings; o && o->key; o++) {
-			free((void *)o->key);
-			free((void *)o->value);
-			free((void *)o->unit);
-			free((void *)o->help);
-		}
-		free(m->settings);
+		settings_rows_free(m->settings);
 		if (m->owned)
 			free(m->image);
 		if (m->library)

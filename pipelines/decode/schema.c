@@ -284,6 +284,30 @@ static bool is_header(const struct btf *btf, const struct btf_member *m)
 	return t && btf_is_struct(t) && !strcmp(btf__name_by_offset(btf, t->name_off), "sonde_event");
 }
 
+/* Whether a module was built with the header that this agent reads. */
+static bool is_our_header(const struct btf *btf, const struct btf_member *m)
+{
+#define HEADER(member)                                                                                                 \
+	{                                                                                                              \
+#member, offsetof(struct sonde_event, member)                                                          \
+	}
+	static const struct {
+		const char *name;
+		size_t offset;
+	} ours[] = { HEADER(size),   HEADER(type),   HEADER(flags), HEADER(time), HEADER(proc),
+		     HEADER(parent), HEADER(cgroup), HEADER(pid),   HEADER(tid),  HEADER(comm) };
+#undef HEADER
+	const struct btf_type *t = skip_modifiers(btf, m->type);
+
+	if (t->size != sizeof(struct sonde_event) || btf_vlen(t) != ARRAY_SIZE(ours))
+		return false;
+	for (uint32_t i = 0; i < ARRAY_SIZE(ours); i++)
+		if (strcmp(btf__name_by_offset(btf, btf_members(t)[i].name_off), ours[i].name) ||
+		    btf_member_bit_offset(t, i) != ours[i].offset * 8)
+			return false;
+	return true;
+}
+
 static int read_fields(const struct btf *btf, uint32_t struct_id, struct event_type *type, struct fault *fault)
 {
 	const struct btf_type *record = btf__type_by_id(btf, struct_id);
@@ -292,6 +316,11 @@ static int read_fields(const struct btf *btf, uint32_t struct_id, struct event_t
 
 	if (!n || !is_header(btf, &members[0]) || btf_member_bit_offset(record, 0))
 		return fault_set(fault, -EINVAL, "struct %s: its first member must be a struct sonde_event",
+				 type->record);
+	if (!is_our_header(btf, &members[0]))
+		return fault_set(fault, -EINVAL,
+				 "struct %s: its struct sonde_event is another sonde's; rebuild it with the headers of "
+				 "this one",
 				 type->record);
 	type->size = record->size;
 	type->fields = calloc(n, sizeof *type->fields);
@@ -359,48 +388,72 @@ static int read_type(const struct btf *btf, uint32_t var_id, uint32_t offset, co
 	return 0;
 }
 
-static int add_type(struct schema *schema, struct event_type *type, struct fault *fault)
+/* 1: known already, as it is; 0: new. */
+static int check_type(const struct schema *schema, const struct event_type *type, struct fault *fault)
 {
 	const struct event_type *known = schema_find(schema, type->name, strlen(type->name));
 
-	if (known && strcmp(known->module, type->module))
+	if (!known)
+		return 0;
+	if (strcmp(known->module, type->module))
 		return fault_set(fault, -EEXIST, "event '%s' is declared by module '%s' too", type->name,
 				 known->module);
-	if (known && known->size == type->size && known->n_fields == type->n_fields &&
-	    known->id_offset == type->id_offset)
-		return 1;
-	if (known)
+	if (known->size != type->size || known->n_fields != type->n_fields || known->id_offset != type->id_offset)
 		return fault_set(fault, -EINVAL, "event '%s' changed its layout while the agent ran; restart the agent",
 				 type->name);
-	if (schema->count >= SONDE_TYPES_MAX)
-		return fault_set(fault, -E2BIG, "more than %d event types", SONDE_TYPES_MAX);
-	schema_publish(schema, type);
-	return 0;
+	return 1;
 }
 
+struct reading {
+	struct event_type *types[SONDE_TYPES_MAX];
+	size_t n;
+};
+
+static void reading_free(struct reading *reading)
+{
+	for (size_t i = 0; i < reading->n; i++)
+		type_free(reading->types[i]);
+}
+
+static int keep_type(struct schema *schema, struct reading *reading, struct event_type *type, struct fault *fault)
+{
+	int r = check_type(schema, type, fault);
+
+	for (size_t i = 0; i < reading->n && r == 0; i++)
+		if (!strcmp(reading->types[i]->name, type->name) || !strcmp(reading->types[i]->record, type->record))
+			r = fault_set(fault, -EINVAL, "event '%s' is declared twice", type->name);
+	if (r == 0 && schema_count(schema) + reading->n >= SONDE_TYPES_MAX)
+		r = fault_set(fault, -E2BIG, "more than %d event types", SONDE_TYPES_MAX);
+	if (r == 0)
+		reading->types[reading->n++] = type;
+	else
+		type_free(type);
+	return r < 0 ? r : 0;
+}
+
+/* All types of the object, or none. */
 int schema_add(struct schema *schema, const char *module, const struct btf *btf, struct fault *fault)
 {
-	int section = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC);
+	int section = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC), r = 0;
+	_cleanup_(reading_free) struct reading reading = { 0 };
 
 	if (section < 0)
 		return 0;
 	const struct btf_type *rodata = btf__type_by_id(btf, (uint32_t)section);
 	const struct btf_var_secinfo *vars = btf_var_secinfos(rodata);
 
-	for (int i = 0; i < btf_vlen(rodata); i++) {
-		_cleanup_(free_type) struct event_type *type = NULL;
-		int r;
+	for (int i = 0; i < btf_vlen(rodata) && r == 0; i++) {
+		struct event_type *type = NULL;
 
 		if (!tag_of(btf, vars[i].type, -1, "event"))
 			continue;
 		r = read_type(btf, vars[i].type, vars[i].offset, module, &type, fault);
-		if (r < 0)
-			return r;
-		r = add_type(schema, type, fault);
-		if (r < 0)
-			return r;
 		if (r == 0)
-			type = NULL;
+			r = keep_type(schema, &reading, type, fault);
 	}
-	return 0;
+	for (size_t i = 0; i < reading.n && r == 0; i++)
+		schema_publish(schema, reading.types[i]);
+	if (r == 0)
+		reading.n = 0;
+	return r;
 }
