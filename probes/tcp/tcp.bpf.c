@@ -329,6 +329,15 @@ int accept__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	return accept_returns(ctx->ret);
 }
 
+/* Where there is no tracefs; sees io_uring and 32-bit programs too. `newsock` has its sock only when a connection was accepted. */
+SEC("fexit/inet_accept")
+int BPF_PROG(accept__fexit, struct socket *sock, struct socket *newsock)
+{
+	struct sock *sk = newsock->sk;
+
+	return sk ? accepted(sk, newsock) : 0;
+}
+
 /* ---- the end ---- */
 
 /* Sequence numbers are exact where byte counters are not: bytes_sent counts what the device refused and was sent again. The
