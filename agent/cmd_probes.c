@@ -7,15 +7,10 @@
 #include <string.h>
 
 #include "agent.h"
-#include "arguments.h"
 #include "command.h"
+#include "command_setup.h"
 #include "control.h"
 #include "json.h"
-
-static void on_notice(void *context, const char *text)
-{
-	fprintf(stderr, "sonde: %s\n", text);
-}
 
 static void print_measure(struct json m)
 {
@@ -97,10 +92,9 @@ static int run(int argc, char **argv)
 
 	if (r >= 0)
 		return r;
-	if (setup_make(&setup, file, sets.items, sets.n, on_notice, NULL, &fault) < 0) {
-		fprintf(stderr, "sonde: %s\n", fault.text);
-		return EXIT_CONFIG;
-	}
+	r = command_setup(&setup, file, &sets);
+	if (r >= 0)
+		return r;
 	r = control_ask(config_text(setup.config, "agent.control"), "probes", &text, &refused);
 	if (r < 0)
 		r = look(&setup, &text, &fault);

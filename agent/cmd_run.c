@@ -5,21 +5,9 @@
 #include "agent.h"
 #include "arguments.h"
 #include "command.h"
+#include "command_setup.h"
 
 #define SETS_MAX (ARGUMENT_TEXTS_MAX + 1)
-
-static void write_options(FILE *out)
-{
-	struct settings *settings;
-	size_t n;
-
-	if (settings_make(&settings, NULL, 0, NULL) < 0)
-		return;
-	const struct option_table *tables = settings_tables(settings, &n);
-
-	options_write_help(out, tables, n);
-	settings_free(settings);
-}
 
 static int run(int argc, char **argv)
 {
@@ -40,9 +28,9 @@ static int run(int argc, char **argv)
 		"run",
 		"Runs the agent: attaches the modules, journals what they see, and publishes it where a sink is "
 		"enabled. SIGTERM and SIGINT end it in order: programs detached, rings drained, the last ledger "
-		"written, "
-		"sinks flushed. SIGHUP reads the configuration again.",
-		rows, write_options
+		"written, sinks "
+		"flushed. SIGHUP reads the configuration again.",
+		rows, command_write_options
 	};
 	const char *all[SETS_MAX];
 	char set[4096];

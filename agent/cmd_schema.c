@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "arguments.h"
 #include "command.h"
-#include "setup.h"
-
-static void on_notice(void *context, const char *text)
-{
-	fprintf(stderr, "sonde: %s\n", text);
-}
+#include "command_setup.h"
 
 static void write_configuration(const char *format, const struct setup *setup)
 {
@@ -44,17 +38,15 @@ static int run(int argc, char **argv)
 		rows, NULL
 	};
 	static const char *const formats[] = { "text", "json", "markdown", "sql" };
-	struct fault fault = { 0 };
 	struct setup setup;
 	size_t chosen = 0, n;
 	int r = arguments_take(&usage, argc, argv);
 
 	if (r >= 0)
 		return r;
-	if (setup_make(&setup, file, sets.items, sets.n, on_notice, NULL, &fault) < 0) {
-		fprintf(stderr, "sonde: %s\n", fault.text);
-		return EXIT_CONFIG;
-	}
+	r = command_setup(&setup, file, &sets);
+	if (r >= 0)
+		return r;
 	while (strcmp(formats[chosen], format))
 		chosen++;
 	if (config) {

@@ -2,18 +2,12 @@
 #include <errno.h>
 #include <string.h>
 
-#include "arguments.h"
 #include "command.h"
+#include "command_setup.h"
 #include "control.h"
 #include "json.h"
-#include "setup.h"
 
 typedef unsigned long long ull;
-
-static void on_notice(void *context, const char *text)
-{
-	fprintf(stderr, "sonde: %s\n", text);
-}
 
 static uint64_t sum_of(struct json reasons)
 {
@@ -145,10 +139,9 @@ static int run(int argc, char **argv)
 
 	if (r >= 0)
 		return r;
-	if (setup_make(&setup, file, sets.items, sets.n, on_notice, NULL, &fault) < 0) {
-		fprintf(stderr, "sonde: %s\n", fault.text);
-		return EXIT_CONFIG;
-	}
+	r = command_setup(&setup, file, &sets);
+	if (r >= 0)
+		return r;
 	r = control_ask(config_text(setup.config, "agent.control"), "stats", &text, &fault);
 	setup_free(&setup);
 	if (r < 0) {

@@ -187,20 +187,9 @@ static const struct option_table agent_tables[] = {
 	{ "agent", "The agent itself", agent_rows },
 };
 
-static const struct sonde_option cpu_rows[] = {
-	{ .type = SONDE_OPTION_UINT,
-	  .key = "rate",
-	  .value = "99",
-	  .min = 1,
-	  .max = 999,
-	  .unit = "Hz",
-	  .help = "samples a second and CPU" },
-	{ 0 },
-};
-
 static const struct option_table builtin_modules[] = {
 	{ "exec", "Processes: process.exec, process.fork, process.exit", NULL },
-	{ "cpu", "Where CPU time goes: profile.cpu", cpu_rows },
+	{ "cpu", "Where CPU time goes: profile.cpu", NULL },
 	{ "tcp", "TCP connections: tcp.connect, tcp.accept, tcp.close", NULL },
 };
 
