@@ -445,29 +445,39 @@ sonde_inline int state_changes(struct sock *sk, int from, int to)
 	return 0;
 }
 
-/* The changes that say something: half of all do not. */
-#define TELLING                                                                                                        \
-	(1u << TCP_SYN_SENT | 1u << TCP_ESTABLISHED | 1u << TCP_FIN_WAIT1 | 1u << TCP_LAST_ACK | 1u << TCP_CLOSE)
+/* Half of all changes say nothing. */
+sonde_inline bool tells(int to)
+{
+	return to == TCP_SYN_SENT || to == TCP_ESTABLISHED || to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK ||
+	       to == TCP_CLOSE;
+}
+
+sonde_inline volatile __u32 *state_runs(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&tcp_running, &zero);
+}
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state__tp_btf, struct sock *sk, int from, int to)
 {
-	__u32 zero = 0, *running = bpf_map_lookup_elem(&tcp_running, &zero);
+	volatile __u32 *runs;
 
-	if (!running || !(TELLING & 1u << (to & 31)))
+	if (!tells(to) || !(runs = state_runs()))
 		return 0;
-	*(volatile __u32 *)running = 1;
+	*runs = 1;
 	state_changes(sk, from, to);
-	*(volatile __u32 *)running = 0;
+	*runs = 0;
 	return 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state_nested__tp_btf, struct sock *sk, int from, int to)
 {
-	__u32 zero = 0, *running = bpf_map_lookup_elem(&tcp_running, &zero);
+	volatile __u32 *runs;
 
-	if (!running || !*(volatile __u32 *)running || !(TELLING & 1u << (to & 31)))
+	if (!tells(to) || !(runs = state_runs()) || !*runs)
 		return 0;
 	return state_changes(sk, from, to);
 }

@@ -151,15 +151,13 @@ sonde_inline __u64 sonde_cgroup_of(struct task_struct *task, __u16 *flags)
 {
 	struct css_set *set = task->cgroups;
 	struct cgroup *cgroup = set->dfl_cgrp;
-	struct cgroup_subsys_state *state = NULL;
+	struct cgroup_subsys_state **states;
 
 	if (sonde_cgroup_v1 < 0 || cgroup->level)
 		return cgroup->kn->id;
 	*flags |= SONDE_FLAG_CGROUP_V1;
-	bpf_probe_read_kernel(&state, sizeof state,
-			      (char *)set + bpf_core_field_offset(struct css_set, subsys) +
-				      (__u64)sonde_cgroup_v1 * sizeof(void *));
-	return BPF_CORE_READ(state, cgroup, kn, id);
+	states = (void *)set + bpf_core_field_offset(struct css_set, subsys);
+	return states[sonde_cgroup_v1]->cgroup->kn->id; /* the verifier knows the index: it is read-only data */
 }
 
 sonde_inline bool sonde_is_filtered(const struct sonde_owner *owner, const struct sonde_task *task)
