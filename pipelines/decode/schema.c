@@ -22,7 +22,7 @@ struct schema {
 };
 
 const struct common_key common_keys[] = {
-	{ "type", "str", "name of the event: class.event", "event.name", "event.action" },
+	{ "type", "str", "name of the event: class.event", "event_name", "event.action" },
 	{ "ts", "uint", "when it happened, in the kernel: ns since the epoch", "time_unix_nano", "@timestamp" },
 	{ "seq", "uint", "number within the run, gapless over what was journaled", NULL, "event.sequence" },
 	{ "host", "str", "host name", "host.name", "host.hostname" },
@@ -30,7 +30,7 @@ const struct common_key common_keys[] = {
 	{ "pid", "uint", "process id, in the initial pid namespace; absent where there is no task", "process.pid",
 	  "process.pid" },
 	{ "tid", "uint", "thread id", "thread.id", "process.thread.id" },
-	{ "comm", "str", "name of the thread", "process.command", "process.name" },
+	{ "comm", "str", "name of the thread", "thread.name", "process.thread.name" },
 	{ "proc", "str", "16 hex digits that name one execution: the join key of every signal", NULL,
 	  "process.entity_id" },
 	{ "parent", "str", "execution that forked this process; absent where there is none", NULL,

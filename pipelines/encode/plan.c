@@ -360,10 +360,14 @@ static bool encode_text(struct pack *p, const struct plan *plan, const struct st
 
 static void encode_names(struct pack *p, const struct field *f, uint64_t value)
 {
-	if (value < f->n_names)
+	char number[24];
+
+	if (value < f->n_names) {
 		pack_text(p, f->names[value]);
-	else
-		pack_text(p, "");
+		return;
+	}
+	snprintf(number, sizeof number, "%llu", (unsigned long long)value);
+	pack_text(p, number);
 }
 
 static void encode_number(struct pack *p, const struct step *s, const struct envelope *envelope, const uint8_t *at,

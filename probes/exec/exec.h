@@ -21,10 +21,11 @@ struct process_exec {
 	__u32 egid SONDE_DOC("effective group id") SONDE_ECS("process.group.id");
 	__u64 caps SONDE_AS("caps") SONDE_DOC("effective capabilities")
 		SONDE_ECS("process.thread.capabilities.effective");
-	char tty[16] SONDE_DOC("controlling terminal") SONDE_OPTIONAL SONDE_ECS("process.tty.name");
-	__u64 ino SONDE_DOC("inode number of the program file") SONDE_ECS("file.inode");
-	__u64 dev SONDE_DOC("device of the program file, as stat(2) numbers it") SONDE_ECS("file.device");
-	__u32 ns_pid SONDE_DOC("the process's pid in its own pid namespace") SONDE_OTEL("process.vpid");
+	char tty[16] SONDE_DOC("controlling terminal") SONDE_OPTIONAL;
+	__u64 ino SONDE_DOC("inode number of the program file") SONDE_OTEL("file.inode") SONDE_ECS("file.inode");
+	__u64 dev SONDE_DOC("device of the program file, as stat(2) numbers it");
+	__u32 ns_pid SONDE_DOC("the process's pid in its own pid namespace") SONDE_OTEL("process.vpid")
+		SONDE_ECS("process.vpid");
 	__u32 pid_ns SONDE_DOC("inode number of its pid namespace");
 	__u32 mnt_ns SONDE_DOC("inode number of its mount namespace");
 	__u32 net_ns SONDE_DOC("inode number of its network namespace");

@@ -22,7 +22,7 @@ struct agent_start {
 	struct sonde_event event;
 	struct sonde_text version SONDE_DOC("version of sonde") SONDE_OTEL("service.version")
 		SONDE_ECS("agent.version");
-	struct sonde_text kernel SONDE_DOC("kernel release") SONDE_OTEL("os.version") SONDE_ECS("host.os.kernel");
+	struct sonde_text kernel SONDE_DOC("kernel release") SONDE_ECS("host.os.kernel");
 	struct sonde_text modules SONDE_AS("list") SONDE_DOC("modules that run");
 	struct sonde_text hooks SONDE_AS("list") SONDE_DOC("module.measure=hook for each measure in use");
 	struct sonde_text config_digest SONDE_DOC("digest of the configuration in force");

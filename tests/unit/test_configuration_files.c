@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is generated from the option tables and checked in: it must be what the tables say, and it must load. After a
- * change of a table, SONDE_UPDATE=1 before this program writes the files anew.
+ * What is generated from the option tables and the events' declarations, and checked in: it must be what they say, and it must
+ * load. After a change of one, SONDE_UPDATE=1 before this program writes the files anew.
  */
 #include "setup.h"
 
@@ -60,10 +60,9 @@ static char *generate(const struct setup *setup, void (*write)(FILE *, const str
 	return text;
 }
 
-static void hold_against(const struct setup *setup, const char *name,
-			 void (*write)(FILE *, const struct option_table *, size_t))
+static void hold_text(const char *name, const char *text)
 {
-	_cleanup_(free_pointer) char *text = generate(setup, write), *held = NULL;
+	_cleanup_(free_pointer) char *held = NULL;
 	char path[600];
 
 	project_path(name, path, sizeof path);
@@ -76,8 +75,15 @@ static void hold_against(const struct setup *setup, const char *name,
 	}
 	assert_int_equal(read_small_file(path, 1 << 20, &held, NULL), 0);
 	if (strcmp(text, held))
-		fail_msg("%s is not what the option tables say; SONDE_UPDATE=1 before this program writes it anew",
-			 name);
+		fail_msg("%s is not what the code says; SONDE_UPDATE=1 before this program writes it anew", name);
+}
+
+static void hold_against(const struct setup *setup, const char *name,
+			 void (*write)(FILE *, const struct option_table *, size_t))
+{
+	_cleanup_(free_pointer) char *text = generate(setup, write);
+
+	hold_text(name, text);
 }
 
 static void test_yaml(void **state)
@@ -88,6 +94,19 @@ static void test_yaml(void **state)
 static void test_markdown(void **state)
 {
 	hold_against(*state, "docs/configuration.md", options_write_markdown);
+}
+
+static void test_events(void **state)
+{
+	const struct setup *setup = *state;
+	_cleanup_(free_pointer) char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	assert_non_null(out);
+	assert_true(schema_write(out, setup->schema, SCHEMA_MARKDOWN, NULL) > 5);
+	fclose(out);
+	hold_text("docs/events.md", text);
 }
 
 static void test_yaml_is_the_defaults(void **state)
@@ -154,11 +173,9 @@ static void test_json_schema(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_yaml),
-		cmocka_unit_test(test_markdown),
-		cmocka_unit_test(test_yaml_is_the_defaults),
-		cmocka_unit_test(test_help_fits),
-		cmocka_unit_test(test_json_schema),
+		cmocka_unit_test(test_yaml),      cmocka_unit_test(test_markdown),
+		cmocka_unit_test(test_events),    cmocka_unit_test(test_yaml_is_the_defaults),
+		cmocka_unit_test(test_help_fits), cmocka_unit_test(test_json_schema),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

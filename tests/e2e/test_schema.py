@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `sonde schema` says, against what is in the stream, against other programs that read it, and against past releases."""
+import glob
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+
+import common
+
+try:
+    import jsonschema
+except ImportError:  # the guests of tests/vm have the standard library alone: there the checks below stand for it
+    jsonschema = None
+
+COMMON = ("type", "ts", "seq", "host", "run", "pid", "tid", "comm", "proc", "parent", "container", "cgroup")
+ALWAYS = COMMON[:5]
+PYTHON = {"integer": int, "string": str, "boolean": bool, "array": list, "object": dict}
+OWN_ONLY = ("--set", "agent.modules=")
+
+
+def schema(*arguments):
+    return common.sonde("schema", *OWN_ONLY, *arguments).stdout
+
+
+def json_schema():
+    return json.loads(schema("--format", "json"))
+
+
+def connect_once():
+    """One connection over loopback, with a byte each way, and one that is refused."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def serve():
+            peer, _ = server.accept()
+            with peer:
+                peer.sendall(peer.recv(1))
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"x")
+            client.recv(1)
+        thread.join()
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        pass
+
+
+def faults_of(row, types):
+    """Every way in which a record is not what its type says, as sentences."""
+    keys = list(row)
+    if row["type"] not in types:
+        return [f"no type {row['type']}"]
+    declared = types[row["type"]]
+    faults = [f"{k} is missing" for k in declared["required"] if k not in row]
+    order = [k for k in COMMON if k in row]
+    if keys[:len(order)] != order:
+        faults.append(f"the common keys come first, in order: {keys}")
+    own = [k for k in declared["properties"] if k in row]
+    if keys != own:
+        faults.append(f"keys {keys} are not in the order of the schema, {own}")
+    for key, value in row.items():
+        property = declared["properties"].get(key)
+        if property is None:
+            faults.append(f"{key} is not in the schema")
+        elif type(value) is not PYTHON[property["type"]]:
+            faults.append(f"{key} is {value!r}, not {property['type']}")
+        elif "minimum" in property and not property["minimum"] <= value < 2**64:
+            faults.append(f"{key} is {value}")
+        elif "enum" in property and value not in property["enum"]:
+            faults.append(f"{key} is {value!r}, none of {property['enum']}")
+        elif "pattern" in property and not re.search(property["pattern"], value):
+            faults.append(f"{key} is {value!r}")
+        elif property["type"] == "array" and not all(isinstance(v, str) for v in value):
+            faults.append(f"{key} holds other things than texts")
+    return faults
+
+
+class Schema(common.TestCase):
+    def test_every_record_of_a_run(self):
+        document = json_schema()
+        types = document["$defs"]
+        with common.Agent(modules="exec,cpu,tcp", settings=["agent.window=1s", "agent.ledger_interval=500ms"]) as agent:
+            for _ in range(5):
+                connect_once()
+                common.spawn(["/bin/sh", "-c", "true; exit 3"], status=3)
+            process = subprocess.Popen(["/bin/sleep", "100"])
+            process.kill()
+            process.wait()
+            common.spawn(["sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"])
+            agent.wait_row("profile.cpu")
+            agent.wait_row("tcp.close")
+            agent.stop()
+            rows = agent.rows()
+        seen = {row["type"] for row in rows}
+        self.assertEqual(seen - set(types), set())
+        self.assertEqual(set(types) - seen, {"agent.loss"}, "types that this run was to have")
+        for row in rows:
+            self.assertEqual(faults_of(row, types), [], row)
+        if jsonschema:
+            jsonschema.Draft202012Validator.check_schema(document)
+            validators = {name: jsonschema.Draft202012Validator(one) for name, one in types.items()}
+            for row in rows:
+                validators[row["type"]].validate(row)
+            whole = jsonschema.Draft202012Validator(document)
+            for row in {r["type"]: r for r in rows}.values():
+                whole.validate(row)
+
+    def test_the_check_can_fail(self):
+        types = json_schema()["$defs"]
+        good = {"type": "process.fork", "ts": 1, "seq": 1, "host": "h", "run": "r", "pid": 1, "tid": 1, "comm": "c", "proc": "0" * 16,
+                "child_proc": "1" * 16, "child_pid": 2, "flags": 0}
+        self.assertEqual(faults_of(good, types), [])
+        for change in ({"child_pid": "2"}, {"child_pid": -1}, {"child_pid": True}, {"child_proc": "1"}, {"more": 1}, {"ts": 2**64}):
+            self.assertTrue(faults_of({**good, **change}, types), change)
+            if jsonschema and "more" not in change and change != {"ts": 2**64}:
+                self.assertFalse(jsonschema.Draft202012Validator(types["process.fork"]).is_valid({**good, **change}), change)
+        self.assertTrue(faults_of({"ts": 1, **{k: v for k, v in good.items() if k != "ts"}}, types))
+        self.assertTrue(faults_of({k: v for k, v in good.items() if k != "flags"}, types))
+
+    @common.host_only("reads the tree")
+    def test_releases(self):
+        """What was ever released stays: types, keys, what they are, and which are always there."""
+        now = json_schema()["$defs"]
+        releases = sorted(glob.glob(os.path.join(common.ROOT, "docs", "schema", "*.json")))
+        self.assertTrue(releases)
+        for path in releases:
+            with open(path) as file:
+                then = json.load(file)["$defs"]
+            self.assertTrue(set(then) >= {"process.exec", "tcp.close"})
+            for name, was in then.items():
+                self.assertIn(name, now, f"{path}: a type was removed")
+                for key, property in was["properties"].items():
+                    self.assertIn(key, now[name]["properties"], f"{path}: {name} lost a key")
+                    self.assertEqual(now[name]["properties"][key]["type"], property["type"], f"{path}: {name}.{key}")
+                    self.assertEqual(now[name]["properties"][key].get("pattern"), property.get("pattern"), f"{path}: {name}.{key}")
+                self.assertEqual(set(was["required"]) - set(now[name]["required"]), set(), f"{path}: {name} lost what was always there")
+
+    def test_contract(self):
+        """The types and keys that the design names, which nothing may lose."""
+        types = json_schema()["$defs"]
+        four = "laddr lport raddr rport"
+        for name, keys in {
+                "process.exec": "exe args cwd uid euid gid egid caps tty ino dev", "process.fork": "child_pid child_proc flags",
+                "process.exit": "exit_code signal run_ns cpu_ns peak_rss_bytes", "tcp.connect": four + " latency_ns error",
+                "tcp.accept": four + " latency_ns", "agent.ledger": "types", "agent.loss": "event count from to reason",
+                "tcp.close": four + " side sent_bytes received_bytes life_ns srtt_ns min_rtt_ns retransmits",
+                "profile.cpu": "stack stack_id value unit window_ns"}.items():
+            self.assertEqual(tuple(types[name]["properties"])[:len(COMMON)], COMMON)
+            self.assertEqual(types[name]["required"][:len(ALWAYS)], list(ALWAYS))
+            self.assertEqual(set(keys.split()) - set(types[name]["properties"]), set(), name)
+
+    @common.host_only("needs sqlite")
+    def test_sql(self):
+        """The tables are made, with the keys as columns, and those that are always there may not be null."""
+        import sqlite3
+        types = json_schema()["$defs"]
+        base = sqlite3.connect(":memory:")
+        base.executescript(schema("--format", "sql"))
+        tables = {name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        self.assertEqual(tables, set(types))
+        for name, declared in types.items():
+            columns = {row[1]: row for row in base.execute(f'PRAGMA table_info("{name}")')}
+            self.assertEqual(list(columns), list(declared["properties"]), name)
+            self.assertEqual([c for c, row in columns.items() if row[3]], [k for k in declared["properties"] if k in declared["required"]])
+
+    def test_formats_agree(self):
+        types = json_schema()["$defs"]
+        markdown, text = schema("--format", "markdown"), schema()
+        for name, declared in types.items():
+            part = markdown.partition(f"## `{name}`")[2].partition("\n## ")[0]
+            self.assertTrue(part, name)
+            own = [k for k in declared["properties"] if k not in COMMON]
+            self.assertEqual(re.findall(r"(?m)^\| `(\w+)`", part), own)
+            part = text.partition(f"\n{name} version ")[2].partition("\n\n")[0]
+            self.assertEqual(re.findall(r"(?m)^  (\w+) +(?:str|uint|int|bool|array|map) ", part), own)
+
+    def test_one_type_and_globs(self):
+        self.assertEqual(list(json.loads(schema("--format", "json", "tcp.*"))["$defs"]), ["tcp.connect", "tcp.accept", "tcp.close"])
+        self.assertEqual(list(json.loads(schema("--format", "json", "process.exit"))["$defs"]), ["process.exit"])
+        done = common.sonde("schema", *OWN_ONLY, "process.exot", status=1)
+        self.assertIn("process.exot", done.stderr)
+
+    def test_names_of_others(self):
+        """Each is written as such names are, and stands for one key only where a type is concerned."""
+        for name, declared in json_schema()["$defs"].items():
+            for kind in ("x-otel", "x-ecs"):
+                names = [p[kind] for p in declared["properties"].values() if kind in p]
+                self.assertEqual(len(names), len(set(names)), f"{name}: {names}")
+                for one in names:
+                    self.assertRegex(one, r"^@?[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")
