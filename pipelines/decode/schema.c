@@ -248,6 +248,17 @@ static int field_how(const struct btf *btf, const struct btf_type *t, const char
 	return -EINVAL;
 }
 
+#define KEY_MOST 64
+
+/* A key is short, and none of those that the agent writes itself. */
+static bool key_is_free(const char *key)
+{
+	for (const struct common_key *k = common_keys; k->key; k++)
+		if (!strcmp(k->key, key))
+			return false;
+	return strlen(key) <= KEY_MOST && strcmp(key, "truncated") != 0;
+}
+
 static int read_field(const struct btf *btf, uint32_t struct_id, int index, struct field *field, struct fault *fault)
 {
 	const struct btf_type *record = btf__type_by_id(btf, struct_id);
@@ -331,6 +342,12 @@ static int read_fields(const struct btf *btf, uint32_t struct_id, struct event_t
 
 		if (btf__name_by_offset(btf, members[i].name_off)[0] == '_')
 			continue;
+		if (!type->internal && !key_is_free(btf__name_by_offset(btf, members[i].name_off)))
+			return fault_set(
+				fault, -EINVAL,
+				"struct %s: member '%.*s' has a name that is longer than %d bytes, or one that "
+				"every event has",
+				type->record, KEY_MOST, btf__name_by_offset(btf, members[i].name_off), KEY_MOST);
 		r = read_field(btf, struct_id, i, &type->fields[type->n_fields++], fault);
 		if (r < 0)
 			return r;

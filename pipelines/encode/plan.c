@@ -23,6 +23,7 @@ struct plan {
 	uint8_t type_key[80]; /* "type": "process.exec", "ts" packed up to its value */
 	uint32_t type_key_size;
 	uint32_t record_size;
+	uint32_t fixed_room; /* for everything but the variable parts and identity's texts */
 	bool has_hex;
 	size_t n_steps;
 	uint8_t *keys;
@@ -93,6 +94,37 @@ void envelope_update_clock(struct envelope *envelope)
 	envelope->boot_to_epoch = (int64_t)(now_realtime_ns() - now_boottime_ns());
 }
 
+/* Common keys with the longest of their values, "truncated" and the map's own header. */
+#define COMMON_ROOM     512
+#define KEY_COPY        16 /* bytes that a key is copied by, where there is room for them */
+#define CAP_NAME_ROOM   (sizeof "CAP_CHECKPOINT_RESTORE")
+#define ERRNO_NAME_ROOM 32
+
+/* The most that a value can take: of a variable part, what its bytes do not give up themselves. */
+static uint32_t value_room(const struct field *field)
+{
+	uint32_t most = 0;
+
+	switch (field->how) {
+	case FIELD_CHARS:
+		return field->size + 3;
+	case FIELD_IP:
+		return INET6_ADDRSTRLEN + 2;
+	case FIELD_ID:
+		return 17;
+	case FIELD_ERRNO:
+		return ERRNO_NAME_ROOM;
+	case FIELD_CAPS:
+		return 3 + ARRAY_SIZE(cap_names) * CAP_NAME_ROOM;
+	case FIELD_NAMES:
+		for (uint32_t i = 0; i < field->n_names; i++)
+			most = strlen(field->names[i]) > most ? (uint32_t)strlen(field->names[i]) : most;
+		return most + 24;
+	default:
+		return 9;
+	}
+}
+
 int plan_compile(struct plan **ret, const struct event_type *type)
 {
 	size_t keys_size = 0;
@@ -103,7 +135,7 @@ int plan_compile(struct plan **ret, const struct event_type *type)
 
 	if (!plan)
 		return -ENOMEM;
-	plan->keys = malloc(keys_size + 1);
+	plan->keys = calloc(1, keys_size + KEY_COPY);
 	if (!plan->keys) {
 		free(plan);
 		return -ENOMEM;
@@ -116,12 +148,14 @@ int plan_compile(struct plan **ret, const struct event_type *type)
 	plan->type_key_size = (uint32_t)(head.at - plan->type_key);
 	plan->record_size = type->size;
 	plan->n_steps = type->n_fields;
+	plan->fixed_room =
+		COMMON_ROOM + sizeof plan->type_key + sizeof(((struct envelope *)NULL)->host_run) + (uint32_t)keys_size;
 	for (size_t i = 0; i < type->n_fields; i++) {
 		const struct field *f = &type->fields[i];
 		const uint8_t *key = keys.at;
 
 		plan->has_hex |= f->how == FIELD_HEX;
-
+		plan->fixed_room += value_room(f);
 		pack_text(&keys, f->key);
 		plan->steps[i] = (struct step){ .field = f,
 						.how = (uint8_t)f->how,
@@ -144,11 +178,11 @@ void plan_free(struct plan *plan)
 
 uint32_t plan_room(const struct plan *plan, uint32_t record_bytes, uint32_t identity_bytes)
 {
-	/* A field takes its key and at most 64 bytes, or 1 KiB as capability names. An item of a list gives up its NUL for a header of
-	 * at most three bytes, the shortest such item having 256 bytes. Hex digits double. */
-	uint32_t texts = record_bytes + record_bytes / 16 + 64;
+	/* An item of a list gives up its NUL for a header of at most three bytes, and the shortest item with more than one has 32
+	 * bytes; so a list grows by a sixteenth at most. Hex digits double. */
+	uint32_t texts = record_bytes + record_bytes / 16;
 
-	return 700 + (uint32_t)plan->n_steps * 96 + 1024 + (plan->has_hex ? texts * 2 : texts) + identity_bytes;
+	return plan->fixed_room + (plan->has_hex ? texts * 2 : texts) + identity_bytes;
 }
 
 static uint64_t load_uint(const uint8_t *at, uint8_t size)
@@ -181,14 +215,35 @@ static int64_t load_int(const uint8_t *at, uint8_t size)
 	return (int64_t)(load_uint(at, size) << unused) >> unused;
 }
 
+/* Eight hex digits of 32 bits at once: each nibble gets a byte of its own, and those above 9 the distance to the letters. */
+static uint64_t hex_digits(uint32_t bits)
+{
+	uint64_t v = bits, over;
+
+	v = ((v & 0xffff0000ull) << 16) | (v & 0xffff);
+	v = ((v << 8) | v) & 0x00ff00ff00ff00ffull;
+	v = ((v << 4) | v) & 0x0f0f0f0f0f0f0f0full;
+	over = ((v + 0x0606060606060606ull) >> 4) & 0x0101010101010101ull;
+	return __builtin_bswap64(v + 0x3030303030303030ull + over * ('a' - '0' - 10));
+}
+
 static void pack_id(struct pack *p, uint64_t id)
 {
-	static const char digits[] = "0123456789abcdef";
-	char text[16];
+	uint64_t text[2] = { hex_digits((uint32_t)(id >> 32)), hex_digits((uint32_t)id) };
 
-	for (int i = 15; i >= 0; i--, id >>= 4)
-		text[i] = digits[id & 15];
-	pack_str(p, text, 16);
+	pack_str_header(p, sizeof text);
+	pack_raw(p, text, sizeof text);
+}
+
+/* Keys are short: two registers do, where a call would take as long as all the rest. */
+static void pack_key(struct pack *p, const struct step *s)
+{
+	if (p->end - p->at >= KEY_COPY && s->key_size <= KEY_COPY) {
+		memcpy(p->at, s->key, KEY_COPY);
+		p->at += s->key_size;
+	} else {
+		pack_raw(p, s->key, s->key_size);
+	}
 }
 
 static unsigned write_octet(char *at, uint8_t v)
@@ -334,7 +389,7 @@ static bool encode_text(struct pack *p, const struct plan *plan, const struct st
 		return false;
 	if (s->optional && !length)
 		return true;
-	pack_raw(p, s->key, s->key_size);
+	pack_key(p, s);
 	++*count;
 	switch (s->how) {
 	case FIELD_LIST:
@@ -377,7 +432,7 @@ static void encode_number(struct pack *p, const struct step *s, const struct env
 
 	if (!value && (s->optional || s->how == FIELD_ERRNO))
 		return;
-	pack_raw(p, s->key, s->key_size);
+	pack_key(p, s);
 	++*count;
 	switch (s->how) {
 	case FIELD_INT:
@@ -412,7 +467,7 @@ static void encode_chars(struct pack *p, const struct step *s, const uint8_t *at
 
 	if (!n && s->optional)
 		return;
-	pack_raw(p, s->key, s->key_size);
+	pack_key(p, s);
 	pack_str(p, (const char *)at, n);
 	++*count;
 }
@@ -423,7 +478,7 @@ static void encode_ip(struct pack *p, const struct step *s, const uint8_t *at, u
 
 	if (s->optional && !memcmp(at, none, 16))
 		return;
-	pack_raw(p, s->key, s->key_size);
+	pack_key(p, s);
 	pack_ip(p, at);
 	++*count;
 }

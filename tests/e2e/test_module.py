@@ -285,6 +285,7 @@ class Module(common.TestCase):
                 ('SONDE_AS("id")', 'SONDE_AS("roman")', r"struct signal_sent: member 'target_proc' is of a type that cannot be written as roman"),
                 ('"signal.sent"', '"signal"', r"event 'signal' is not declared by SONDE_EVENT as class\.event"),
                 ("struct sonde_event event; /*", "__u32 first;\n\tstruct sonde_event event; /*", r"its first member must be a struct sonde_event"),
+                ("target_pid", "pid", r"member 'pid' has a name that is longer than 64 bytes, or one that every event has"),
                 ("least", "enabled", r"declares an option 'enabled', which every module has")):
             with self.subTest(new):
                 self.drop(source=self.changed((old, new)))
