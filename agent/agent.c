@@ -21,6 +21,7 @@
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/utsname.h>
+#include <time.h>
 
 #include "clock.h"
 #include "control.h"
@@ -33,13 +34,15 @@
 #include "sinks/kafka.h"
 #include "stacks/symbols.h"
 
-#define POLL_MS      50
-#define BULK_BATCH   256 /* bulk records between two looks at the priority ring */
-#define TICK_NS      (100 * NS_PER_MS)
-#define SECOND_NS    NS_PER_SEC
-#define MODULES_MAX  64
-#define CGROUPS_MAX  16384
-#define SYMBOLS_PART 4 /* of agent.memory goes to the agent's symbol tables, and as much to the worker's */
+#define POLL_MS        50
+#define BULK_BATCH     256  /* bulk records between two looks at the priority ring */
+#define PRIORITY_BATCH 4096 /* and the other way round */
+#define TICK_NS        (100 * NS_PER_MS)
+#define SECOND_NS      NS_PER_SEC
+#define MODULES_MAX    64
+#define CGROUPS_MAX    16384
+#define NOBODY         65534 /* where no user has that name */
+#define SYMBOLS_PART   4     /* of agent.memory goes to the agent's symbol tables, and as much to the worker's */
 
 /* A module that runs, with what the agent does for it. */
 struct guest {
@@ -68,8 +71,9 @@ struct agent {
 	struct metrics *metrics;
 	int epoll, signals;
 	bool stopping;
-	unsigned bulk_left;
-	uint64_t next_tick, next_second, next_ledger, loss_since;
+	unsigned batch_left;
+	bool waits[2]; /* by ring (1: priority): not looked at, since it is blocked */
+	uint64_t next_tick, next_second, next_ledger, last_ledger, loss_since;
 	uint8_t row[65536]; /* where the agent's own events are put together */
 };
 
@@ -156,7 +160,7 @@ static void write_start(struct agent *a)
 	row_write(a, &row, "agent_start");
 }
 
-static void write_loss(void *context, uint16_t type, const char *reason, uint64_t count)
+static int write_loss(void *context, uint16_t type, const char *reason, uint64_t count)
 {
 	struct agent *a = context;
 	struct row row = row_begin(a, sizeof(struct agent_loss));
@@ -167,7 +171,7 @@ static void write_loss(void *context, uint16_t type, const char *reason, uint64_
 	e->to = row.event->time;
 	row_put_text(a, &row, &e->event, schema_type(a->setup.schema, type)->name);
 	row_put_text(a, &row, &e->reason, reason);
-	row_write(a, &row, "agent_loss");
+	return row_write(a, &row, "agent_loss");
 }
 
 static void put_errors(struct agent *a, struct row *row, struct sonde_text *text)
@@ -266,34 +270,43 @@ static void take_record(struct agent *a, const void *data, size_t size)
 		intake_write(a->intake, e);
 }
 
+/* Ends a batch early where the next record would have to wait: what a callback was given is taken. */
+static int after_record(struct agent *a, bool priority_ring)
+{
+	return --a->batch_left && !intake_is_blocked(a->intake, priority_ring) ? 0 : -EAGAIN;
+}
+
 static int on_priority(void *context, void *data, size_t size)
 {
 	take_record(context, data, size);
-	return 0;
+	return after_record(context, true);
 }
 
 static int on_bulk(void *context, void *data, size_t size)
 {
-	struct agent *a = context;
-
-	take_record(a, data, size);
-	return --a->bulk_left ? 0 : -EAGAIN;
+	take_record(context, data, size);
+	return after_record(context, false);
 }
 
-/* Takes what is there: all of the priority ring, then bulk in batches, looking at priority again after each. */
+/* Whether there is more. */
+static bool drain_ring(struct agent *a, struct ring_buffer *ring, bool priority_ring)
+{
+	if (intake_is_blocked(a->intake, priority_ring))
+		return false;
+	a->batch_left = priority_ring ? PRIORITY_BATCH : BULK_BATCH;
+	return ring_buffer__consume(ring) == -EAGAIN;
+}
+
+/* Takes what is there: priority first, then bulk, looking at priority again after each batch. A flood does not keep the loop from
+ * its other work. */
 static void drain(struct agent *a)
 {
 	uint64_t before = intake_seq(a->intake);
 	bool more = true;
 
 	for (int rounds = 0; more && rounds < 64; rounds++) {
-		if (!intake_is_blocked(a->intake, true))
-			ring_buffer__consume(a->priority);
-		more = false;
-		if (!intake_is_blocked(a->intake, false)) {
-			a->bulk_left = BULK_BATCH;
-			more = ring_buffer__consume(a->bulk) == -EAGAIN;
-		}
+		more = drain_ring(a, a->priority, true);
+		more |= drain_ring(a, a->bulk, false);
 	}
 	if (intake_seq(a->intake) != before)
 		journal_publish(a->journal);
@@ -437,17 +450,32 @@ static int start_module(struct agent *a, struct module *module, struct fault *fa
 	return r;
 }
 
+/* Records of the module that are still in the rings: its companion must see them before it goes. */
+static uint64_t in_rings_of(struct agent *a, const struct module *module)
+{
+	uint64_t sum = 0;
+
+	ledger_refresh(a->ledger, false);
+	for (uint16_t i = 0; i < schema_count(a->setup.schema); i++)
+		if (!strcmp(schema_type(a->setup.schema, i)->module, module_name(module)))
+			sum += ledger_in_ring(a->ledger, i);
+	return sum;
+}
+
 static void stop_module(struct agent *a, struct module *module)
 {
 	struct guest *guest = guest_of(a, module_name(module));
 	const struct sonde_module *companion = module_companion(module);
+	uint64_t until = now_boottime_ns() + SECOND_NS;
 
 	if (!guest)
 		return;
 	module_detach(module);
 	if (companion && companion->stop)
 		companion->stop(&guest->host);
-	drain(a);
+	do {
+		drain(a);
+	} while (in_rings_of(a, module) && now_boottime_ns() < until);
 	if (companion && companion->flush)
 		companion->flush(&guest->host, 2000);
 	module_unload(module);
@@ -502,10 +530,13 @@ static void on_refused(void *context, const struct journal_record *record, const
 static void on_expired(void *context, const struct journal_record *record)
 {
 	struct agent *a = context;
-	const struct event_type *type = record->position >= a->first_position ? type_of_record(a, record) : NULL;
+	const struct event_type *type = a->ledger ? type_of_record(a, record) : NULL;
+	bool followed = config_bool(a->setup.config, "sinks.kafka.enabled");
 
-	if (type)
-		ledger_expired(a->ledger, type->id, a->kafka ? LEDGER_OVERFLOW : LEDGER_RETENTION);
+	if (type && record->position >= a->first_position)
+		ledger_expired(a->ledger, type->id, followed ? LEDGER_OVERFLOW : LEDGER_RETENTION);
+	else if (type && followed)
+		ledger_expired_earlier(a->ledger, type->id);
 }
 
 static unsigned version_of(void *context, const char *name, size_t length)
@@ -667,8 +698,8 @@ static void tick_modules(struct agent *a, uint64_t now)
 
 static void report_losses(struct agent *a, uint64_t now)
 {
-	ledger_each_loss(a->ledger, write_loss, a);
-	a->loss_since = now;
+	if (ledger_each_loss(a->ledger, write_loss, a))
+		a->loss_since = now;
 }
 
 static void view(struct agent *a, struct agent_view *ret, struct sink_health *kafka)
@@ -720,15 +751,28 @@ static void every_second(struct agent *a, uint64_t now)
 {
 	intake_update_clock(a->intake);
 	ledger_refresh(a->ledger, false);
-	report_losses(a, now);
-	if (now >= a->next_ledger) {
-		set_sched_offset(a);
-		write_ledger(a, false);
-		a->next_ledger = now + config_number(a->setup.config, "agent.ledger_interval");
-	}
+	if (intake_has_room(a->intake))
+		report_losses(a, now);
+	set_sched_offset(a);
 	if (a->metrics)
 		metrics_serve(a->metrics);
 	journal_publish(a->journal);
+}
+
+static void every_interval(struct agent *a, uint64_t now)
+{
+	uint64_t interval = config_number(a->setup.config, "agent.ledger_interval");
+
+	/* A reload may have made it shorter. */
+	a->next_ledger = MIN_OF(a->next_ledger, a->last_ledger + interval);
+	if (now < a->next_ledger)
+		return;
+	ledger_refresh(a->ledger, false);
+	if (intake_has_room(a->intake))
+		write_ledger(a, false);
+	journal_publish(a->journal);
+	a->last_ledger = now;
+	a->next_ledger = now + interval;
 }
 
 static void timers(struct agent *a)
@@ -743,6 +787,7 @@ static void timers(struct agent *a)
 		every_second(a, now);
 		a->next_second = now + SECOND_NS;
 	}
+	every_interval(a, now);
 	if (a->options->duration_ns && now - a->options->began - a->attach_ns >= a->options->duration_ns)
 		a->stopping = true;
 }
@@ -766,14 +811,29 @@ static int watch(struct agent *a, int fd)
 	return fd < 0 ? 0 : epoll_ctl(a->epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
 }
 
+/* A blocked ring stays readable: nobody may wait for that. */
+static void watch_rings(struct agent *a)
+{
+	for (int priority = 0; priority < 2; priority++) {
+		bool waits = intake_is_blocked(a->intake, priority);
+		int fd = ring_buffer__epoll_fd(priority ? a->priority : a->bulk);
+		struct epoll_event e = { .events = waits ? 0 : EPOLLIN, .data.fd = fd };
+
+		if (waits != a->waits[priority] && epoll_ctl(a->epoll, EPOLL_CTL_MOD, fd, &e) == 0)
+			a->waits[priority] = waits;
+	}
+}
+
 static void loop(struct agent *a)
 {
-	a->next_ledger = now_boottime_ns() + config_number(a->setup.config, "agent.ledger_interval");
+	a->last_ledger = now_boottime_ns();
+	a->next_ledger = UINT64_MAX;
 	while (!a->stopping) {
 		struct epoll_event events[8];
 		int n = epoll_wait(a->epoll, events, ARRAY_SIZE(events), POLL_MS);
 
 		drain(a);
+		watch_rings(a);
 		for (int i = 0; i < n; i++) {
 			if (events[i].data.fd == a->signals)
 				take_signal(a);
@@ -850,17 +910,35 @@ static int open_journal(struct agent *a, struct fault *fault)
 		return r;
 	journal_health(a->journal, &health);
 	a->first_position = health.end;
+	if (health.bad_records || health.torn_bytes)
+		fprintf(stderr,
+			"sonde: the journal %s was damaged: %llu places skipped, %llu bytes cut at its end; it goes "
+			"on\n",
+			options.path, (unsigned long long)health.bad_records, (unsigned long long)health.torn_bytes);
 	return 0;
 }
 
+/* The user that the agent is going to be, or NULL: it stays who it is. */
+static const struct passwd *agent_user(const struct agent *a)
+{
+	const char *name = config_text(a->setup.config, "agent.user");
+
+	return *name ? getpwnam(name) : NULL;
+}
+
+/* The worker's user is never the agent's: who reads hostile files can neither signal nor trace the agent. */
 static int open_symbols(struct agent *a, struct fault *fault)
 {
-	const struct passwd *user = getpwnam(config_text(a->setup.config, "agent.user"));
 	uint64_t part = config_number(a->setup.config, "agent.memory") / SYMBOLS_PART;
+	const struct passwd *nobody = getpwnam("nobody"), *user;
 	struct symbols_options options = { .cache_bytes = part,
 					   .worker_bytes = part,
-					   .worker_uid = user ? user->pw_uid : 65534 };
+					   .worker_uid = nobody ? nobody->pw_uid : NOBODY };
 
+	user = agent_user(a);
+	if (user && user->pw_uid == options.worker_uid)
+		return fault_set(fault, -EINVAL, "agent.user: %s is the stack worker's user; name another",
+				 user->pw_name);
 	return symbols_open(&a->symbols, &options, fault);
 }
 
@@ -935,7 +1013,11 @@ static int open_service(struct agent *a, struct fault *fault)
 
 static int give_up_privileges(struct agent *a, struct fault *fault)
 {
-	struct privilege_options options = { .user = NULL, .capabilities = PRIVILEGE_BASE };
+	const char *const paths[] = { config_text(a->setup.config, "journal.path") };
+	struct privilege_options options = { .user = config_text(a->setup.config, "agent.user"),
+					     .capabilities = PRIVILEGE_BASE,
+					     .paths = paths,
+					     .n_paths = ARRAY_SIZE(paths) };
 
 	return privilege_drop(&options, NULL, fault);
 }
@@ -954,7 +1036,7 @@ static int begin(struct agent *a, struct fault *fault)
 	int r = setup_make(&a->setup, a->options->file, a->options->sets, a->options->n_sets, say, a, fault);
 
 	if (r < 0)
-		return r;
+		return r == -ENOMEM ? r : -EINVAL; /* whatever it is, it lies in the configuration */
 	name_run(a);
 	if (geteuid() != 0)
 		return fault_set(fault, -EPERM,
@@ -996,11 +1078,8 @@ static int begin(struct agent *a, struct fault *fault)
 	return 0;
 }
 
-/* No event begins after the programs are detached; what is in the rings comes out within the bound. */
-static void drain_to_the_end(struct agent *a)
+static void detach_modules(struct agent *a)
 {
-	uint64_t until = now_boottime_ns() + config_number(a->setup.config, "agent.drain_timeout");
-
 	for (size_t i = 0; i < loader_count(a->setup.loader); i++) {
 		struct module *m = loader_module(a->setup.loader, i);
 		const struct sonde_module *companion = module_running(m) ? module_companion(m) : NULL;
@@ -1011,25 +1090,57 @@ static void drain_to_the_end(struct agent *a)
 		if (companion && companion->stop)
 			companion->stop(&guest_of(a, module_name(m))->host);
 	}
-	do {
-		drain(a);
-		ledger_refresh(a->ledger, false);
-	} while (ledger_in_rings(a->ledger) && now_boottime_ns() < until);
 }
 
+static bool drain_until(struct agent *a, uint64_t until)
+{
+	for (;;) {
+		drain(a);
+		ledger_refresh(a->ledger, false);
+		if (!ledger_in_rings(a->ledger) || now_boottime_ns() >= until)
+			return !ledger_in_rings(a->ledger);
+		if (intake_is_blocked(a->intake, true) || intake_is_blocked(a->intake, false))
+			nanosleep(&(struct timespec){ .tv_nsec = 5 * NS_PER_MS }, NULL);
+	}
+}
+
+/* No event begins after the programs are detached; what is in the rings comes out within the bound. What a sink that has fallen behind
+ * still blocks by then is dropped by name. */
+static void drain_to_the_end(struct agent *a)
+{
+	uint64_t now = now_boottime_ns();
+
+	detach_modules(a);
+	if (drain_until(a, now + config_number(a->setup.config, "agent.drain_timeout")))
+		return;
+	intake_end_blocking(a->intake);
+	drain_until(a, now_boottime_ns() + SECOND_NS);
+}
+
+static void settle(struct agent *a)
+{
+	report_losses(a, now_boottime_ns());
+	write_ledger(a, true);
+	journal_publish(a->journal);
+}
+
+/* Records that the sink held and never delivered may have left the journal meanwhile: that is known once it has ended. */
 static void finish(struct agent *a)
 {
 	struct sink_health kafka = { 0 };
 	struct agent_view v;
+	uint64_t expired;
 
 	drain_to_the_end(a);
 	for (size_t i = loader_count(a->setup.loader); i-- > 1;)
 		stop_module(a, loader_module(a->setup.loader, i));
 	ledger_refresh(a->ledger, true);
-	report_losses(a, now_boottime_ns());
-	write_ledger(a, true);
-	journal_publish(a->journal);
+	settle(a);
+	expired = ledger_expired_sum(a->ledger);
 	stop_kafka(a);
+	journal_publish(a->journal);
+	if (ledger_expired_sum(a->ledger) != expired)
+		settle(a);
 	view(a, &v, &kafka);
 	report_end(stderr, &v);
 }

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Overflow. Nothing is refused before the journal's backlog (what the sink has not taken) nears its bound. Then, by the module's
- * policy: drop-newest keeps new events out; block leaves them in their ring, where the kernel counts what no longer fits; drop-oldest
- * lets the journal give up its oldest segment. So that security outlives profiles, the last quarter of the bound is for events of
- * the priority ring: a bulk event with drop-oldest is kept out once the backlog is over three quarters.
+ * Overflow: what happens when the next record would make the journal give up records that the sink still wants. By the module's
+ * policy, drop-newest keeps the new one out; block leaves it in its ring, where the kernel counts what no longer fits; drop-oldest
+ * lets the journal give up its oldest segment.
+ *
+ * Security outlives profiles: once the backlog is over three quarters of the bound and its oldest segment holds events of the
+ * priority ring, a bulk event with drop-oldest is kept out too; the last quarter is for priority events. `marks` tells where those are:
+ * a ring of slots, one for each chunk of positions, each with the newest position of a priority record in its chunk. It spans
+ * twice the bound, so no two chunks of the backlog share a slot. What earlier runs left is taken for priority.
  */
 #include "intake.h"
 
@@ -12,13 +16,24 @@
 
 #include "encode/plan.h"
 
+#define MARKS           1024
+#define BLOCKED_ROOM    (72u << 10) /* the largest ring record, as a map */
+#define CHUNKS_IN_BOUND (MARKS / 2)
+#define OWN_ROOM        (16u << 10) /* kept for the agent's own last words */
+#define OWN_MODULE      "identity"  /* its events are the agent's own */
+
 struct intake {
 	struct intake_setup setup;
 	struct envelope envelope;
 	struct plan *plans[SONDE_TYPES_MAX];
 	uint8_t overflow[SONDE_TYPES_MAX]; /* by type */
-	bool followed;
+	bool blocks[2];                    /* by ring (1: priority): a type with overflow `block` uses it */
+	bool keeps;                        /* a type has drop-newest or block: nothing that is journaled may go */
+	bool followed, blocking;
 	uint64_t seq;
+	uint64_t first_position; /* of this run */
+	uint64_t chunk_bytes;
+	uint64_t marks[MARKS]; /* positions + 1; 0: none */
 };
 
 int intake_open(struct intake **ret, const struct intake_setup *setup)
@@ -29,6 +44,9 @@ int intake_open(struct intake **ret, const struct intake_setup *setup)
 	if (!s)
 		return -ENOMEM;
 	s->setup = *setup;
+	s->blocking = true;
+	s->first_position = journal_end(setup->journal);
+	s->chunk_bytes = MAX_OF(journal_bound(setup->journal) / CHUNKS_IN_BOUND, 4096);
 	r = envelope_init(&s->envelope, setup->host, setup->run);
 	if (r < 0) {
 		free(s);
@@ -49,9 +67,15 @@ void intake_close(struct intake *intake)
 
 void intake_set_overflow(struct intake *intake, const char *module, enum overflow overflow)
 {
-	for (size_t i = 0; i < schema_count(intake->setup.schema); i++)
-		if (!strcmp(schema_type(intake->setup.schema, i)->module, module))
+	intake->blocks[0] = intake->blocks[1] = intake->keeps = false;
+	for (size_t i = 0; i < schema_count(intake->setup.schema); i++) {
+		const struct event_type *type = schema_type(intake->setup.schema, i);
+
+		if (!strcmp(type->module, module))
 			intake->overflow[i] = (uint8_t)overflow;
+		intake->blocks[type->priority] |= intake->overflow[i] == OVERFLOW_BLOCK;
+		intake->keeps |= intake->overflow[i] != OVERFLOW_DROP_OLDEST;
+	}
 }
 
 void intake_set_followed(struct intake *intake, bool followed)
@@ -71,26 +95,59 @@ uint64_t intake_seq(const struct intake *intake)
 
 bool intake_is_blocked(const struct intake *intake, bool priority_ring)
 {
-	uint64_t bound = journal_bound(intake->setup.journal);
+	return intake->blocks[priority_ring] && intake->followed && intake->blocking &&
+	       journal_would_expire(intake->setup.journal, BLOCKED_ROOM);
+}
 
-	if (!intake->followed || journal_backlog(intake->setup.journal) < bound - bound / 8)
-		return false;
-	for (size_t i = 0; i < schema_count(intake->setup.schema); i++)
-		if (intake->overflow[i] == OVERFLOW_BLOCK &&
-		    schema_type(intake->setup.schema, i)->priority == priority_ring)
+void intake_end_blocking(struct intake *intake)
+{
+	intake->blocking = false;
+}
+
+bool intake_has_room(const struct intake *intake)
+{
+	return !intake->keeps || !intake->followed || !journal_would_expire(intake->setup.journal, OWN_ROOM);
+}
+
+static void mark(struct intake *intake, uint64_t position)
+{
+	intake->marks[position / intake->chunk_bytes % MARKS] = position + 1;
+}
+
+/* Whether a priority record is among the oldest that the sink has not taken: about a segment of them, which would go first. */
+static bool oldest_has_priority(const struct intake *intake, uint64_t backlog)
+{
+	uint64_t from = journal_end(intake->setup.journal) - backlog;
+	struct journal_health health;
+
+	if (from < intake->first_position)
+		return true;
+	journal_health(intake->setup.journal, &health);
+	uint64_t to = from + health.bytes / MAX_OF(health.segments, 1);
+
+	for (uint64_t chunk = from / intake->chunk_bytes; chunk <= to / intake->chunk_bytes; chunk++) {
+		uint64_t at = intake->marks[chunk % MARKS];
+
+		if (at > from && at <= to)
 			return true;
+	}
 	return false;
 }
 
-static bool keeps_out(const struct intake *intake, const struct event_type *type)
+static bool keeps_out(const struct intake *intake, const struct event_type *type, uint32_t room)
 {
+	struct journal *journal = intake->setup.journal;
 	uint64_t bound, backlog;
 
-	if (!intake->followed || (type->priority && intake->overflow[type->id] != OVERFLOW_DROP_NEWEST))
+	if (!intake->followed)
 		return false;
-	bound = journal_bound(intake->setup.journal);
-	backlog = journal_backlog(intake->setup.journal);
-	return backlog > (type->priority ? bound - bound / 8 : bound - bound / 4);
+	if (intake->overflow[type->id] != OVERFLOW_DROP_OLDEST)
+		return journal_would_expire(journal, room + OWN_ROOM);
+	if (type->priority)
+		return false;
+	bound = journal_bound(journal);
+	backlog = journal_backlog(journal);
+	return backlog > bound - bound / 4 && oldest_has_priority(intake, backlog);
 }
 
 static struct plan *plan_of(struct intake *intake, const struct event_type *type)
@@ -130,16 +187,18 @@ int intake_write(struct intake *intake, const struct sonde_event *event)
 
 	if (!plan)
 		return drop(intake, type, LEDGER_TABLE_FULL, -ENOMEM);
-	if (keeps_out(intake, type))
-		return drop(intake, type, LEDGER_JOURNAL_FULL, -ENOBUFS);
 	identify(intake, event, &identity);
 	room = plan_room(plan, event->size, identity.cgroup_length + identity.container_length);
+	if (keeps_out(intake, type, room))
+		return drop(intake, type, LEDGER_JOURNAL_FULL, -ENOBUFS);
 	map = journal_reserve(intake->setup.journal, room);
 	if (!map)
 		return drop(intake, type, errno == EMSGSIZE ? LEDGER_TOO_LARGE : LEDGER_DISK_FULL, -errno);
 	size = plan_encode(plan, &intake->envelope, event, intake->seq + 1, &identity, map, room);
 	if (!size)
 		return drop(intake, type, LEDGER_MALFORMED, -EBADMSG);
+	if (type->priority && strcmp(type->module, OWN_MODULE))
+		mark(intake, journal_end(intake->setup.journal));
 	journal_commit(intake->setup.journal, size, ++intake->seq);
 	ledger_journaled(intake->setup.ledger, type->id, 1);
 	return 0;

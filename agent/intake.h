@@ -34,8 +34,14 @@ void intake_set_followed(struct intake *intake, bool followed);
 /* Journals one event whose `type` and `size` are right; counts it as journaled or dropped. Returns 0 or a negative errno. */
 int intake_write(struct intake *intake, const struct sonde_event *event);
 
-/* Whether events of a module with overflow `block` must wait in that ring now. */
+/* Whether events of a module with overflow `block` must wait in that ring now. With intake_end_blocking() nothing waits any more:
+ * what does not fit is dropped and counted. */
 bool intake_is_blocked(const struct intake *intake, bool priority_ring);
+void intake_end_blocking(struct intake *intake);
+
+/* Whether the agent's own events can be written without pushing out what a module's policy keeps. If not, those that can wait
+ * should: a ledger is a sum, and losses are told later. */
+bool intake_has_room(const struct intake *intake);
 
 void intake_update_clock(struct intake *intake);
 uint64_t intake_seq(const struct intake *intake); /* of the last record */

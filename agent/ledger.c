@@ -36,7 +36,8 @@ struct account {
 	struct sonde_counts kernel; /* summed over CPUs, as of the last refresh */
 	_Atomic uint64_t acknowledged;
 	_Atomic uint64_t expired[LEDGER_EXPIRIES];
-	uint64_t told[LEDGER_REASONS + LEDGER_EXPIRIES]; /* losses already reported */
+	_Atomic uint64_t earlier;                                      /* expired records of earlier runs */
+	uint64_t told[LEDGER_REASONS + LEDGER_EXPIRIES], told_earlier; /* losses already reported */
 };
 
 struct ledger {
@@ -102,6 +103,11 @@ void ledger_expired(struct ledger *ledger, uint16_t type, enum ledger_expiry why
 	atomic_fetch_add_explicit(&ledger->accounts[type].expired[why], 1, memory_order_relaxed);
 }
 
+void ledger_expired_earlier(struct ledger *ledger, uint16_t type)
+{
+	atomic_fetch_add_explicit(&ledger->accounts[type].earlier, 1, memory_order_relaxed);
+}
+
 static uint64_t kernel_dropped(const struct account *a)
 {
 	uint64_t sum = 0;
@@ -158,42 +164,72 @@ void ledger_refresh(struct ledger *ledger, bool final)
 	}
 }
 
+uint64_t ledger_in_ring(const struct ledger *ledger, uint16_t type)
+{
+	const struct account *a = &ledger->accounts[type];
+	uint64_t out = a->kernel.filtered + kernel_dropped(a) + a->received;
+
+	return a->kernel.produced > out ? a->kernel.produced - out : 0;
+}
+
 uint64_t ledger_in_rings(const struct ledger *ledger)
+{
+	uint64_t sum = 0;
+
+	for (uint16_t type = 0; type < schema_count(ledger->schema); type++)
+		sum += ledger_in_ring(ledger, type);
+	return sum;
+}
+
+uint64_t ledger_expired_sum(const struct ledger *ledger)
 {
 	uint64_t sum = 0;
 
 	for (uint16_t type = 0; type < schema_count(ledger->schema); type++) {
 		const struct account *a = &ledger->accounts[type];
-		uint64_t out = a->kernel.filtered + kernel_dropped(a) + a->received;
 
-		sum += a->kernel.produced > out ? a->kernel.produced - out : 0;
+		for (int i = 0; i < LEDGER_EXPIRIES; i++)
+			sum += atomic_load_explicit(&a->expired[i], memory_order_relaxed);
+		sum += atomic_load_explicit(&a->earlier, memory_order_relaxed);
 	}
 	return sum;
 }
 
-void ledger_each_loss(struct ledger *ledger,
-		      void (*lost)(void *context, uint16_t type, const char *reason, uint64_t count), void *context)
+/* Where a loss is told: to whom, of which type, and whether all could be. */
+struct telling {
+	ledger_lost *lost;
+	void *context;
+	uint16_t type;
+	bool all;
+};
+
+static void tell(struct telling *t, const char *reason, uint64_t now, uint64_t *told)
 {
-	for (uint16_t type = 0; type < schema_count(ledger->schema); type++) {
-		struct account *a = &ledger->accounts[type];
+	if (now <= *told)
+		return;
+	if (t->lost(t->context, t->type, reason, now - *told) == 0)
+		*told = now;
+	else
+		t->all = false;
+}
+
+bool ledger_each_loss(struct ledger *ledger, ledger_lost *lost, void *context)
+{
+	struct telling t = { .lost = lost, .context = context, .all = true };
+
+	for (t.type = 0; t.type < schema_count(ledger->schema); t.type++) {
+		struct account *a = &ledger->accounts[t.type];
 		struct ledger_row row;
 
-		ledger_row(ledger, type, &row);
-		for (int i = 0; i < LEDGER_REASONS; i++) {
-			uint64_t more = row.dropped[i] - a->told[i];
-
-			a->told[i] = row.dropped[i];
-			if (more)
-				lost(context, type, ledger_reason_names[i], more);
-		}
-		for (int i = 0; i < LEDGER_EXPIRIES; i++) {
-			uint64_t *told = &a->told[LEDGER_REASONS + i], more = row.expired[i] - *told;
-
-			*told = row.expired[i];
-			if (more && i != LEDGER_RETENTION) /* that is what the bound is for, not a loss */
-				lost(context, type, ledger_expiry_names[i], more);
-		}
+		ledger_row(ledger, t.type, &row);
+		for (int i = 0; i < LEDGER_REASONS; i++)
+			tell(&t, ledger_reason_names[i], row.dropped[i], &a->told[i]);
+		for (int i = 0; i < LEDGER_EXPIRIES; i++)
+			if (i != LEDGER_RETENTION) /* that is what the bound is for, not a loss */
+				tell(&t, ledger_expiry_names[i], row.expired[i], &a->told[LEDGER_REASONS + i]);
+		tell(&t, "earlier_run", atomic_load_explicit(&a->earlier, memory_order_relaxed), &a->told_earlier);
 	}
+	return t.all;
 }
 
 static void pack_reasons(struct pack *p, const char *key, const uint64_t *counts, const char *const *names, int n)

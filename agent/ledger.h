@@ -55,6 +55,8 @@ void ledger_dropped(struct ledger *ledger, uint16_t type, enum ledger_reason rea
 /* Any thread: records of this run that are acknowledged, or gone before they were. */
 void ledger_acknowledged(struct ledger *ledger, uint16_t type);
 void ledger_expired(struct ledger *ledger, uint16_t type, enum ledger_expiry why);
+/* A record of an earlier run expired before the sink took it: no part of this run's accounts, but told as a loss. */
+void ledger_expired_earlier(struct ledger *ledger, uint16_t type);
 
 /* Reads the kernel's counters. With `final` what is still open becomes unaccounted. */
 void ledger_refresh(struct ledger *ledger, bool final);
@@ -67,12 +69,17 @@ struct ledger_row {
 /* As of the last refresh. */
 void ledger_row(const struct ledger *ledger, uint16_t type, struct ledger_row *ret);
 
-/* Events that the kernel put into the rings and nobody has taken out yet. */
+/* Events that the kernel put into the rings and nobody has taken out yet: of one type; of all. As of the last refresh. */
+uint64_t ledger_in_ring(const struct ledger *ledger, uint16_t type);
 uint64_t ledger_in_rings(const struct ledger *ledger);
 
-/* Calls `lost` for each type and reason whose count grew since the last call: `count` more. */
-void ledger_each_loss(struct ledger *ledger,
-		      void (*lost)(void *context, uint16_t type, const char *reason, uint64_t count), void *context);
+/* Records that expired, of all types and runs. */
+uint64_t ledger_expired_sum(const struct ledger *ledger);
+
+/* Calls `lost` for each type and reason with more losses than were told: `count` more. They are told once it returns 0; else they
+ * come again at the next call. Returns whether all is told. */
+typedef int ledger_lost(void *context, uint16_t type, const char *reason, uint64_t count);
+bool ledger_each_loss(struct ledger *ledger, ledger_lost *lost, void *context);
 
 /* All rows as one msgpack map: its size, or 0 when `room` is too small. */
 size_t ledger_pack(const struct ledger *ledger, void *room, size_t size);

@@ -671,19 +671,16 @@ void journal_unfollow(struct journal *journal, struct segment **held, size_t n)
 
 /* ---- what is asked ---- */
 
-bool journal_would_expire(struct journal *journal, uint32_t size)
+bool journal_would_expire(const struct journal *journal, uint32_t size)
 {
-	uint64_t need = ALIGN_UP(RECORD_HEADER + (uint64_t)size, 8);
-	bool wanted;
+	uint64_t need = ALIGN_UP(RECORD_HEADER + (uint64_t)size, 8), end;
 
 	if ((uint64_t)(journal->limit - journal->at) >= need || !journal->n_files)
 		return false;
 	if (!journal->disk_full && journal->bytes + journal->options.segment_bytes <= journal->options.size_bytes)
 		return false;
-	pthread_mutex_lock(&journal->lock);
-	wanted = oldest_is_wanted(journal);
-	pthread_mutex_unlock(&journal->lock);
-	return wanted;
+	end = journal->n_files == 1 ? journal->end : journal->files[0].end;
+	return end > protected_position(journal);
 }
 
 static uint64_t first_position(const struct journal *journal)
@@ -701,6 +698,11 @@ uint64_t journal_backlog(const struct journal *journal)
 uint64_t journal_bound(const struct journal *journal)
 {
 	return journal->disk_full ? journal->bytes : journal->options.size_bytes;
+}
+
+uint64_t journal_end(const struct journal *journal)
+{
+	return journal->end;
 }
 
 void journal_health(const struct journal *journal, struct journal_health *ret)

@@ -94,11 +94,12 @@ int journal_follow(struct journal *journal, struct journal_reader *reader);
  * compare. While the disk is full the bound is what the journal holds now. */
 uint64_t journal_backlog(const struct journal *journal);
 uint64_t journal_bound(const struct journal *journal);
+uint64_t journal_end(const struct journal *journal); /* the next record's position */
 void journal_health(const struct journal *journal, struct journal_health *ret);
 
-/* Whether reserving `size` bytes now would make records go that are still wanted (they would count as expired): what
- * the policies `block` and `drop-newest` ask. */
-bool journal_would_expire(struct journal *journal, uint32_t size);
+/* Whether reserving `size` bytes now would make records go that are not protected: what the policies `block` and
+ * `drop-newest` ask. Those that a follower has entered and holds are among them: they would be gone with its process. */
+bool journal_would_expire(const struct journal *journal, uint32_t size);
 
 /* Opens the folder for reading only; a folder without segments is an empty journal. `position` 0 is the oldest,
  * JOURNAL_END what comes from now on. A position before the oldest moves there (counted in lost_bytes); one behind the
