@@ -133,10 +133,9 @@ def ledger_faults(types):
         dropped = sum(c.get("dropped", {}).values())
         expired = c.get("expired", 0)
         expired = sum(expired.values()) if isinstance(expired, dict) else expired
-        # What the agent holds between ring and journal is open; nothing is, once it has drained.
-        if c["produced"] != c["filtered"] + dropped + c["journaled"] + c.get("open", 0):
+        if c["produced"] != c["filtered"] + dropped + c["journaled"]:
             faults.append(f"{name}: produced {c['produced']} is not filtered {c['filtered']} + dropped {dropped} "
-                          f"+ journaled {c['journaled']} + open {c.get('open', 0)}")
+                          f"+ journaled {c['journaled']}")
         if c["journaled"] != c["acknowledged"] + c["pending"] + expired:
             faults.append(f"{name}: journaled {c['journaled']} is not acknowledged {c['acknowledged']} + pending "
                           f"{c['pending']} + expired {expired}")

@@ -113,7 +113,7 @@ class BadInput(common.TestCase):
                     out.write(text)
                 self.refused(78, *run, "-c", file, says=says)
                 self.refused(78, "check", "--offline", "-c", file, says=says)
-            self.refused(1, *run, "-c", os.path.join(folder, "absent.yaml"), says="absent.yaml")
+            self.refused(78, *run, "-c", os.path.join(folder, "absent.yaml"), says="absent.yaml")
             self.refused(78, *run, "--set", "sinks.kafka.brokres=x", says="brokers")
 
     def test_journal(self):

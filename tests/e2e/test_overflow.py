@@ -52,6 +52,7 @@ class Exact(common.TestCase):
         return last["types"]
 
 
+@common.host_only("its storms are too fast for an emulated kernel, and what they test lies in user space")
 class Overflow(Exact):
     """A sink that never takes anything, and a journal of 4 MiB."""
 
@@ -156,6 +157,7 @@ def cpu_ticks(pid):
     return int(fields[11]) + int(fields[12])
 
 
+@common.host_only("its storms are too fast for an emulated kernel, and what they test lies in user space")
 class Rings(Exact):
     def test_what_a_full_ring_loses_is_counted(self):
         with common.Agent("storm", {**settings(), "rings.priority": "64KiB", "rings.bulk": "4KiB"}) as agent:
@@ -187,6 +189,7 @@ def fill(path):
     os.close(file)
 
 
+@common.host_only("its storms are too fast for an emulated kernel, and what they test lies in user space")
 class Disk(Exact):
     """A journal on a disk of 3 MiB that somebody else fills."""
 
@@ -216,6 +219,7 @@ class Disk(Exact):
         self.assertEqual({r["n"] for r in rows if r["type"] == "storm.alarm" and r["n"] >> 24 == 2}, {n for n in again.numbers("P") if n >> 24 == 2})
 
 
+@common.host_only("its storms are too fast for an emulated kernel, and what they test lies in user space")
 class Damage(common.TestCase):
     def test_a_damaged_journal_starts_counts_and_says_so(self):
         with tempfile.TemporaryDirectory() as folder:
