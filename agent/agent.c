@@ -192,6 +192,26 @@ static void put_errors(struct agent *a, struct row *row, struct sonde_text *text
 	}
 }
 
+/* Runs that the kernel skipped: what the program would have produced is in no counter of its own. */
+static void put_misses(struct agent *a, struct row *row, struct sonde_text *text)
+{
+	struct measure_view measures[MEASURES_MAX];
+	char line[128];
+
+	for (size_t i = 0; i < loader_count(a->setup.loader); i++) {
+		struct module *m = loader_module(a->setup.loader, i);
+		size_t n = module_measures(m, measures, ARRAY_SIZE(measures));
+
+		for (size_t k = 0; k < n; k++) {
+			if (!measures[k].misses)
+				continue;
+			snprintf(line, sizeof line, "%s:%s skipped %llu", module_name(m), measures[k].name,
+				 (unsigned long long)measures[k].misses);
+			row_put_item(a, row, text, line);
+		}
+	}
+}
+
 static void write_ledger(struct agent *a, bool final)
 {
 	static const uint32_t errors_room = 8192;
@@ -200,6 +220,7 @@ static void write_ledger(struct agent *a, bool final)
 	size_t size;
 
 	put_errors(a, &row, &e->errors);
+	put_misses(a, &row, &e->errors);
 	size = ledger_pack(a->ledger, a->row + row.at, sizeof a->row - row.at - errors_room);
 	e->types = (struct sonde_text){ (uint16_t)row.at, (uint16_t)size };
 	row.at += (uint32_t)size;

@@ -15,6 +15,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -32,9 +33,10 @@
 #define IMAGE_MOST    (16 << 20)
 
 struct hook {
-	char program[64]; /* exec__tp_btf */
-	char section[96]; /* tp_btf/sched_process_exec */
-	int rank;         /* lower is preferred */
+	char program[64];    /* exec__tp_btf */
+	char section[96];    /* tp_btf/sched_process_exec */
+	int rank;            /* lower is preferred */
+	char covered_by[64]; /* a program that, when it is in use, does this one's work too */
 	bool refused;
 	char why[160];
 };
@@ -43,7 +45,9 @@ struct measure {
 	char name[48];
 	struct hook hooks[HOOKS_MAX];
 	size_t n_hooks;
-	int in_use; /* index of hooks, -1: none */
+	int in_use;             /* index of hooks, -1: none */
+	const char *covered_by; /* the program that does its work; NULL: none */
+	uint64_t misses;        /* of programs that were unloaded since */
 };
 
 struct module {
@@ -133,7 +137,37 @@ static int hook_rank(const char *section)
 	return (int)ARRAY_SIZE(order);
 }
 
-static int measure_add_hook(struct module *module, const char *program, const char *section)
+/* The value of a sonde tag on a variable or function of an object; NULL: it has none. */
+static const char *object_tag(const struct btf *btf, uint32_t id, const char *name)
+{
+	for (uint32_t i = 1; i < btf__type_cnt(btf); i++) {
+		const struct btf_type *t = btf__type_by_id(btf, i);
+
+		if (!btf_is_decl_tag(t) || t->type != id || btf_decl_tag(t)->component_idx != -1)
+			continue;
+		const char *text = btf__name_by_offset(btf, t->name_off);
+
+		if (strncmp(text, "sonde:", 6) || strncmp(text + 6, name, strlen(name)))
+			continue;
+		text += 6 + strlen(name);
+		if (*text == '=' || !*text)
+			return *text ? text + 1 : text;
+	}
+	return NULL;
+}
+
+static void read_preference(struct hook *hook, const struct btf *btf)
+{
+	int id = btf ? btf__find_by_name_kind(btf, hook->program, BTF_KIND_FUNC) : -1;
+	const char *covered = id > 0 ? object_tag(btf, (uint32_t)id, "covered") : NULL;
+
+	if (covered)
+		snprintf(hook->covered_by, sizeof hook->covered_by, "%s", covered);
+	if (id > 0 && object_tag(btf, (uint32_t)id, "preferred"))
+		hook->rank = -1;
+}
+
+static int measure_add_hook(struct module *module, const char *program, const char *section, const struct btf *btf)
 {
 	const char *end = strstr(program, "__");
 	size_t length = end ? (size_t)(end - program) : strlen(program);
@@ -158,28 +192,11 @@ static int measure_add_hook(struct module *module, const char *program, const ch
 
 	snprintf(h.program, sizeof h.program, "%s", program);
 	snprintf(h.section, sizeof h.section, "%s", section);
+	read_preference(&h, btf);
 	for (; at > 0 && m->hooks[at - 1].rank > h.rank; at--)
 		m->hooks[at] = m->hooks[at - 1];
 	m->hooks[at] = h;
 	return 0;
-}
-
-static const char *setting_tag(const struct btf *btf, uint32_t var, const char *name)
-{
-	for (uint32_t i = 1; i < btf__type_cnt(btf); i++) {
-		const struct btf_type *t = btf__type_by_id(btf, i);
-
-		if (!btf_is_decl_tag(t) || t->type != var || btf_decl_tag(t)->component_idx != -1)
-			continue;
-		const char *text = btf__name_by_offset(btf, t->name_off);
-
-		if (strncmp(text, "sonde:", 6) || strncmp(text + 6, name, strlen(name)))
-			continue;
-		text += 6 + strlen(name);
-		if (*text == '=' || !*text)
-			return *text ? text + 1 : text;
-	}
-	return NULL;
 }
 
 /* Calls `each` for the SONDE_SETTING variables of an object. */
@@ -194,7 +211,7 @@ static void each_setting(const struct btf *btf,
 	const struct btf_type *rodata = btf__type_by_id(btf, (uint32_t)section);
 
 	for (int i = 0; i < btf_vlen(rodata); i++)
-		if (setting_tag(btf, btf_var_secinfos(rodata)[i].type, "setting"))
+		if (object_tag(btf, btf_var_secinfos(rodata)[i].type, "setting"))
 			each(context, btf, &btf_var_secinfos(rodata)[i]);
 }
 
@@ -218,8 +235,8 @@ static void read_setting(void *context, const struct btf *btf, const struct btf_
 {
 	struct settings_reading *r = context;
 	struct sonde_option *rows = realloc(r->rows, (r->n + 2) * sizeof *rows);
-	const char *min = setting_tag(btf, var->type, "min"), *max = setting_tag(btf, var->type, "max"),
-		   *unit = setting_tag(btf, var->type, "unit"), *doc = setting_tag(btf, var->type, "doc");
+	const char *min = object_tag(btf, var->type, "min"), *max = object_tag(btf, var->type, "max"),
+		   *unit = object_tag(btf, var->type, "unit"), *doc = object_tag(btf, var->type, "doc");
 	char value[24];
 
 	if (!rows)
@@ -307,7 +324,8 @@ static int module_inspect(struct module *module, struct fault *fault)
 	bpf_object__for_each_program (program, object) {
 		if (r < 0)
 			break;
-		r = measure_add_hook(module, bpf_program__name(program), bpf_program__section_name(program));
+		r = measure_add_hook(module, bpf_program__name(program), bpf_program__section_name(program),
+				     bpf_object__btf(object));
 		if (r < 0)
 			fault_set(fault, r, "module '%s': too many or too long program names", module->name);
 	}
@@ -736,7 +754,9 @@ static bool tracefs_ready(void)
 		if (stat(path, &st) == 0)
 			return true;
 	}
-	return mount("tracefs", places[0], "tracefs", 0, NULL) == 0;
+	/* In a mount namespace of our own, where the host's mounts still arrive: nothing is left behind on the host. */
+	return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0 &&
+	       mount("tracefs", places[0], "tracefs", 0, NULL) == 0;
 }
 
 /* Whether the kernel has what a hook names; false with the reason. Whether it takes the program shows when it is loaded. */
@@ -783,7 +803,7 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 
 /* ---- one try ---- */
 
-static struct hook *measure_choose(struct loader *loader, struct measure *m)
+static void measure_choose(struct loader *loader, struct measure *m)
 {
 	m->in_use = -1;
 	for (size_t i = 0; i < m->n_hooks; i++) {
@@ -794,9 +814,25 @@ static struct hook *measure_choose(struct loader *loader, struct measure *m)
 		if (h->refused)
 			continue;
 		m->in_use = (int)i;
-		return h;
+		return;
 	}
-	return NULL;
+}
+
+static const struct hook *hook_in_use(const struct measure *m)
+{
+	return m->in_use >= 0 ? &m->hooks[m->in_use] : NULL;
+}
+
+/* Whether a program that is in use does the work of this one. */
+static bool is_covered(const struct module *module, const struct hook *hook)
+{
+	for (size_t i = 0; hook && hook->covered_by[0] && i < module->n_measures; i++) {
+		const struct hook *other = hook_in_use(&module->measures[i]);
+
+		if (other && !strcmp(other->program, hook->covered_by))
+			return true;
+	}
+	return false;
 }
 
 static void choose_hooks(struct module *module, struct bpf_object *object)
@@ -805,9 +841,16 @@ static void choose_hooks(struct module *module, struct bpf_object *object)
 
 	bpf_object__for_each_program (program, object)
 		bpf_program__set_autoload(program, false);
+	for (size_t i = 0; i < module->n_measures; i++)
+		measure_choose(module->loader, &module->measures[i]);
 	for (size_t i = 0; i < module->n_measures; i++) {
-		struct hook *h = measure_choose(module->loader, &module->measures[i]);
+		struct measure *m = &module->measures[i];
+		const struct hook *h = hook_in_use(m);
 
+		m->covered_by = is_covered(module, h) ? h->covered_by : NULL;
+		if (m->covered_by)
+			m->in_use = -1;
+		h = hook_in_use(m);
 		program = h ? bpf_object__find_program_by_name(object, h->program) : NULL;
 		if (program)
 			bpf_program__set_autoload(program, true);
@@ -1034,21 +1077,6 @@ void module_detach(struct module *module)
 	module->attached = false;
 }
 
-void module_unload(struct module *module)
-{
-	if (!module->object)
-		return;
-	detach_links(module);
-	if (module->companion && module->companion->detach && module->host)
-		module->companion->detach(module->host);
-	bpf_object__close(module->object);
-	module->object = NULL;
-	module->host = NULL;
-	module->attached = false;
-}
-
-/* ---- looking at what runs ---- */
-
 static void program_cost(const struct module *module, const char *name, struct measure_view *view)
 {
 	struct bpf_program *program = module->object ? bpf_object__find_program_by_name(module->object, name) : NULL;
@@ -1059,8 +1087,32 @@ static void program_cost(const struct module *module, const char *name, struct m
 	    bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) == 0) {
 		view->runs = info.run_cnt;
 		view->run_ns = info.run_time_ns;
+		view->misses += info.recursion_misses;
 	}
 }
+
+void module_unload(struct module *module)
+{
+	if (!module->object)
+		return;
+	detach_links(module);
+	for (size_t i = 0; i < module->n_measures; i++) {
+		struct measure *m = &module->measures[i];
+		struct measure_view view = { 0 };
+
+		if (hook_in_use(m))
+			program_cost(module, hook_in_use(m)->program, &view);
+		m->misses += view.misses;
+	}
+	if (module->companion && module->companion->detach && module->host)
+		module->companion->detach(module->host);
+	bpf_object__close(module->object);
+	module->object = NULL;
+	module->host = NULL;
+	module->attached = false;
+}
+
+/* ---- looking at what runs ---- */
 
 size_t module_measures(const struct module *module, struct measure_view *ret, size_t room)
 {
@@ -1070,7 +1122,9 @@ size_t module_measures(const struct module *module, struct measure_view *ret, si
 		const struct measure *m = &module->measures[i];
 		struct measure_view *v = &ret[n++];
 
-		*v = (struct measure_view){ .name = m->name };
+		*v = (struct measure_view){ .name = m->name, .misses = m->misses };
+		if (m->covered_by)
+			snprintf(v->why, sizeof v->why, "%s does its work", m->covered_by);
 		for (size_t h = 0; h < m->n_hooks; h++)
 			if (m->hooks[h].refused) {
 				size_t at = strlen(v->why);

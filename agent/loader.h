@@ -54,6 +54,7 @@ struct measure_view {
 	const char *hook;      /* in use: "tp_btf sched_process_exec"; NULL: none */
 	char why[256];         /* why no hook, or why a better one was not taken */
 	uint64_t runs, run_ns; /* with kernel.bpf_stats_enabled */
+	uint64_t misses;       /* runs that the kernel skipped because the program ran already on that CPU */
 };
 size_t module_measures(const struct module *module, struct measure_view *ret, size_t room);
 

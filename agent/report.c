@@ -111,7 +111,8 @@ static void write_measure(FILE *out, const struct measure_view *m)
 		fprintf(out, ", \"why\": ");
 		write_text(out, m->why);
 	}
-	fprintf(out, ", \"runs\": %" PRIu64 ", \"run_ns\": %" PRIu64 "}", m->runs, m->run_ns);
+	fprintf(out, ", \"runs\": %" PRIu64 ", \"run_ns\": %" PRIu64 ", \"misses\": %" PRIu64 "}", m->runs, m->run_ns,
+		m->misses);
 }
 
 static void write_events(FILE *out, const struct schema *schema, const char *module)

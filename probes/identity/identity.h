@@ -36,8 +36,9 @@ struct agent_ledger {
 		"map of type to produced, filtered, dropped (map of reason to count), journaled, acknowledged, "
 		"pending, "
 		"expired (map of reason to count), open (still in a ring or in a window; not yet in produced)");
-	struct sonde_text errors SONDE_AS("list") SONDE_DOC("kernel helpers that failed: module:line errno count")
-		SONDE_OPTIONAL;
+	struct sonde_text errors SONDE_AS("list")
+		SONDE_DOC("kernel helpers that failed (module:line errno count), and runs that the kernel skipped "
+			  "(module:measure skipped count)") SONDE_OPTIONAL;
 	bool final SONDE_DOC("the last ledger of this run: all is settled but what sinks still hold") SONDE_OPTIONAL;
 	__u8 _pad[7];
 };

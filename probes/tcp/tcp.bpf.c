@@ -317,6 +317,7 @@ sonde_inline int accept_returns(long fd)
 	return accepted(BPF_CORE_READ(socket, sk), socket);
 }
 
+SONDE_COVERED_BY("accept__fexit")
 SEC("tracepoint/syscalls/sys_exit_accept4")
 int accept4__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
@@ -329,7 +330,9 @@ int accept__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	return accept_returns(ctx->ret);
 }
 
-/* Where there is no tracefs; sees io_uring and 32-bit programs too. `newsock` has its sock only when a connection was accepted. */
+/* Preferred: tracing one system call's exit takes every system call of every task on the kernel's slow way. Sees io_uring
+ * and 32-bit programs too. `newsock` has its sock only when a connection was accepted. */
+SONDE_PREFERRED
 SEC("fexit/inet_accept")
 int BPF_PROG(accept__fexit, struct socket *sock, struct socket *newsock)
 {

@@ -9,8 +9,10 @@
  *	sonde_submit(e, sizeof *e);
  *
  * A program is named MEASURE__HOOK: programs of one MEASURE are alternatives, of which the agent loads the first that
- * the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe. On new kernels tracepoint
- * programs may be preempted: never keep per-CPU scratch over a call; build the event in the ring.
+ * the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe. SONDE_PREFERRED before a
+ * program puts it before all others of its measure; SONDE_COVERED_BY("PROGRAM") says that while that other program is in
+ * use this one has nothing to do. On new kernels tracepoint programs may be preempted: never keep per-CPU scratch over a
+ * call; build the event in the ring.
  */
 #ifndef SONDE_PROBE_BPF_H
 #define SONDE_PROBE_BPF_H
@@ -97,7 +99,9 @@ struct {
 	__type(value, __u8);
 } sonde_filter_comm SEC(".maps");
 
-#define sonde_inline static __attribute__((always_inline, unused)) inline
+#define SONDE_PREFERRED           SONDE_TAG("preferred")
+#define SONDE_COVERED_BY(program) SONDE_TAG("covered=" program)
+#define sonde_inline              static __attribute__((always_inline, unused)) inline
 
 /* Counts a failed helper by place; returns `error` so that it can stand inside an expression. */
 #define sonde_failed(error) sonde_count_error((error), __LINE__)
@@ -291,15 +295,15 @@ sonde_inline void *sonde_begin(void *ring, __u32 type, const __u64 bytes, bool u
 /* Hands the event over; `used` bytes of it count. The reader looks by its own clock, and is woken early each time the
  * ring has filled by another eighth (`wake`, a power of two): a wake-up for every event would cost more than the event. */
 #define sonde_submit(record, e, used) sonde_end(record##_ring(), &(e)->event, (used))
-#define SONDE_WAKE_BAND 2048
+#define SONDE_WAKE_BAND               2048
 sonde_inline void sonde_end(void *ring, struct sonde_event *e, __u32 used)
 {
 	__u64 wake = ring == (void *)&sonde_priority ? sonde_wake_priority : sonde_wake_bulk;
 	__u64 waiting = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
 
 	e->size = used;
-	bpf_ringbuf_submit(e, waiting >= wake && (waiting & (wake - 1)) < SONDE_WAKE_BAND ? BPF_RB_FORCE_WAKEUP :
-											    BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, waiting >= wake && (waiting & (wake - 1)) < SONDE_WAKE_BAND ? BPF_RB_FORCE_WAKEUP
+											  : BPF_RB_NO_WAKEUP);
 }
 
 /* ---- variable parts ---- */
