@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The account of every event: its two equations under random bookings, what is open, what is told as lost, and the map it becomes. */
 #include <setjmp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -124,16 +125,20 @@ struct told {
 	unsigned calls;
 	uint16_t type;
 	const char *reason;
+	int answer;
 };
 
-static void tell(void *context, uint16_t type, const char *reason, uint64_t count)
+static int tell(void *context, uint16_t type, const char *reason, uint64_t count)
 {
 	struct told *t = context;
 
 	t->calls++;
+	if (t->answer < 0)
+		return t->answer;
 	t->type = type;
 	t->reason = reason;
 	t->count += count;
+	return 0;
 }
 
 /* Each loss is told once, with what came since; that the journal's bound forgets what no sink takes is none. */
@@ -159,6 +164,27 @@ static void test_losses(void **state)
 	ledger_each_loss(f->ledger, tell, &told);
 	assert_int_equal(told.calls, 3);
 	assert_string_equal(told.reason, "overflow");
+}
+
+/* A loss that could not be told comes again, with what came since; so does one of an earlier run. */
+static void test_losses_that_wait(void **state)
+{
+	struct fixture *f = *state;
+	struct told told = { .answer = -ENOSPC };
+
+	ledger_dropped(f->ledger, 2, LEDGER_DISK_FULL, 3);
+	assert_false(ledger_each_loss(f->ledger, tell, &told));
+	assert_int_equal(told.calls, 1);
+	ledger_dropped(f->ledger, 2, LEDGER_DISK_FULL, 2);
+	told.answer = 0;
+	assert_true(ledger_each_loss(f->ledger, tell, &told));
+	assert_int_equal(told.count, 5);
+	ledger_expired_earlier(f->ledger, 2);
+	assert_true(ledger_each_loss(f->ledger, tell, &told));
+	assert_string_equal(told.reason, "earlier_run");
+	assert_int_equal(told.count, 6);
+	assert_int_equal(told.calls, 3);
+	assert_int_equal(ledger_expired_sum(f->ledger), 1);
 }
 
 static const msgpack_object *value_of(const msgpack_object *map, const char *key)
@@ -240,6 +266,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_equations, make, unmake),
 		cmocka_unit_test_setup_teardown(test_losses, make, unmake),
+		cmocka_unit_test_setup_teardown(test_losses_that_wait, make, unmake),
 		cmocka_unit_test_setup_teardown(test_map, make, unmake),
 		cmocka_unit_test_setup_teardown(test_threads, make, unmake),
 	};
