@@ -7,6 +7,7 @@
 #include "command.h"
 #include "stream.h"
 
+#include <errno.h>
 #include <signal.h>
 
 static int fail(const struct fault *fault, int code)
@@ -58,8 +59,12 @@ static int cat(const struct cat_options *options)
 		conditions.types = "profile.cpu";
 	if (selection_make(&selection, &conditions, &fault) < 0)
 		return fail(&fault, EXIT_USAGE);
-	if (find_end(options->journal, &bounds.end, &fault) < 0 ||
-	    journal_reader_open(&reader, options->journal, 0, &fault) < 0)
+	r = find_end(options->journal, &bounds.end, &fault);
+	if (r == 0)
+		r = journal_reader_open(&reader, options->journal, 0, &fault);
+	if (r == -ENOENT)
+		fault_set(&fault, r, "%s: there is no journal; 'sonde run' keeps one", options->journal);
+	if (r < 0)
 		return fail(&fault, EXIT_FAULT);
 	signal(SIGPIPE, SIG_IGN);
 	output_begin(&output, stdout, format);

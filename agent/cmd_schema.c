@@ -19,15 +19,14 @@ static void write_configuration(const char *format, const struct setup *setup)
 
 static int run(int argc, char **argv)
 {
-	const char *format = "text", *config = NULL, *type = NULL, *file = NULL;
+	const char *format = "text", *options = NULL, *type = NULL, *file = NULL;
 	struct argument_texts sets = { 0 };
 	const struct argument rows[] = {
-		{ 0, "format", "FORMAT", "text, json (JSON Schema), markdown or sql", .text = &format,
+		{ 0, "format", "FORMAT", "how to print it; json is JSON Schema", .text = &format,
 		  .choices = "text|json|markdown|sql" },
-		{ 0, "config", "FORMAT",
-		  "the options of the configuration instead, as yaml, json (JSON Schema) or markdown", .text = &config,
-		  .choices = "yaml|json|markdown" },
-		{ 'c', NULL, "FILE", "the configuration whose folder of modules counts", .text = &file },
+		{ 0, "options", "FORMAT", "print the options of the configuration instead; json is JSON Schema",
+		  .text = &options, .choices = "yaml|json|markdown" },
+		{ 'c', "config", "FILE", "the configuration whose folder of modules counts", .text = &file },
 		{ 0, "set", "KEY=VALUE", "change one option; may be repeated", .texts = &sets },
 		{ 0, NULL, "TYPE", "only this event type, or those that fit a glob such as tcp.*", .text = &type },
 		{ 0 },
@@ -49,8 +48,8 @@ static int run(int argc, char **argv)
 		return r;
 	while (strcmp(formats[chosen], format))
 		chosen++;
-	if (config) {
-		write_configuration(config, &setup);
+	if (options) {
+		write_configuration(options, &setup);
 		n = 1;
 	} else {
 		n = schema_write(stdout, setup.schema, (enum schema_format)chosen, type);

@@ -11,6 +11,7 @@
 #include "command.h"
 #include "stream.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -92,7 +93,10 @@ static int tap(const struct tap_options *options)
 	if (output_format_read(&format, options->format, &fault) < 0 ||
 	    selection_make(&selection, &options->selection, &fault) < 0)
 		return fail(&fault, EXIT_USAGE);
-	if (journal_reader_open(&reader, options->journal, begin, &fault) < 0)
+	r = journal_reader_open(&reader, options->journal, begin, &fault);
+	if (r == -ENOENT)
+		fault_set(&fault, r, "%s: there is no journal; 'sonde run' keeps one", options->journal);
+	if (r < 0)
 		return fail(&fault, EXIT_FAULT);
 	output_begin(&output, stdout, format);
 	r = follow(reader, selection, &output, options->limit);

@@ -1026,6 +1026,9 @@ static int try_start(struct module *module, const struct config *config, struct 
 		r = bpf_object__load(object);
 		if (r < 0 && heard.program[0] && refuse(module, heard.program, heard.text))
 			r = -EAGAIN;
+		else if (r == -EPERM)
+			fault_set(fault, r,
+				  "the kernel refuses to load programs: run as root, or with CAP_BPF and CAP_PERFMON");
 		else if (r < 0)
 			fault_set(fault, r, "module '%s' cannot be loaded: %s", module->name,
 				  heard.text[0] ? heard.text : strerror(-r));

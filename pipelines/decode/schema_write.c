@@ -295,8 +295,12 @@ static void write_json_end(FILE *out, const struct schema *schema, const char *p
 
 size_t schema_write(FILE *out, const struct schema *schema, enum schema_format format, const char *pattern)
 {
-	size_t written = 0;
+	size_t chosen = 0, written = 0;
 
+	for (size_t i = 0; i < schema_count(schema); i++)
+		chosen += is_chosen(schema_type(schema, i), pattern);
+	if (!chosen)
+		return 0;
 	write_begin(out, format);
 	for (size_t i = 0; i < schema_count(schema); i++) {
 		const struct event_type *type = schema_type(schema, i);

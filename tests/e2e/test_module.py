@@ -169,7 +169,7 @@ class Module(common.TestCase):
             self.assertRegex(text, rf"(?m)^  {key} +(str|uint|int) +\S")
         probes = common.sonde("probes", *[a for s in self.settings("agent.control=/nowhere.sock") for a in ("--set", s)]).stdout
         self.assertRegex(probes, r"(?m)^signals: signal\.sent\n  sent +tp_btf/signal_generate")
-        options = self.schema("--config", "markdown").stdout
+        options = self.schema("--options", "markdown").stdout
         self.assertRegex(options, r"(?s)`modules\.signals`.*`least` \| number \| `1` \| 1 to 64 .*signals with a smaller number are left out")
 
     def test_option_out_of_range(self):

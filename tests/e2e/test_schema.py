@@ -184,6 +184,7 @@ class Schema(common.TestCase):
         self.assertEqual(list(json.loads(schema("--format", "json", "process.exit"))["$defs"]), ["process.exit"])
         done = common.sonde("schema", *OWN_ONLY, "process.exot", status=1)
         self.assertIn("process.exot", done.stderr)
+        self.assertEqual(done.stdout, "")
 
     def test_names_of_others(self):
         """Each is written as such names are, and stands for one key only where a type is concerned."""

@@ -274,7 +274,7 @@ static void test_mistakes_are_said(void **state)
 			fail_msg("%s", running->text);
 	}
 	assert_int_equal(RUN(running, &command_cat, "/nonexistent"), EXIT_FAULT);
-	assert_non_null(strstr(running->text, "/nonexistent: No such file or directory"));
+	assert_non_null(strstr(running->text, "/nonexistent: there is no journal; 'sonde run' keeps one"));
 	assert_int_equal(count_lines(running->text), 1);
 	assert_int_equal(RUN(running, &command_cat, "/dev/null"), EXIT_FAULT);
 	assert_int_equal(RUN(running, &command_tap, "--journal", "/nonexistent"), EXIT_FAULT);
