@@ -144,7 +144,10 @@ void ledger_row(const struct ledger *ledger, uint16_t type, struct ledger_row *r
 		r.produced += r.dropped[i];
 	}
 	r.open = began > r.produced ? began - r.produced : 0;
-	r.acknowledged = atomic_load_explicit(&a->acknowledged, memory_order_relaxed);
+	/* What the agent itself takes in is settled there: no sink ever sees it. */
+	r.acknowledged = schema_type(ledger->schema, type)->internal
+				 ? r.journaled
+				 : atomic_load_explicit(&a->acknowledged, memory_order_relaxed);
 	for (int i = 0; i < LEDGER_EXPIRIES; i++)
 		expired += r.expired[i] = atomic_load_explicit(&a->expired[i], memory_order_relaxed);
 	r.pending = r.journaled > r.acknowledged + expired ? r.journaled - r.acknowledged - expired : 0;

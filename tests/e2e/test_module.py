@@ -144,6 +144,21 @@ class Module(common.TestCase):
         run([program, "check", "--offline", "-c", os.path.join(self.prefix, "etc", "sonde", "sonde.yaml"), "--set",
              f"journal.path={self.modules}/journal"])
         self.assertTrue(os.path.isdir(os.path.join(self.prefix, "lib", "sonde", "modules")))
+        with open(os.path.join(self.prefix, "lib", "systemd", "system", "sonde.service")) as file:
+            self.assertIn(f"ExecStart={self.prefix}/bin/sonde run -c {self.prefix}/etc/sonde/sonde.yaml\n", file.read())
+
+    def test_packages_layout(self):
+        """As a package is made: prefix /usr below a folder of its own, the configuration in /etc; a changed one stays."""
+        run(["cmake", "--install", common.BUILD, "--prefix", "/usr"], env={**os.environ, "DESTDIR": self.modules})
+        config = os.path.join(self.modules, "etc", "sonde", "sonde.yaml")
+        with open(config, "a") as file:
+            file.write("# changed\n")
+        run(["cmake", "--install", common.BUILD, "--prefix", "/usr"], env={**os.environ, "DESTDIR": self.modules})
+        with open(config) as file:
+            self.assertTrue(file.read().endswith("# changed\n"))
+        with open(os.path.join(self.modules, "usr", "lib", "systemd", "system", "sonde.service")) as file:
+            self.assertIn("ExecStart=/usr/bin/sonde run -c /etc/sonde/sonde.yaml\n", file.read())
+        self.assertEqual(sorted(os.listdir(self.modules)), ["etc", "usr"])
 
     def test_headers_are_complete(self):
         """Each installed header compiles by itself, on the side it is for."""
