@@ -9,7 +9,7 @@ enum exit_code { EXIT_OK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_CONFIG = 78 }
 
 struct command {
 	const char *name;
-	const char *summary; /* one line of `sonde --help` */
+	const char *summary;               /* one line of `sonde --help` */
 	int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns an exit code */
 };
 

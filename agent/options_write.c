@@ -109,6 +109,7 @@ void options_write_yaml(FILE *out, const struct option_table *tables, size_t n_t
 
 	if (option_index_make(&index, tables, n_tables, NULL) < 0)
 		return;
+	fputs("# SPDX-License-Identifier: Apache-2.0\n", out);
 	write_comment(out, 0,
 		      "The configuration of sonde: every option with its default, generated from the agent's option "
 		      "tables. A file may "

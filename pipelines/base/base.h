@@ -14,12 +14,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define ARRAY_SIZE(a)	    (sizeof(a) / sizeof((a)[0]))
-#define MIN_OF(a, b)	    ((a) < (b) ? (a) : (b))
-#define MAX_OF(a, b)	    ((a) > (b) ? (a) : (b))
+#define ARRAY_SIZE(a)       (sizeof(a) / sizeof((a)[0]))
+#define MIN_OF(a, b)        ((a) < (b) ? (a) : (b))
+#define MAX_OF(a, b)        ((a) > (b) ? (a) : (b))
 #define ALIGN_UP(value, to) (((value) + ((to)-1)) & ~((__typeof__(value))(to)-1))
-#define _cleanup_(f)	    __attribute__((cleanup(f)))
-#define _printf_(f, a)	    __attribute__((format(printf, f, a)))
+#define _cleanup_(f)        __attribute__((cleanup(f)))
+#define _printf_(f, a)      __attribute__((format(printf, f, a)))
 
 #define NS_PER_SEC 1000000000ull
 #define NS_PER_MS  1000000ull

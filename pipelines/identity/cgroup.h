@@ -12,7 +12,7 @@
 struct cgroups; /* opaque */
 
 struct cgroup_name {
-	const char *path; /* "/system.slice/docker-3f...scope" as in /proc/PID/cgroup */
+	const char *path;      /* "/system.slice/docker-3f...scope" as in /proc/PID/cgroup */
 	const char *container; /* 64 hex digits (12 to 64, as the runtime writes it), or "" */
 	uint16_t path_length, container_length;
 };
@@ -20,9 +20,9 @@ struct cgroup_name {
 /* Which hierarchies are mounted, from /proc/self/mountinfo (or `mountinfo` for tests). A v1 hierarchy that systemd or a runtime uses
  * (name=systemd, memory, pids) is chosen beside v2 when v2 holds nothing but the root. */
 struct cgroup_layout {
-	char v2[256]; /* mount point of cgroup2, or "" */
+	char v2[256];      /* mount point of cgroup2, or "" */
 	char v2_root[256]; /* the cgroup that is mounted there: "" for the root, else "/docker/3f..." */
-	char v1[256]; /* mount point of the chosen v1 hierarchy, or "" */
+	char v1[256];      /* mount point of the chosen v1 hierarchy, or "" */
 	char v1_root[256];
 	char v1_controller[32]; /* "memory", "pids", "name=systemd" ... */
 };
@@ -51,9 +51,9 @@ size_t cgroup_pod(const char *path, char ret_uid[37]);
 
 struct cgroups_health {
 	uint64_t live, removed; /* held now; removed: kept for late events */
-	uint64_t evicted; /* removed ones that went before their 60 s, for room */
-	uint64_t refused; /* living ones that found no room */
-	uint64_t unknown; /* ids that no walk could name */
+	uint64_t evicted;       /* removed ones that went before their 60 s, for room */
+	uint64_t refused;       /* living ones that found no room */
+	uint64_t unknown;       /* ids that no walk could name */
 	uint64_t walks;
 };
 void cgroups_health(const struct cgroups *cgroups, struct cgroups_health *ret);

@@ -16,7 +16,7 @@
 #include "control.h"
 #include "json.h"
 
-#define RING "268435456"
+#define RING    "268435456"
 #define WAIT_NS (60 * NS_PER_SEC)
 
 static char control[] = "/tmp/bench_ring.XXXXXX/control", journal[256];
@@ -35,9 +35,9 @@ static pid_t start(const char *sonde, const char *folder)
 	snprintf(modules, sizeof modules, "agent.modules=%s", folder);
 	snprintf(socket, sizeof socket, "agent.control=%s", control);
 	if (pid == 0) {
-		execl(sonde, sonde, "run", "--journal", journal, "--set", modules, "--set", socket, "--set", "rings.bulk=" RING, "--set",
-		      "modules.exec.enabled=false", "--set", "modules.tcp.enabled=false", "--set", "modules.cpu.enabled=false", "--set",
-		      "journal.size=2GiB", NULL);
+		execl(sonde, sonde, "run", "--journal", journal, "--set", modules, "--set", socket, "--set",
+		      "rings.bulk=" RING, "--set", "modules.exec.enabled=false", "--set", "modules.tcp.enabled=false",
+		      "--set", "modules.cpu.enabled=false", "--set", "journal.size=2GiB", NULL);
 		_exit(127);
 	}
 	return pid;
@@ -72,7 +72,8 @@ static void wait_for_answer(uint64_t *journaled, uint64_t *open, uint64_t *cpu)
 
 int main(int argc, char **argv)
 {
-	uint64_t events = argc > 3 ? strtoull(argv[3], NULL, 10) : 1000000, before, after, open, cpu_before, cpu_after, begin, filled;
+	uint64_t events = argc > 3 ? strtoull(argv[3], NULL, 10) : 1000000, before, after, open, cpu_before, cpu_after,
+		 begin, filled;
 	char *slash = strrchr(control, '/');
 	int status;
 	pid_t pid;
@@ -99,7 +100,8 @@ int main(int argc, char **argv)
 	begin = now_boottime_ns() - begin;
 	kill(pid, SIGTERM);
 	waitpid(pid, &status, 0);
-	printf("{\"bench\": \"ring\", \"events\": %llu, \"journaled\": %llu, \"produce_ns\": %.0f, \"cpu_ns_per_event\": %.0f, "
+	printf("{\"bench\": \"ring\", \"events\": %llu, \"journaled\": %llu, \"produce_ns\": %.0f, "
+	       "\"cpu_ns_per_event\": %.0f, "
 	       "\"wall_s\": %.3f, \"events_per_cpu_second\": %.0f}\n",
 	       (unsigned long long)events, (unsigned long long)(after - before), (double)filled / (double)events,
 	       (double)(cpu_after - cpu_before) / (double)(after - before), (double)begin / 1e9,
