@@ -10,7 +10,9 @@
 
 /* Size classes of process.exec: what does not fit one is tried in the next. */
 #define CLASS_SMALL  1024
+#define ARGS_SMALL   256
 #define CLASS_MEDIUM 4096
+#define ARGS_MEDIUM  2048
 #define CLASS_LARGE  (sizeof(struct process_exec) + ARGS_MAX + 2 * 4352)
 
 #define PF_IO_WORKER      0x00000010 /* include/linux/sched.h */
@@ -41,26 +43,36 @@ sonde_inline void fill_credentials(struct process_exec *e, struct task_struct *t
 			      (void *)cred + bpf_core_field_offset(struct cred, cap_effective));
 }
 
-sonde_inline void fill_namespaces(struct process_exec *e, struct task_struct *task)
+sonde_inline void fill_pid(struct process_exec *e, struct task_struct *task)
 {
-	struct nsproxy *ns = task->nsproxy;
 	struct pid *pid = task->thread_pid;
 	__u64 level = pid->level;
+	struct upid *own;
 
+	if (!level) {
+		e->ns_pid = task->tgid;
+		e->pid_ns = pid->numbers[0].ns->ns.inum;
+		return;
+	}
 	/* MAX_PID_NS_LEVEL; 6.1's verifier adds only a bounded number to a kernel pointer. */
 	if (level > 32)
 		level = 32;
 	barrier_var(level);
+	own = (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid);
+	e->ns_pid = BPF_CORE_READ(own, nr);
+	e->pid_ns = BPF_CORE_READ(own, ns, ns.inum);
+}
 
-	void *own = (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid);
+sonde_inline void fill_namespaces(struct process_exec *e, struct task_struct *task)
+{
+	struct nsproxy *ns = task->nsproxy;
 
-	e->mnt_ns = BPF_CORE_READ(ns, mnt_ns, ns.inum);
-	e->net_ns = BPF_CORE_READ(ns, net_ns, ns.inum);
-	e->uts_ns = BPF_CORE_READ(ns, uts_ns, ns.inum);
-	e->ipc_ns = BPF_CORE_READ(ns, ipc_ns, ns.inum);
-	e->cgroup_ns = BPF_CORE_READ(ns, cgroup_ns, ns.inum);
-	e->ns_pid = BPF_CORE_READ((struct upid *)own, nr);
-	e->pid_ns = BPF_CORE_READ((struct upid *)own, ns, ns.inum);
+	e->mnt_ns = ns->mnt_ns->ns.inum;
+	e->net_ns = ns->net_ns->ns.inum;
+	e->uts_ns = ns->uts_ns->ns.inum;
+	e->ipc_ns = ns->ipc_ns->ns.inum;
+	e->cgroup_ns = ns->cgroup_ns->ns.inum;
+	fill_pid(e, task);
 }
 
 sonde_inline void fill_file(struct process_exec *e, struct task_struct *task, struct file *file)
@@ -75,30 +87,34 @@ sonde_inline void fill_file(struct process_exec *e, struct task_struct *task, st
 		bpf_probe_read_kernel_str(e->tty, sizeof e->tty, &tty->name);
 }
 
-SONDE_PATH_WALKER(walk_small, CLASS_SMALL);
-SONDE_PATH_WALKER(walk_medium, CLASS_MEDIUM);
-SONDE_PATH_WALKER(walk_large, CLASS_LARGE);
+SONDE_PATH_WALKER(walk_small, CLASS_SMALL, 24);
+SONDE_PATH_WALKER(walk_medium, CLASS_MEDIUM, 48);
+SONDE_PATH_WALKER(walk_large, CLASS_LARGE, 128);
 
-/* One path into `text`; `at` moves behind it. 0, or -1 when it did not fit. */
+/* One path into `text`; `at` moves behind it. 0, or -1 when not all of it fitted. */
 sonde_inline long fill_path(struct process_exec *e, const __u32 room, __u32 *at, struct sonde_text *text,
-			    struct path *path)
+			    const void *place)
 {
-	__u64 dentry = (__u64)BPF_CORE_READ(path, dentry), mnt = (__u64)BPF_CORE_READ(path, mnt);
+	struct {
+		__u64 mnt, dentry;
+	} path;
 	int end;
 
+	/* struct path has been these two since 2.6. */
+	bpf_probe_read_kernel(&path, sizeof path, place);
 	if (room == CLASS_SMALL)
-		end = walk_small((void *)e, *at, dentry, mnt);
+		end = walk_small((void *)e, *at, path.dentry, path.mnt);
 	else if (room == CLASS_MEDIUM)
-		end = walk_medium((void *)e, *at, dentry, mnt);
+		end = walk_medium((void *)e, *at, path.dentry, path.mnt);
 	else
-		end = walk_large((void *)e, *at, dentry, mnt);
+		end = walk_large((void *)e, *at, path.dentry, path.mnt);
 	text->offset = (__u16)*at;
 	text->length = 0;
-	if (end < 0)
+	if (end == -1)
 		return -1;
-	text->length = (__u16)(end - *at);
-	*at = (__u32)end;
-	return 0;
+	text->length = (__u16)((end < 0 ? -end : end) - *at);
+	*at += text->length;
+	return end < 0 ? -1 : 0;
 }
 
 /* The variable parts, into a record of `room` bytes: 0 with `*ret_used`, or -1 when they did not fit. */
@@ -163,8 +179,9 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux
 {
 	struct sonde_counts *counts = sonde_counts_of(process_exec_type.id);
 	struct file *file = bprm->file;
+	__u64 args = task->mm->arg_end - task->mm->arg_start;
+	enum outcome outcome = NEXT_CLASS;
 	struct sonde_owner owner;
-	enum outcome outcome;
 
 	if (!counts)
 		return 0;
@@ -174,9 +191,10 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux
 		__sync_fetch_and_add(&counts->filtered, 1);
 		return 0;
 	}
-	outcome = try_class(CLASS_SMALL, 256, false, task, file, &owner);
-	if (outcome == NEXT_CLASS)
-		outcome = try_class(CLASS_MEDIUM, 2048, false, task, file, &owner);
+	if (args <= ARGS_SMALL)
+		outcome = try_class(CLASS_SMALL, ARGS_SMALL, false, task, file, &owner);
+	if (outcome == NEXT_CLASS && args <= ARGS_MEDIUM)
+		outcome = try_class(CLASS_MEDIUM, ARGS_MEDIUM, false, task, file, &owner);
 	if (outcome == NEXT_CLASS)
 		outcome = try_class(CLASS_LARGE, ARGS_MAX, true, task, file, &owner);
 	if (outcome == LOST)
@@ -201,33 +219,137 @@ int BPF_PROG(fork__tp_btf, struct task_struct *child, __u64 clone_flags)
 	return 0;
 }
 
-/* CPU time that the scheduler has not yet added up: since it last brought this task's clock forward. */
-sonde_inline __u64 unsettled_cpu_ns(struct task_struct *task)
+struct cpu_time {
+	__u64 sum, sum_at_arrival, exec_start, arrived;
+};
+
+/* CPU time of a task that runs now which the scheduler has not yet added up. Two bounds are known, and each is it where
+ * the other is too wide: what passed on the boot clock since the task's sum was last brought forward (`exec_start`, which lies too far
+ * back where the task clock runs behind the scheduler's: time of interrupts, or stolen by the host, is left out of it), and
+ * what passed since the task got its CPU, less what was added since. Source: kernel/sched/fair.c update_curr(),
+ * set_next_entity(). */
+sonde_inline __u64 unsettled_cpu_ns(__u64 now, const struct cpu_time *t)
+{
+	__u64 by_sum = now - t->exec_start, by_arrival = now - t->arrived - (t->sum - t->sum_at_arrival);
+
+	if (by_arrival < by_sum) /* a wrapped one is huge, and is none */
+		by_sum = by_arrival;
+	return by_sum < 1000000000ull ? by_sum : 0;
+}
+
+sonde_inline __u64 scheduler_now(__u64 boot)
 {
 	__u32 zero = 0;
 	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
-	__u64 since = task->se.exec_start, arrived = task->sched_info.last_arrival, now;
 
-	if (!s || !s->sched_offset)
-		return 0;
-	if (arrived > since) /* the task clock runs behind where interrupt time is taken out of it */
-		since = arrived;
-	now = bpf_ktime_get_boot_ns() + s->sched_offset;
-	return now > since && now - since < 1000000000ull ? now - since : 0;
+	return s && s->sched_offset ? boot + s->sched_offset : 0; /* 0: in no bound, so nothing is unsettled */
 }
 
-/* Whether this is the process's last thread; true for exactly one: two threads that end together may both find `live`
- * at 0. */
-sonde_inline bool last_thread(struct task_struct *task)
+sonde_inline __u64 task_cpu_ns(struct task_struct *task, __u64 now)
 {
-	struct task_struct *leader = task->group_leader;
+	struct cpu_time t = { .sum = task->se.sum_exec_runtime,
+			      .sum_at_arrival = task->se.prev_sum_exec_runtime,
+			      .exec_start = task->se.exec_start,
+			      .arrived = task->sched_info.last_arrival };
+
+	return t.sum + unsettled_cpu_ns(now, &t);
+}
+
+#define THREADS_MAX 32 /* threads that are on their way out at one time */
+
+/* The thread behind `t` on its process's list; the list's head is in between, and no thread. */
+sonde_inline struct task_struct *next_thread(struct task_struct *t)
+{
+	return (void *)BPF_CORE_READ(t, thread_node.next) - bpf_core_field_offset(struct task_struct, thread_node);
+}
+
+sonde_inline struct task_struct *list_head_of(struct task_struct *t)
+{
+	return (void *)BPF_CORE_READ(t, signal) + bpf_core_field_offset(struct signal_struct, thread_head) -
+	       bpf_core_field_offset(struct task_struct, thread_node);
+}
+
+/* CPU time of the threads of a process beside `address` that the kernel has not yet taken into the process's sum. These two are no
+ * static functions, so that the verifier follows them once and by themselves; a task comes as a number. */
+__attribute__((noinline)) __u64 other_threads_cpu_ns(__u64 address, __u64 now)
+{
+	struct task_struct *task = (void *)address, *t = task, *head = list_head_of(task);
+	__u64 sum = 0;
+
+	for (int i = 0; i < THREADS_MAX; i++) {
+		struct cpu_time time;
+
+		t = next_thread(t);
+		if (t == head)
+			continue;
+		if (t == task)
+			break;
+		time.sum = BPF_CORE_READ(t, se.sum_exec_runtime);
+		time.sum_at_arrival = BPF_CORE_READ(t, se.prev_sum_exec_runtime);
+		time.exec_start = BPF_CORE_READ(t, se.exec_start);
+		time.arrived = BPF_CORE_READ(t, sched_info.last_arrival);
+		sum += time.sum + unsettled_cpu_ns(now, &time) * !!BPF_CORE_READ(t, on_cpu);
+	}
+	return sum;
+}
+
+/* CPU time of the whole process, `task` being its last thread. Others may still be on their way from their own list into
+ * the process's sum: taken again when that happened meanwhile. Source: kernel/sched/cputime.c thread_group_cputime(). */
+sonde_inline __u64 process_cpu_ns(struct task_struct *task, __u64 now)
+{
+	struct signal_struct *signal = task->signal;
+	__u64 sum = 0;
+
+	for (int i = 0; i < 3; i++) {
+		__u32 sequence = *(volatile __u32 *)&signal->stats_lock.seqcount.seqcount.sequence;
+
+		sum = signal->sum_sched_runtime + task_cpu_ns(task, now);
+		if (signal->nr_threads == 1)
+			break;
+		sum += other_threads_cpu_ns(bpf_get_current_task(), now);
+		if (!(sequence & 1) && sequence == *(volatile __u32 *)&signal->stats_lock.seqcount.seqcount.sequence)
+			break;
+	}
+	return sum;
+}
+
+/* Whether another thread of the process still has its memory. */
+__attribute__((noinline)) int others_alive(__u64 address)
+{
+	struct task_struct *task = (void *)address, *t = task, *head = list_head_of(task);
+
+	for (int i = 0; i < THREADS_MAX; i++) {
+		t = next_thread(t);
+		if (t == head)
+			continue;
+		if (t == task)
+			break;
+		if (BPF_CORE_READ(t, mm))
+			return 1;
+	}
+	return 0;
+}
+
+/* Whether `task` is the thread with which its process ends; true for exactly one. Newer kernels say so
+ * themselves. Before that, several that end together may find `live` at 0; there a thread comes here without its memory, so
+ * the last that gave it up finds all others without, and no figure of the process changes any more: of those that find that,
+ * one takes it. */
+sonde_inline bool last_thread(const __u64 *ctx, struct task_struct *task)
+{
+	struct signal_struct *signal = task->signal;
 	struct sonde_task *known;
 
-	if (task->signal->live.counter > 0)
+	if (bpf_core_field_exists(struct trace_event_raw_sched_process_exit, group_dead))
+		return *(const volatile __u64 *)&ctx[1] & 0xff;
+	if (signal->live.counter > 0)
 		return false;
-	known = bpf_task_storage_get(&sonde_tasks, leader, NULL, 0);
+	if (signal->nr_threads == 1)
+		return true;
+	if (others_alive(bpf_get_current_task()))
+		return false;
+	known = bpf_task_storage_get(&sonde_tasks, task->group_leader, NULL, 0);
 	if (!known)
-		return task == leader;
+		return task == task->group_leader;
 	return __sync_val_compare_and_swap(&known->ended, 0, 1) == 0;
 }
 
@@ -239,7 +361,7 @@ int BPF_PROG(exit__tp_btf, struct task_struct *task)
 	struct process_exit *e;
 	__u32 code;
 
-	if (!last_thread(task))
+	if (!last_thread(ctx, task))
 		return 0;
 	e = sonde_reserve(process_exit, sizeof *e);
 	if (!e)
@@ -250,9 +372,7 @@ int BPF_PROG(exit__tp_btf, struct task_struct *task)
 	e->signal = code & 0x7f;
 	e->core_dumped = code & 0x80;
 	e->run_ns = e->event.time - leader->start_boottime;
-	e->cpu_ns = signal->sum_sched_runtime + task->se.sum_exec_runtime + unsettled_cpu_ns(task);
-	if (leader != task)
-		e->cpu_ns += leader->se.sum_exec_runtime;
+	e->cpu_ns = process_cpu_ns(task, scheduler_now(e->event.time));
 	e->peak_rss_bytes = (__u64)signal->maxrss * sonde_page_bytes;
 	sonde_submit(process_exit, e, sizeof *e);
 	return 0;

@@ -41,7 +41,7 @@ int BPF_PROG(fork__tp_btf, struct task_struct *child, __u64 clone_flags)
 	to->flags = from ? from->flags : 0;
 	if (clone_flags & CLONE_THREAD) {
 		to->proc = forker_proc;
-		to->parent = from ? from->parent : sonde_proc_of(BPF_CORE_READ(forker, real_parent));
+		to->parent = from ? from->parent : sonde_proc_of(forker->real_parent);
 	} else {
 		to->proc = sonde_proc_of(child);
 		to->parent = forker_proc;
@@ -59,7 +59,7 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task)
 		t = task_make(task);
 		if (!t)
 			return 0;
-		t->parent = sonde_proc_of(BPF_CORE_READ(task, real_parent));
+		t->parent = sonde_proc_of(task->real_parent);
 	}
 	t->proc = sonde_proc_of(task);
 	return 0;
@@ -83,8 +83,8 @@ int snapshot__iter(struct bpf_iter__task *ctx)
 		return 0;
 	parent = task->real_parent;
 	if (!t->proc) {
-		t->parent = parent->pid ? sonde_proc_of(parent) : 0;
-		t->proc = sonde_proc_of(task);
+		__sync_val_compare_and_swap(&t->parent, 0, parent->pid ? sonde_proc_of(parent) : 0);
+		__sync_val_compare_and_swap(&t->proc, 0, sonde_proc_of(task));
 	}
 	if (t->flags & SONDE_TASK_SELECTED)
 		return 0;

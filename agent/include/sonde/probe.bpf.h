@@ -133,10 +133,11 @@ sonde_inline __u64 sonde_proc_number(__u32 tgid, __u64 start, __u64 execs)
 	return h ? h : 1;
 }
 
+/* A task here is always one as the verifier knows it: its members are loaded, not copied by a helper, at a tenth of the
+ * cost. What went meanwhile reads as 0. */
 sonde_inline __u64 sonde_proc_of(struct task_struct *task)
 {
-	return sonde_proc_number(BPF_CORE_READ(task, tgid), BPF_CORE_READ(task, group_leader, start_boottime),
-				 BPF_CORE_READ(task, self_exec_id));
+	return sonde_proc_number(task->tgid, task->group_leader->start_boottime, task->self_exec_id);
 }
 
 /* Whose doing an event is. Can be kept (with a socket, say) for events that come when another task runs. */
@@ -150,21 +151,43 @@ struct sonde_owner {
 	__u32 uid;
 };
 
-/* `task` must be a task as the verifier knows it: its members are loaded, not copied by a helper, at a tenth of the cost. */
-sonde_inline __u64 sonde_cgroup_of(struct task_struct *task, __u16 *flags)
+/* The cgroup that names the task: of v2, or of the chosen v1 hierarchy where v2 holds nothing but its root. */
+sonde_inline struct cgroup *sonde_cgroup_of(struct task_struct *task, __u16 *flags)
 {
 	struct css_set *set = task->cgroups;
 	struct cgroup *cgroup = set->dfl_cgrp;
 	struct cgroup_subsys_state **states;
 
 	if (sonde_cgroup_v1 < 0 || cgroup->level)
-		return cgroup->kn->id;
+		return cgroup;
 	*flags |= SONDE_FLAG_CGROUP_V1;
 	states = (void *)set + bpf_core_field_offset(struct css_set, subsys);
-	return states[sonde_cgroup_v1]->cgroup->kn->id; /* the verifier knows the index: it is read-only data */
+	return states[sonde_cgroup_v1]->cgroup; /* the verifier knows the index: it is read-only data */
 }
 
-sonde_inline bool sonde_is_filtered(const struct sonde_owner *owner, const struct sonde_task *task)
+#define SONDE_CGROUP_DEPTH 32 /* levels of cgroups that filter.cgroup looks up from a task's own */
+
+/* Whether filter.cgroup names this cgroup or one above it. */
+sonde_inline bool sonde_cgroup_selected(struct cgroup *cgroup, __u16 flags)
+{
+	__u64 hierarchy = flags & SONDE_FLAG_CGROUP_V1 ? SONDE_FILTER_CGROUP_V1 : 0;
+
+	for (int i = 0; i < SONDE_CGROUP_DEPTH; i++) {
+		__u64 key = cgroup->kn->id | hierarchy;
+		struct cgroup_subsys_state *above;
+
+		if (bpf_map_lookup_elem(&sonde_filter_cgroup, &key))
+			return true;
+		above = cgroup->self.parent;
+		if (!above)
+			return false;
+		cgroup = above->cgroup;
+	}
+	return false;
+}
+
+sonde_inline bool sonde_is_filtered(const struct sonde_owner *owner, const struct sonde_task *task,
+				    struct cgroup *cgroup)
 {
 	__u32 zero = 0;
 	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
@@ -173,7 +196,7 @@ sonde_inline bool sonde_is_filtered(const struct sonde_owner *owner, const struc
 		return false;
 	if ((s->filters & SONDE_FILTER_PID) && !(task && (task->flags & SONDE_TASK_SELECTED)))
 		return true;
-	if ((s->filters & SONDE_FILTER_CGROUP) && !bpf_map_lookup_elem(&sonde_filter_cgroup, &owner->cgroup))
+	if ((s->filters & SONDE_FILTER_CGROUP) && !sonde_cgroup_selected(cgroup, owner->flags))
 		return true;
 	if ((s->filters & SONDE_FILTER_USER) && !bpf_map_lookup_elem(&sonde_filter_user, &owner->uid))
 		return true;
@@ -198,27 +221,28 @@ sonde_inline void sonde_copy_comm(char *comm, struct task_struct *task)
 	to[1] &= ((end & -end) >> 7) - 1;
 }
 
-/* The owner when `task` is the task that runs now. */
+/* The owner of what the task that runs now does. */
 sonde_inline void sonde_owner_current(struct sonde_owner *owner)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct sonde_task *known = bpf_task_storage_get(&sonde_tasks, task, NULL, 0);
-	__u64 ids = bpf_get_current_pid_tgid();
+	struct cgroup *cgroup;
 
-	owner->pid = ids >> 32;
-	owner->tid = (__u32)ids;
+	owner->pid = (__u32)task->tgid;
+	owner->tid = (__u32)task->pid;
 	owner->flags = 0;
-	owner->uid = (__u32)bpf_get_current_uid_gid();
+	owner->uid = task->cred->uid.val;
 	sonde_copy_comm(owner->comm, task);
-	if (known) {
+	if (known && known->proc) {
 		owner->proc = known->proc;
 		owner->parent = known->parent;
 	} else {
 		owner->proc = sonde_proc_of(task);
-		owner->parent = sonde_proc_of(BPF_CORE_READ(task, real_parent));
+		owner->parent = sonde_proc_of(task->real_parent);
 	}
-	owner->cgroup = sonde_cgroup_of(task, &owner->flags);
-	owner->filtered = sonde_is_filtered(owner, known);
+	cgroup = sonde_cgroup_of(task, &owner->flags);
+	owner->cgroup = cgroup->kn->id;
+	owner->filtered = sonde_is_filtered(owner, known, cgroup);
 }
 
 /* ---- events ---- */
@@ -308,51 +332,104 @@ sonde_inline void sonde_end(void *ring, struct sonde_event *e, __u32 used)
 
 /* ---- variable parts ---- */
 
-#define SONDE_NAME_ROOM  256 /* one path component and its NUL: NAME_MAX + 1 */
-#define SONDE_PATH_DEPTH 64  /* components of one path, mounts crossed included */
+#define SONDE_NAME_ROOM 256 /* one path component and its NUL: NAME_MAX + 1 */
 
-/* Appends the components of a path, leaf first, at `at` in the record of `room` bytes (a constant), crossing mounts up
- * to the root of the path's mount namespace. Returns where the next part can begin, or -1 when it did not fit. Source:
- * fs/d_path.c prepend_path(). */
-sonde_inline int sonde_walk_path(void *record, const __u32 room, __u32 at, struct dentry *dentry,
-				 struct vfsmount *vfsmount)
+/* What one step of a path needs of a dentry and of a mount. Both lie together in the kernel's structs, and one copy
+ * takes them; where they should not, the second of each pair is copied by itself. */
+struct sonde_dentry {
+	struct dentry *parent;
+	__u64 hash_and_length;
+	const unsigned char *name;
+};
+
+struct sonde_mount {
+	struct mount *above;
+	struct dentry *point, *top;
+};
+
+sonde_inline void sonde_read_dentry(struct sonde_dentry *to, struct dentry *dentry)
 {
-	struct mount *mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
-	struct dentry *top = BPF_CORE_READ(vfsmount, mnt_root);
+	const __u32 parent = bpf_core_field_offset(struct dentry, d_parent),
+		    name = bpf_core_field_offset(struct dentry, d_name) + bpf_core_field_offset(struct qstr, name);
 
-	for (int i = 0; i < SONDE_PATH_DEPTH; i++) {
-		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-		long n;
-
-		if (dentry == top) {
-			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
-
-			if (above != mount) {
-				dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-				mount = above;
-				top = BPF_CORE_READ(mount, mnt.mnt_root);
-				continue;
-			}
-			if (i)
-				return (int)at;
-		}
-		if (at > room - SONDE_NAME_ROOM)
-			return -1;
-		n = bpf_probe_read_kernel_str(record + at, SONDE_NAME_ROOM, BPF_CORE_READ(dentry, d_name.name));
-		if (n < 1 || n > SONDE_NAME_ROOM)
-			return -1;
-		at += (__u32)n;
-		if (dentry == parent) /* a file of no folder, such as a memfd */
-			return (int)at;
-		dentry = parent;
-	}
-	return -1;
+	bpf_probe_read_kernel(to, sizeof *to, (void *)dentry + parent); /* what cannot be read is cleared */
+	if (name != parent + 16)
+		bpf_probe_read_kernel(&to->name, sizeof to->name, (void *)dentry + name);
 }
 
-/* Defines `name`, the walk above for records of `room` bytes, as a function that the verifier checks once and by
+sonde_inline void sonde_read_mount(struct sonde_mount *to, struct mount *mount)
+{
+	const __u32 above = bpf_core_field_offset(struct mount, mnt_parent),
+		    point = bpf_core_field_offset(struct mount, mnt_mountpoint),
+		    top = bpf_core_field_offset(struct mount, mnt) + bpf_core_field_offset(struct vfsmount, mnt_root);
+
+	bpf_probe_read_kernel(to, sizeof *to, (void *)mount + above);
+	if (point != above + 8)
+		bpf_probe_read_kernel(&to->point, sizeof to->point, (void *)mount + point);
+	if (top != above + 16)
+		bpf_probe_read_kernel(&to->top, sizeof to->top, (void *)mount + top);
+}
+
+/* What stands for the beginning of a path of which only the end was taken: a component "...". */
+sonde_inline int sonde_cut_path(void *record, const __u32 room, __u32 at)
+{
+	if (at > room - 4)
+		return -1;
+	__builtin_memcpy(record + at, "...", 4);
+	return -(int)(at + 4);
+}
+
+/* Appends the components of a path, leaf first, at `at` in the record of `room` bytes (a constant), at most `depth` of them, crossing mounts up
+ * to the root of the path's mount namespace. Returns where the next part can begin; negated, when not all of it fitted
+ * and "..." is its last component. Source: fs/d_path.c prepend_path(). */
+sonde_inline int sonde_walk_path(void *record, const __u32 room, const int depth, __u32 at, struct dentry *dentry,
+				 struct vfsmount *vfsmount)
+{
+	struct sonde_mount mount;
+	struct mount *own = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
+	bool first = true;
+
+	sonde_read_mount(&mount, own);
+	for (int i = 0; i < depth; i++) {
+		struct sonde_dentry d;
+		long n;
+
+		if (dentry == mount.top && mount.above != own) {
+			own = mount.above;
+			dentry = mount.point;
+			sonde_read_mount(&mount, own);
+			continue;
+		}
+		if (at > room - SONDE_NAME_ROOM)
+			return sonde_cut_path(record, room, at);
+		if (dentry == mount.top) {
+			if (!first)
+				return (int)at;
+			__builtin_memcpy(record + at, "/", 2);
+			return (int)(at + 2);
+		}
+		sonde_read_dentry(&d, dentry);
+		if (dentry == d.parent && !first) /* moved out of what is mounted: there is no more above it */
+			return (int)at;
+		n = bpf_probe_read_kernel_str(record + at, SONDE_NAME_ROOM, d.name);
+		if (n < 1 || n > SONDE_NAME_ROOM)
+			return sonde_cut_path(record, room, at);
+		at += (__u32)n;
+		/* The verifier shall not tell paths of few components from those of many: it would follow each by itself. */
+		barrier_var(at);
+		at &= 0xffff;
+		first = false;
+		if (dentry == d.parent) /* a file of no folder, such as a memfd */
+			return (int)at;
+		dentry = d.parent;
+	}
+	return sonde_cut_path(record, room, at);
+}
+
+/* Defines `name`, the walk above for records of `room` bytes and paths of `depth` components (mounts crossed count), as a function that the verifier checks once and by
  * itself: paths of one walk do not multiply with those of the next. Addresses come as numbers (BPF_CORE_READ gives
  * them). */
-#define SONDE_PATH_WALKER(name, room)                                                                                  \
+#define SONDE_PATH_WALKER(name, room, depth)                                                                           \
 	struct name##_room {                                                                                           \
 		char bytes[room];                                                                                      \
 	};                                                                                                             \
@@ -360,7 +437,7 @@ sonde_inline int sonde_walk_path(void *record, const __u32 room, __u32 at, struc
 	{                                                                                                              \
 		if (!record)                                                                                           \
 			return -1;                                                                                     \
-		return sonde_walk_path(record, sizeof *record, at, (struct dentry *)dentry,                            \
+		return sonde_walk_path(record, sizeof *record, depth, at, (struct dentry *)dentry,                     \
 				       (struct vfsmount *)vfsmount);                                                   \
 	}                                                                                                              \
 	_Static_assert(sizeof(struct name##_room) == (room), "")

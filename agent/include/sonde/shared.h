@@ -47,6 +47,9 @@ struct sonde_task {
 #define SONDE_FILTER_COMM   4u
 #define SONDE_FILTER_PID    8u
 
+/* In a key of filter.cgroup: the id is of the chosen v1 hierarchy. Each hierarchy counts its ids by itself. */
+#define SONDE_FILTER_CGROUP_V1 (1ull << 63)
+
 /* Set by the agent while everything runs. */
 struct sonde_settings {
 	__u32 filters; /* SONDE_FILTER_*: lists that are not empty */

@@ -197,14 +197,16 @@ struct cgroup_root {
 	int hierarchy_id;
 };
 
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
 struct cgroup {
+	struct cgroup_subsys_state self;
 	int level;
 	struct cgroup_root *root;
 	struct kernfs_node *kn;
-};
-
-struct cgroup_subsys_state {
-	struct cgroup *cgroup;
 };
 
 struct css_set {
@@ -227,8 +229,28 @@ struct tty_struct {
 	char name[64];
 };
 
+struct list_head {
+	struct list_head *next, *prev;
+};
+
+typedef struct seqcount {
+	unsigned int sequence;
+} seqcount_t;
+
+struct seqcount_spinlock {
+	seqcount_t seqcount;
+};
+typedef struct seqcount_spinlock seqcount_spinlock_t;
+
+typedef struct {
+	seqcount_spinlock_t seqcount;
+} seqlock_t;
+
 struct signal_struct {
 	atomic_t live;
+	int nr_threads;
+	struct list_head thread_head;
+	seqlock_t stats_lock;
 	int group_exit_code;
 	unsigned int flags;
 	struct tty_struct *tty;
@@ -238,7 +260,7 @@ struct signal_struct {
 
 struct sched_entity {
 	__u64 exec_start;
-	__u64 sum_exec_runtime;
+	__u64 sum_exec_runtime, prev_sum_exec_runtime;
 };
 
 struct sched_info {
@@ -249,6 +271,7 @@ struct task_struct {
 	unsigned int flags;
 	int pid, tgid;
 	int exit_code;
+	int on_cpu;
 	char comm[16];
 	__u64 start_boottime;
 	__u64 self_exec_id;
@@ -261,6 +284,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct css_set *cgroups;
 	struct pid *thread_pid;
+	struct list_head thread_node;
 	struct sched_entity se;
 	struct sched_info sched_info;
 };
@@ -318,6 +342,10 @@ struct tcp_sock {
 	__u32 segs_out;
 	__u64 bytes_sent, bytes_retrans, bytes_acked, bytes_received;
 	struct minmax rtt_min;
+};
+
+struct trace_event_raw_sched_process_exit {
+	bool group_dead;
 };
 
 struct trace_event_raw_sys_exit {
