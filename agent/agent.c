@@ -925,10 +925,11 @@ static int open_journal(struct agent *a, struct fault *fault)
 					   .expired = on_expired,
 					   .context = a };
 	struct journal_health health;
-	int r = journal_open(&a->journal, &options, fault);
+	struct fault why = { 0 };
+	int r = journal_open(&a->journal, &options, &why);
 
 	if (r < 0)
-		return r;
+		return fault_set(fault, r, "journal.path: %s", why.text);
 	journal_health(a->journal, &health);
 	a->first_position = health.end;
 	if (health.bad_records || health.torn_bytes)
