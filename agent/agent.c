@@ -34,15 +34,16 @@
 #include "sinks/kafka.h"
 #include "stacks/symbols.h"
 
-#define POLL_MS        50
-#define BULK_BATCH     256  /* bulk records between two looks at the priority ring */
-#define PRIORITY_BATCH 4096 /* and the other way round */
-#define TICK_NS        (100 * NS_PER_MS)
-#define SECOND_NS      NS_PER_SEC
-#define MODULES_MAX    64
-#define CGROUPS_MAX    16384
-#define NOBODY         65534 /* where no user has that name */
-#define SYMBOLS_PART   4     /* of agent.memory goes to the agent's symbol tables, and as much to the worker's */
+#define POLL_MS         50
+#define BULK_BATCH      256  /* bulk records between two looks at the priority ring */
+#define PRIORITY_BATCH  4096 /* and the other way round */
+#define TICK_NS         (100 * NS_PER_MS)
+#define RELOAD_FLUSH_NS (300 * NS_PER_MS) /* the rings fill meanwhile */
+#define SECOND_NS       NS_PER_SEC
+#define MODULES_MAX     64
+#define CGROUPS_MAX     16384
+#define NOBODY          65534 /* where no user has that name */
+#define SYMBOLS_PART    4     /* of agent.memory goes to the agent's symbol tables, and as much to the worker's */
 
 /* A module that runs, with what the agent does for it. */
 struct guest {
@@ -590,11 +591,11 @@ static int start_kafka(struct agent *a, struct fault *fault)
 	return r;
 }
 
-static void stop_kafka(struct agent *a)
+static void stop_kafka(struct agent *a, uint64_t timeout_ns)
 {
 	if (!a->kafka)
 		return;
-	kafka_stop(a->kafka, (int)(config_number(a->setup.config, "sinks.kafka.flush_timeout") / NS_PER_MS));
+	kafka_stop(a->kafka, (int)(timeout_ns / NS_PER_MS));
 	a->kafka = NULL;
 	intake_set_followed(a->intake, false);
 }
@@ -649,7 +650,7 @@ static int restart_changed(struct agent *a, const struct changes *c, struct faul
 			intake_set_overflow(a->intake, module_name(m), overflow_of(a->setup.config, m));
 	}
 	if (r == 0 && c->kafka) {
-		stop_kafka(a);
+		stop_kafka(a, RELOAD_FLUSH_NS); /* the next one goes on at the cursor */
 		r = start_kafka(a, fault);
 	}
 	if (r == 0 && c->filter)
@@ -1159,7 +1160,7 @@ static void finish(struct agent *a)
 	ledger_refresh(a->ledger, true);
 	settle(a);
 	expired = ledger_expired_sum(a->ledger);
-	stop_kafka(a);
+	stop_kafka(a, config_number(a->setup.config, "sinks.kafka.flush_timeout"));
 	journal_publish(a->journal);
 	if (ledger_expired_sum(a->ledger) != expired)
 		settle(a);
@@ -1171,7 +1172,7 @@ static void close_all(struct agent *a)
 {
 	metrics_close(a->metrics);
 	control_close(a->control);
-	stop_kafka(a);
+	stop_kafka(a, 0);
 	for (size_t i = 0; a->setup.loader && i < loader_count(a->setup.loader); i++)
 		module_unload(loader_module(a->setup.loader, i));
 	ring_buffer__free(a->priority);

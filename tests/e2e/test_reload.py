@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGHUP: each class of change is applied while the agent runs, with its privileges gone; anything wrong leaves all as it was."""
+import json
+import os
+import signal
+import tempfile
+
+import common
+
+BASE = {"modules": {"exec": {"enabled": True}, "cpu": {"enabled": False}, "tcp": {"enabled": False}},
+        "agent": {"window": "500ms", "ledger_interval": "10s"}}
+
+
+def merged(base, change):
+    out = dict(base)
+    for key, value in change.items():
+        out[key] = merged(out.get(key, {}), value) if isinstance(value, dict) else value
+    return out
+
+
+class Agent(common.Agent):
+    """An agent whose configuration is a file: JSON, which is YAML."""
+
+    def __init__(self):
+        super().__init__(start=False)
+        self.file = os.path.join(self.folder, "sonde.yaml")
+        self.write({})
+        self.argv = [common.SONDE, "run", "-c", self.file, "--journal", self.journal, "--set", f"agent.control={self.control}"]
+        self.start()
+
+    def write(self, change):
+        with open(self.file, "w") as file:
+            json.dump(merged(BASE, change), file, indent=1)
+
+    def reload(self, change=None, text=None):
+        """Writes the file and signals; returns what the agent says of it."""
+        if text is None:
+            self.write(change)
+        else:
+            with open(self.file, "w") as file:
+                file.write(text)
+        before = len(self.output())
+        self.signal(signal.SIGHUP)
+
+        def said():
+            lines = [line for line in self.output()[before:].splitlines() if "reload" in line]
+            return lines if lines else None
+        lines = common.wait_until(said, 15, "an answer to SIGHUP")
+        if len(lines) != 1:
+            raise AssertionError(lines)
+        return lines[0]
+
+    def stats(self, what="stats"):
+        return json.loads(common.sonde(what, "--json", "--set", f"agent.control={self.control}").stdout)
+
+
+class Reload(common.TestCase):
+    def test_modules_come_and_go(self):
+        with Agent() as agent:
+            self.assertIn("reloaded", agent.reload({"modules": {"cpu": {"enabled": True}, "tcp": {"enabled": True}}}))
+            agent.wait_row("profile.cpu")
+            self.assertIn("reloaded", agent.reload({"modules": {"exec": {"enabled": False}}}))
+            gone = common.spawn(["/bin/true"])
+            self.assertIn("reloaded", agent.reload({}))
+            there = common.spawn(["/bin/true"])
+            agent.wait_row("process.exec", lambda r: r["pid"] == there)
+            agent.stop()
+            rows = agent.rows()
+        self.assertGapless(rows)
+        self.assertLedgerExact(rows)
+        self.assertFalse([r for r in rows if r["type"] == "process.exec" and r["pid"] == gone])
+
+    def test_again_and_again_leaves_nothing(self):
+        """Twenty times a module on and off: as many descriptors and mappings as before."""
+        with Agent() as agent:
+            agent.reload({"modules": {"tcp": {"enabled": True}, "cpu": {"enabled": True}}})
+            agent.reload({})
+            before = descriptors(agent.pid)
+            for _ in range(10):
+                self.assertIn("reloaded", agent.reload({"modules": {"tcp": {"enabled": True}, "cpu": {"enabled": True}}}))
+                self.assertIn("reloaded", agent.reload({}))
+            self.assertEqual(descriptors(agent.pid), before)
+
+    def test_an_option_of_a_module(self):
+        with Agent() as agent:
+            agent.reload({"modules": {"cpu": {"enabled": True, "rate": 20}}})
+            agent.wait_row("profile.cpu")
+            self.assertIn("reloaded", agent.reload({"modules": {"cpu": {"enabled": True, "rate": 200}}}))
+            agent.wait_row("profile.cpu")
+
+    def test_the_ledgers_interval(self):
+        with Agent() as agent:
+            self.assertIn("reloaded", agent.reload({"agent": {"ledger_interval": "200ms"}}))
+            agent.wait_rows("agent.ledger", count=5, seconds=5)
+
+    def test_filters(self):
+        with Agent() as agent:
+            self.assertIn("reloaded", agent.reload({"filter": {"comm": ["nobody-has-this"]}}))
+            hidden = common.spawn(["/bin/true"])
+            self.assertIn("reloaded", agent.reload({}))
+            seen = common.spawn(["/bin/true"])
+            agent.wait_row("process.exec", lambda r: r["pid"] == seen)
+            self.assertFalse([r for r in agent.rows("process.exec") if r["pid"] == hidden])
+
+    def test_the_sink(self):
+        away = {"sinks": {"kafka": {"enabled": True, "brokers": "127.0.0.1:1", "flush_timeout": "100ms"}}}
+        with Agent() as agent:
+            self.assertIn("reloaded", agent.reload(away))
+            common.wait_until(lambda: "unreachable" in agent.output(), 10, "word of the broker")
+            other = merged(away, {"sinks": {"kafka": {"options": {"linger.ms": 7}}}})
+            self.assertIn("reloaded", agent.reload(other))
+            wrong = agent.reload(merged(away, {"sinks": {"kafka": {"options": {"linger.msec": 7}}}}))
+            self.assertIn("linger.ms", wrong)
+            self.assertIn("stays as it was", wrong)
+            self.assertIsNotNone(agent.stats().get("kafka"))
+            self.assertIn("reloaded", agent.reload({}))
+
+    def test_what_is_wrong_changes_nothing(self):
+        with Agent() as agent:
+            for text, says in (('modules:\n  exec:\n    enabeld: true\n', ":3:"), ("modules: [\n", "sonde.yaml:"),
+                               ('{"agent": {"window": "soon"}}', ":1:"), (json.dumps(merged(BASE, {"journal": {"size": "512MiB"}})), "journal.size"),
+                               (json.dumps(merged(BASE, {"journal": {"size": "512MiB"}, "modules": {"exec": {"enabled": False}}})), "restart")):
+                answer = agent.reload(text=text)
+                self.assertIn(says, answer)
+                self.assertIn("stays as it was", answer)
+            os.unlink(agent.file)
+            before = len(agent.output())
+            agent.signal(signal.SIGHUP)
+            common.wait_until(lambda: "sonde.yaml" in agent.output()[before:], 10, "word of the missing file")
+            pid = common.spawn(["/bin/true"])
+            agent.wait_row("process.exec", lambda r: r["pid"] == pid)
+
+
+def descriptors(pid):
+    """What the open descriptors are, without their numbers."""
+    kinds = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            kinds.append(os.readlink(f"/proc/{pid}/fd/{fd}").split(":[")[0])
+        except FileNotFoundError:
+            continue
+    # Files are those of whatever was sampled, kept by the symbols' cache within its bound; a socket may be an answer on its way.
+    return sorted(kind for kind in kinds if kind.startswith("anon_inode"))
+
+
+if __name__ == "__main__":
+    common.unittest.main()
