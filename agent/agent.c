@@ -39,6 +39,7 @@
 #define PRIORITY_BATCH  4096 /* and the other way round */
 #define TICK_NS         (100 * NS_PER_MS)
 #define RELOAD_FLUSH_NS (300 * NS_PER_MS) /* the rings fill meanwhile */
+#define LAST_FLUSH_MS   2000
 #define SECOND_NS       NS_PER_SEC
 #define MODULES_MAX     64
 #define CGROUPS_MAX     16384
@@ -484,7 +485,7 @@ static uint64_t in_rings_of(struct agent *a, const struct module *module)
 	return sum;
 }
 
-static void stop_module(struct agent *a, struct module *module)
+static void stop_module(struct agent *a, struct module *module, int flush_ms)
 {
 	struct guest *guest = guest_of(a, module_name(module));
 	const struct sonde_module *companion = module_companion(module);
@@ -499,7 +500,7 @@ static void stop_module(struct agent *a, struct module *module)
 		drain(a);
 	} while (in_rings_of(a, module) && now_boottime_ns() < until);
 	if (companion && companion->flush)
-		companion->flush(&guest->host, 2000);
+		companion->flush(&guest->host, flush_ms);
 	module_unload(module);
 	guest->module = NULL;
 }
@@ -642,7 +643,7 @@ static int restart_changed(struct agent *a, const struct changes *c, struct faul
 		struct module *m = loader_module(a->setup.loader, i);
 
 		if (c->modules[i]) {
-			stop_module(a, m);
+			stop_module(a, m, RELOAD_FLUSH_NS / NS_PER_MS);
 			if (is_enabled(a->setup.config, m))
 				r = start_module(a, m, fault);
 		}
@@ -1156,7 +1157,7 @@ static void finish(struct agent *a)
 
 	drain_to_the_end(a);
 	for (size_t i = loader_count(a->setup.loader); i-- > 1;)
-		stop_module(a, loader_module(a->setup.loader, i));
+		stop_module(a, loader_module(a->setup.loader, i), LAST_FLUSH_MS);
 	ledger_refresh(a->ledger, true);
 	settle(a);
 	expired = ledger_expired_sum(a->ledger);
