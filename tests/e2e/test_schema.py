@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `sonde schema` says, against what is in the stream, against other programs that read it, and against past releases."""
+import collections
 import glob
 import json
 import os
@@ -109,6 +110,27 @@ class Schema(common.TestCase):
             whole = jsonschema.Draft202012Validator(document)
             for row in {r["type"]: r for r in rows}.values():
                 whole.validate(row)
+
+    def test_records_of_loss(self):
+        """A ring of a page is soon full: what is lost is in the stream, as declared, and sums up to what the ledger says."""
+        types = json_schema()["$defs"]
+        with common.Agent(modules="exec", settings=["rings.priority=4KiB"]) as agent:
+            common.spawn(["/bin/sh", "-c", "i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done"])
+            agent.wait_row("agent.loss")
+            agent.stop()
+            rows = agent.rows()
+        losses = [r for r in rows if r["type"] == "agent.loss"]
+        for row in losses:
+            self.assertEqual(faults_of(row, types), [], row)
+            self.assertLessEqual(row["from"], row["to"])
+            self.assertIn(row["event"], types)
+        final = rows[-1]
+        self.assertTrue(final["type"] == "agent.ledger" and final["final"])
+        lost = {(name, reason): count for name, counts in final["types"].items() for reason, count in counts["dropped"].items()}
+        told = collections.Counter()
+        for row in losses:
+            told[row["event"], row["reason"]] += row["count"]
+        self.assertEqual({k: n for k, n in lost.items() if k[0] in types}, {k: n for k, n in told.items() if k[0] in types})
 
     def test_the_check_can_fail(self):
         types = json_schema()["$defs"]
