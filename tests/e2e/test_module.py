@@ -336,6 +336,56 @@ class Module(common.TestCase):
         self.assertFalse(measure.get("hook"))
         self.assertIn("no_such_thing", measure["why"])
 
+    def test_hook_that_the_kernel_takes(self):
+        """Of three hooks the first is not there and the verifier refuses the second: the third is used, and the reasons are said."""
+        with open(SAMPLE) as file:
+            text = file.read()
+        begin = text.index('SEC("tp_btf/signal_generate")')
+        text = text[:begin] + """
+SEC("tp_btf/no_such_thing")
+int BPF_PROG(sent__tp_btf, int sig)
+{
+	return 0;
+}
+
+SEC("tp_btf/signal_generate")
+int BPF_PROG(sent__unchecked, int sig)
+{
+	__u32 zero = 0;
+	__u8 *value = bpf_map_lookup_elem(&sonde_filter_user, &zero);
+
+	return *value; /* which may be NULL */
+}
+
+SEC("raw_tp/signal_generate")
+int sent__raw(__u64 *args)
+{
+	struct signal_sent *e = sonde_reserve(signal_sent, sizeof *e);
+
+	if (!e)
+		return 0;
+	__builtin_memset(&e->target_proc, 0, sizeof *e - sizeof e->event);
+	e->signal = (__u32)args[0];
+	sonde_submit(signal_sent, e, sizeof *e);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
+"""
+        with open(os.path.join(self.folder, "hooks.bpf.c"), "w") as file:
+            file.write(text)
+        self.drop(source=self.compile("hooks.bpf.c", "hooks.bpf.o"))
+        with common.Agent(modules="exec,signals", settings=self.settings()) as agent:
+            probes = json.loads(common.sonde("probes", "--json", "--set", f"agent.control={agent.control}").stdout)
+            target = subprocess.Popen(["/bin/sleep", "300"])
+            self.addCleanup(target.kill)
+            target.send_signal(signal.SIGTERM)
+            target.wait(common.bound(10))
+            agent.wait_row("signal.sent", lambda r: r["signal"] == signal.SIGTERM and r["pid"] == os.getpid())
+        measures = next(m for m in probes["modules"] if m["module"] == "signals")["measures"]
+        self.assertEqual([(m["measure"], m["hook"]) for m in measures], [("sent", "raw_tp/signal_generate")])
+        self.assertRegex(measures[0]["why"], r"tp_btf/no_such_thing: this kernel has no tracepoint no_such_thing; tp_btf/signal_generate: \S")
+
     def pair(self, name="pair", signature="SONDE_MODULE_SIGNATURE", mode=0o644):
         for file, text in (("pair.h", PAIR_HEADER), ("pair.bpf.c", PAIR_BPF), ("pair.c", PAIR_C)):
             with open(os.path.join(self.folder, file), "w") as out:
