@@ -20,11 +20,12 @@ static void print_measure(struct json m)
 	json_text(json_key(m, "measure"), name, sizeof name);
 	json_text(json_key(m, "hook"), hook, sizeof hook);
 	json_text(json_key(m, "why"), why, sizeof why);
-	printf("  %-16s %-40s", name, hook[0] ? hook : "none");
+	printf("  %-16s %s", name, hook[0] ? hook : "none");
 	if (runs && ns)
-		printf(" %8llu ns a run, %llu runs", (unsigned long long)(ns / runs), (unsigned long long)runs);
+		printf("%*s%8llu ns a run, %llu runs", (int)(strlen(hook) < 40 ? 40 - strlen(hook) : 1), "",
+		       (unsigned long long)(ns / runs), (unsigned long long)runs);
 	if (why[0])
-		printf("%s(%s)", hook[0] ? "  " : "  ", why);
+		printf("  (%s)", why);
 	putchar('\n');
 }
 
