@@ -245,12 +245,13 @@ static void take_cgroup(struct agent *a, const struct cgroup_changed *e)
 		return;
 	memcpy(path, (const char *)e + e->_path.offset, e->_path.length);
 	path[e->_path.length] = '\0';
-	if (e->_change == CGROUP_REMOVED)
+	if (e->_change == CGROUP_REMOVED) {
 		cgroups_remove(a->cgroups, hierarchy, e->_id);
-	else
+		filter_cgroup_removed(a->setup.loader, hierarchy, e->_id);
+	} else {
 		cgroups_add(a->cgroups, hierarchy, e->_id, path);
-	if (e->_change == CGROUP_MADE)
-		filter_cgroup_made(a->setup.loader, a->setup.config, e->_id, path);
+		filter_cgroup_made(a->setup.loader, a->setup.config, hierarchy, e->_id, path);
+	}
 }
 
 static struct guest *guest_of(struct agent *a, const char *module)

@@ -67,14 +67,23 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task)
 
 __u64 tasks_selected = 0; /* grows as long as another pass over the tasks could mark more */
 
+/* The mark that is not in use. */
+sonde_inline __u32 next_mark(void)
+{
+	__u32 zero = 0;
+	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
+
+	return s && s->selected == SONDE_TASK_SELECTED ? SONDE_TASK_SELECTED2 : SONDE_TASK_SELECTED;
+}
+
 /* The tasks that were there before: run once after the programs above are attached, and again until no more descendants
  * of filter.pid are found. What a program above wrote meanwhile is newer, and stays. */
 SEC("iter/task")
 int snapshot__iter(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task, *parent;
+	__u32 mark = next_mark(), tgid;
 	struct sonde_task *t, *above;
-	__u32 tgid;
 
 	if (!task)
 		return 0;
@@ -86,18 +95,18 @@ int snapshot__iter(struct bpf_iter__task *ctx)
 		__sync_val_compare_and_swap(&t->parent, 0, parent->pid ? sonde_proc_of(parent) : 0);
 		__sync_val_compare_and_swap(&t->proc, 0, sonde_proc_of(task));
 	}
-	if (t->flags & SONDE_TASK_SELECTED)
+	if (t->flags & mark)
 		return 0;
 	tgid = task->tgid;
 	above = bpf_task_storage_get(&sonde_tasks, parent, NULL, 0);
-	if (bpf_map_lookup_elem(&sonde_filter_pid, &tgid) || (above && above->flags & SONDE_TASK_SELECTED)) {
-		t->flags |= SONDE_TASK_SELECTED;
+	if (bpf_map_lookup_elem(&sonde_filter_pid, &tgid) || (above && above->flags & mark)) {
+		t->flags |= mark;
 		tasks_selected++;
 	}
 	return 0;
 }
 
-/* Before filter.pid changes: nobody is selected. */
+/* Before filter.pid changes: nobody has the mark that is not in use. */
 SEC("iter/task")
 int unselect__iter(struct bpf_iter__task *ctx)
 {
@@ -105,7 +114,7 @@ int unselect__iter(struct bpf_iter__task *ctx)
 	struct sonde_task *t = task ? bpf_task_storage_get(&sonde_tasks, task, NULL, 0) : NULL;
 
 	if (t)
-		t->flags &= ~SONDE_TASK_SELECTED;
+		t->flags &= ~next_mark();
 	return 0;
 }
 
@@ -124,7 +133,9 @@ sonde_inline int cgroup_event(struct cgroup *cgroup, const char *path, enum cgro
 		n = 1;
 	e->_path.offset = sizeof *e;
 	e->_path.length = (__u16)(n - 1);
-	sonde_submit(cgroup_changed, e, (__u32)(sizeof *e + n));
+	/* Read at once: until the agent has seen it, a new cgroup that filter.cgroup or filter.container means is not in the table. */
+	e->event.size = (__u32)(sizeof *e + n);
+	bpf_ringbuf_submit(e, BPF_RB_FORCE_WAKEUP);
 	return 0;
 }
 

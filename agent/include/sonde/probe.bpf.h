@@ -194,7 +194,7 @@ sonde_inline bool sonde_is_filtered(const struct sonde_owner *owner, const struc
 
 	if (!s || !s->filters)
 		return false;
-	if ((s->filters & SONDE_FILTER_PID) && !(task && (task->flags & SONDE_TASK_SELECTED)))
+	if ((s->filters & SONDE_FILTER_PID) && !(task && (task->flags & s->selected)))
 		return true;
 	if ((s->filters & SONDE_FILTER_CGROUP) && !sonde_cgroup_selected(cgroup, owner->flags))
 		return true;

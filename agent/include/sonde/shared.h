@@ -40,7 +40,10 @@ struct sonde_task {
 	__u32 ended; /* its process's exit event went out */
 };
 
-#define SONDE_TASK_SELECTED 1u /* it, or an ancestor, is in filter.pid */
+/* It, or an ancestor, is in filter.pid. Two marks: one is in use (settings.selected) while a new selection is made with the
+ * other. */
+#define SONDE_TASK_SELECTED  1u
+#define SONDE_TASK_SELECTED2 2u
 
 #define SONDE_FILTER_CGROUP 1u
 #define SONDE_FILTER_USER   2u
@@ -52,8 +55,8 @@ struct sonde_task {
 
 /* Set by the agent while everything runs. */
 struct sonde_settings {
-	__u32 filters; /* SONDE_FILTER_*: lists that are not empty */
-	__u32 _pad;
+	__u32 filters;      /* SONDE_FILTER_*: lists that are not empty */
+	__u32 selected;     /* SONDE_TASK_SELECTED*: the mark in use */
 	__s64 sched_offset; /* ns: scheduler clock minus boot clock */
 };
 
