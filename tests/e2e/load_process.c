@@ -231,7 +231,7 @@ static pid_t clone_process(uint64_t flags, pid_t wanted)
 {
 	struct clone_args args = { .flags = flags, .exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD };
 
-	args.set_tid = (uintptr_t)&wanted;
+	args.set_tid = wanted ? (uintptr_t)&wanted : 0;
 	args.set_tid_size = wanted ? 1 : 0;
 	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
 }
