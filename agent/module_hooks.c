@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loading is a loop of tries. Each try opens the object anew with, for each measure, the best hook not yet refused; when the kernel
+ * refuses a program (at load or at attach), that hook is marked with the kernel's reason and the next try goes without it. A module has at most
+ * MEASURES_MAX * HOOKS_MAX hooks, so the loop ends.
+ *
+ * The identity module is the owner of the shared maps: it is loaded first, and every other object gets its maps by descriptor.
+ */
+#include "module_state.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+static struct btf *kernel_btf(struct loader *loader)
+{
+	if (!loader->kernel)
+		loader->kernel = btf__load_vmlinux_btf();
+	return loader->kernel;
+}
+
+/* The index of a controller in css_set.subsys is its value in enum cgroup_subsys_id, which differs from kernel to kernel. */
+void loader_set_cgroup_v1(struct loader *loader, const char *controller)
+{
+	const struct btf *btf = kernel_btf(loader);
+	int id = btf ? btf__find_by_name_kind(btf, "cgroup_subsys_id", BTF_KIND_ENUM) : -1;
+	char name[64];
+
+	loader->cgroup_v1 = -1;
+	if (id < 0 || !*controller)
+		return;
+	const struct btf_type *t = btf__type_by_id(btf, (uint32_t)id);
+
+	snprintf(name, sizeof name, "%s_cgrp_id", controller);
+	for (int i = 0; i < btf_vlen(t); i++)
+		if (!strcmp(btf__name_by_offset(btf, btf_enum(t)[i].name_off), name))
+			loader->cgroup_v1 = btf_enum(t)[i].val;
+}
+
+int loader_check_kernel(struct fault *fault)
+{
+	struct utsname u;
+
+	uname(&u);
+	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
+		return fault_set(fault, -ENOENT,
+				 "kernel %s has no BTF (/sys/kernel/btf/vmlinux: %s); sonde needs Linux 5.15 or newer "
+				 "with CONFIG_DEBUG_INFO_BTF",
+				 u.release, strerror(errno));
+	return 0;
+}
+
+static bool tracefs_ready(void)
+{
+	static const char *const places[] = { "/sys/kernel/tracing", "/sys/kernel/debug/tracing" };
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		char path[64];
+
+		snprintf(path, sizeof path, "%s/events", places[i]);
+		if (stat(path, &st) == 0)
+			return true;
+	}
+	/* In a mount namespace of our own, where the host's mounts still arrive: nothing is left behind on the host. */
+	return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0 &&
+	       mount("tracefs", places[0], "tracefs", 0, NULL) == 0;
+}
+
+/* Whether the kernel has what a hook names; false with the reason. Whether it takes the program shows when it is loaded. */
+static bool hook_offered(struct loader *loader, const char *section, char *why, size_t why_size)
+{
+	const char *slash = strchr(section, '/'), *name = slash ? slash + 1 : "";
+	char text[160];
+
+	if (!strncmp(section, "tp_btf/", 7)) {
+		snprintf(text, sizeof text, "btf_trace_%s", name);
+		if (btf__find_by_name_kind(kernel_btf(loader), text, BTF_KIND_TYPEDEF) > 0)
+			return true;
+		snprintf(why, why_size, "this kernel has no tracepoint %s", name);
+		return false;
+	}
+	if (!strncmp(section, "tracepoint/", 11) || !strncmp(section, "tp/", 3)) {
+		if (!tracefs_ready()) {
+			snprintf(why, why_size, "tracefs is not mounted and cannot be");
+			return false;
+		}
+		for (int i = 0; i < 2; i++) {
+			snprintf(text, sizeof text, "%s/events/%s",
+				 i ? "/sys/kernel/debug/tracing" : "/sys/kernel/tracing", name);
+			if (access(text, F_OK) == 0)
+				return true;
+		}
+		snprintf(why, why_size, "this kernel has no tracepoint %s", name);
+		return false;
+	}
+	if (!strncmp(section, "fentry/", 7) || !strncmp(section, "fexit/", 6)) {
+		if (btf__find_by_name_kind(kernel_btf(loader), name, BTF_KIND_FUNC) > 0)
+			return true;
+		snprintf(why, why_size, "this kernel has no function %s", name);
+		return false;
+	}
+	if (!strncmp(section, "kprobe/", 7) || !strncmp(section, "kretprobe/", 10)) {
+		if (access("/sys/bus/event_source/devices/kprobe", F_OK) == 0)
+			return true;
+		snprintf(why, why_size, "this kernel has no kprobes");
+		return false;
+	}
+	return true;
+}
+
+static void measure_choose(struct loader *loader, struct measure *m)
+{
+	m->in_use = -1;
+	for (size_t i = 0; i < m->n_hooks; i++) {
+		struct hook *h = &m->hooks[i];
+
+		if (!h->refused && !hook_offered(loader, h->section, h->why, sizeof h->why))
+			h->refused = true;
+		if (h->refused)
+			continue;
+		m->in_use = (int)i;
+		return;
+	}
+}
+
+const struct hook *hook_in_use(const struct measure *m)
+{
+	return m->in_use >= 0 ? &m->hooks[m->in_use] : NULL;
+}
+
+/* Whether a program that is in use does the work of this one. */
+static bool is_covered(const struct module *module, const struct hook *hook)
+{
+	for (size_t i = 0; hook && hook->covered_by[0] && i < module->n_measures; i++) {
+		const struct hook *other = hook_in_use(&module->measures[i]);
+
+		if (other && !strcmp(other->program, hook->covered_by))
+			return true;
+	}
+	return false;
+}
+
+static void choose_hooks(struct module *module, struct bpf_object *object)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program (program, object)
+		bpf_program__set_autoload(program, false);
+	for (size_t i = 0; i < module->n_measures; i++)
+		measure_choose(module->loader, &module->measures[i]);
+	for (size_t i = 0; i < module->n_measures; i++) {
+		struct measure *m = &module->measures[i];
+		const struct hook *h = hook_in_use(m);
+
+		m->covered_by = is_covered(module, h) ? h->covered_by : NULL;
+		if (m->covered_by)
+			m->in_use = -1;
+		h = hook_in_use(m);
+		program = h ? bpf_object__find_program_by_name(object, h->program) : NULL;
+		if (program)
+			bpf_program__set_autoload(program, true);
+	}
+}
+
+struct rodata_writing {
+	struct module *module;
+	const struct config *config;
+	char *data;
+	size_t size;
+};
+
+static void put_number(struct rodata_writing *w, const struct btf *btf, const struct btf_var_secinfo *var,
+		       uint64_t value)
+{
+	if (var->size <= 8 && var->offset + var->size <= w->size)
+		memcpy(w->data + var->offset, &value, var->size); /* little endian, as all kernels that sonde runs on */
+}
+
+static void put_setting(void *context, const struct btf *btf, const struct btf_var_secinfo *var)
+{
+	struct rodata_writing *w = context;
+	char key[128];
+
+	if (w->module->companion && w->module->companion->options)
+		return;
+	snprintf(key, sizeof key, "modules.%s.%s", w->module->name,
+		 btf__name_by_offset(btf, btf__type_by_id(btf, var->type)->name_off));
+	put_number(w, btf, var, config_number(w->config, key));
+}
+
+/* The numbers that the kernel side cannot know: event ids, the salt, which bytes in a ring wake the reader. */
+static void fill_rodata(struct module *module, struct bpf_object *object, const struct config *config)
+{
+	const struct loader *l = module->loader;
+	const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = { { "sonde_boot", l->boot },
+			{ "sonde_module_number", module->number },
+			{ "sonde_page_bytes", (uint64_t)sysconf(_SC_PAGESIZE) },
+			{ "sonde_cgroup_v1", (uint64_t)(int64_t)l->cgroup_v1 },
+			{ "sonde_wake_priority", l->options.priority_bytes / 8 },
+			{ "sonde_wake_bulk", l->options.bulk_bytes / 8 } };
+	struct btf *btf = bpf_object__btf(object);
+	struct bpf_map *map = rodata_map(object);
+	struct rodata_writing w = { .module = module, .config = config };
+	int section = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC);
+
+	if (!map || section < 0)
+		return;
+	w.data = (char *)bpf_map__initial_value(map, &w.size);
+	const struct btf_type *rodata = btf__type_by_id(btf, (uint32_t)section);
+
+	for (int i = 0; i < btf_vlen(rodata); i++) {
+		const struct btf_var_secinfo *var = &btf_var_secinfos(rodata)[i];
+		const char *name = btf__name_by_offset(btf, btf__type_by_id(btf, var->type)->name_off);
+
+		for (size_t n = 0; n < ARRAY_SIZE(numbers); n++)
+			if (!strcmp(name, numbers[n].name))
+				put_number(&w, btf, var, numbers[n].value);
+	}
+	for (size_t i = 0; i < schema_count(l->schema); i++) {
+		const struct event_type *type = schema_type(l->schema, i);
+
+		if (!strcmp(type->module, module->name) && type->id_offset + 4 <= w.size)
+			memcpy(w.data + type->id_offset, &(uint32_t){ type->id }, 4);
+	}
+	if (config)
+		each_setting(btf, put_setting, &w);
+}
+
+/* Maps named sonde_* are the same for all: identity makes them, the others reuse them. */
+static int share_maps(struct module *module, struct bpf_object *object)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map (map, object) {
+		const char *name = bpf_map__name(map);
+		int fd, r;
+
+		if (strncmp(name, SHARED_PREFIX, strlen(SHARED_PREFIX)))
+			continue;
+		if (module->number == 0) {
+			if (!strcmp(name, "sonde_priority"))
+				bpf_map__set_max_entries(map, module->loader->options.priority_bytes);
+			if (!strcmp(name, "sonde_bulk"))
+				bpf_map__set_max_entries(map, module->loader->options.bulk_bytes);
+			continue;
+		}
+		fd = loader_map(module->loader, name);
+		r = fd < 0 ? fd : bpf_map__reuse_fd(map, fd);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static struct hook *hook_of_program(struct module *module, const char *program)
+{
+	for (size_t i = 0; i < module->n_measures; i++)
+		for (size_t h = 0; h < module->measures[i].n_hooks; h++)
+			if (!strcmp(module->measures[i].hooks[h].program, program))
+				return &module->measures[i].hooks[h];
+	return NULL;
+}
+
+static bool refuse(struct module *module, const char *program, const char *why)
+{
+	struct hook *h = hook_of_program(module, program);
+
+	if (!h || h->refused)
+		return false;
+	h->refused = true;
+	snprintf(h->why, sizeof h->why, "%s", why);
+	return true;
+}
+
+static void detach_links(struct module *module)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(module->links); i++) {
+		bpf_link__destroy(module->links[i]);
+		module->links[i] = NULL;
+	}
+}
+
+/* Iterators run when they are read, perf_event programs hang on what the companion opens: neither is attached here. */
+static bool attaches_itself(const char *section)
+{
+	return strncmp(section, "iter/", 5) && strncmp(section, "perf_event", 10);
+}
+
+/* 0, -EAGAIN when a hook was refused and another try may go without it, or another error. */
+static int attach_hooks(struct module *module, struct bpf_object *object)
+{
+	for (size_t i = 0; i < module->n_measures; i++) {
+		struct measure *m = &module->measures[i];
+		struct hook *h = m->in_use >= 0 ? &m->hooks[m->in_use] : NULL;
+		struct bpf_program *program;
+
+		if (!h || !attaches_itself(h->section))
+			continue;
+		program = bpf_object__find_program_by_name(object, h->program);
+		module->links[i] = bpf_program__attach(program);
+		if (!module->links[i]) {
+			char why[160];
+
+			snprintf(why, sizeof why, "attach: %s", strerror(errno));
+			detach_links(module);
+			refuse(module, h->program, why);
+			return -EAGAIN;
+		}
+	}
+	return 0;
+}
+
+static int try_start(struct module *module, const struct config *config, struct fault *fault)
+{
+	struct bpf_object *object = object_open(module, fault);
+	int r;
+
+	if (!object)
+		return -EINVAL;
+	choose_hooks(module, object);
+	fill_rodata(module, object, config);
+	r = share_maps(module, object);
+	if (r < 0)
+		fault_set(fault, r, "module '%s' wants a shared map that this agent does not have; rebuild it",
+			  module->name);
+	listen_to_libbpf();
+	if (r == 0) {
+		r = bpf_object__load(object);
+		if (r < 0 && libbpf_said()->program[0] && refuse(module, libbpf_said()->program, libbpf_said()->text))
+			r = -EAGAIN;
+		else if (r == -EPERM)
+			fault_set(fault, r,
+				  "the kernel refuses to load programs: run as root, or with CAP_BPF and CAP_PERFMON");
+		else if (r < 0)
+			fault_set(fault, r, "module '%s' cannot be loaded: %s", module->name,
+				  libbpf_said()->text[0] ? libbpf_said()->text : strerror(-r));
+	}
+	if (r == 0)
+		r = attach_hooks(module, object);
+	if (r < 0) {
+		bpf_object__close(object);
+		return r;
+	}
+	module->object = object;
+	return 0;
+}
+
+int module_try(struct module *module, const struct config *config, struct fault *fault)
+{
+	int r;
+
+	for (size_t i = 0; i < module->n_measures; i++)
+		for (size_t h = 0; h < module->measures[i].n_hooks; h++)
+			module->measures[i].hooks[h].refused = false;
+	do {
+		r = try_start(module, config, fault);
+	} while (r == -EAGAIN);
+	return r;
+}
+
+int module_start(struct module *module, const struct config *config, struct sonde_host *host, struct fault *fault)
+{
+	int r = module_try(module, config, fault);
+
+	if (r < 0)
+		return r;
+	module->host = host;
+	module->attached = true;
+	if (module->companion && module->companion->attach) {
+		r = module->companion->attach(host);
+		if (r < 0) {
+			fault_set(fault, r, "module '%s' cannot attach: %s", module->name, strerror(-r));
+			module_unload(module);
+		}
+	}
+	return r;
+}
+
+void module_detach(struct module *module)
+{
+	detach_links(module);
+	module->attached = false;
+}
+
+void program_cost(const struct module *module, const char *name, struct measure_view *view)
+{
+	struct bpf_program *program = module->object ? bpf_object__find_program_by_name(module->object, name) : NULL;
+	struct bpf_prog_info info = { 0 };
+	uint32_t size = sizeof info;
+
+	if (program && bpf_program__fd(program) >= 0 &&
+	    bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) == 0) {
+		view->runs = info.run_cnt;
+		view->run_ns = info.run_time_ns;
+		view->misses += info.recursion_misses;
+	}
+}
+
+void module_unload(struct module *module)
+{
+	if (!module->object)
+		return;
+	detach_links(module);
+	for (size_t i = 0; i < module->n_measures; i++) {
+		struct measure *m = &module->measures[i];
+		struct measure_view view = { 0 };
+
+		if (hook_in_use(m))
+			program_cost(module, hook_in_use(m)->program, &view);
+		m->misses += view.misses;
+	}
+	if (module->companion && module->companion->detach && module->host)
+		module->companion->detach(module->host);
+	bpf_object__close(module->object);
+	module->object = NULL;
+	module->host = NULL;
+	module->attached = false;
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What lies in a module's object: its programs (grouped into measures by their names), its events (by the schema), and its settings
+ * (as option rows), all from ELF and BTF, before anything is loaded.
+ */
+#include "module_state.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+/* libbpf says which program the kernel refused, and why, only through its print function, which has no context argument. The loader runs
+ * on one thread; this is its ear while a load lasts. */
+static _Thread_local struct libbpf_words heard;
+
+static int hear(enum libbpf_print_level level, const char *format, va_list args)
+{
+	char line[2048];
+	const char *at;
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(line, sizeof line, format, args);
+	at = strstr(line, "prog '");
+	if (at && sscanf(at, "prog '%63[^']'", heard.program) == 1 && strstr(line, "BPF program load failed")) {
+		at = strstr(line, "failed: ");
+		snprintf(heard.text, sizeof heard.text, "%.*s", (int)strcspn(at ? at + 8 : line, "\n"),
+			 at ? at + 8 : line);
+	} else if (!heard.text[0]) {
+		snprintf(heard.text, sizeof heard.text, "%.*s", (int)strcspn(line, "\n"), line);
+	}
+	return 0;
+}
+
+void listen_to_libbpf(void)
+{
+	memset(&heard, 0, sizeof heard);
+	libbpf_set_print(hear);
+}
+
+const struct libbpf_words *libbpf_said(void)
+{
+	return &heard;
+}
+
+/* Hooks in order of preference: stable and cheap first. */
+static int hook_rank(const char *section)
+{
+	static const char *const order[] = { "tp_btf/", "raw_tp/",    "raw_tracepoint/", "tracepoint/",
+					     "tp/",     "perf_event", "iter/",           "fentry/",
+					     "fexit/",  "kprobe/",    "kretprobe/" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(order); i++)
+		if (!strncmp(section, order[i], strlen(order[i])))
+			return (int)i;
+	return (int)ARRAY_SIZE(order);
+}
+
+const char *object_tag(const struct btf *btf, uint32_t id, const char *name)
+{
+	for (uint32_t i = 1; i < btf__type_cnt(btf); i++) {
+		const struct btf_type *t = btf__type_by_id(btf, i);
+
+		if (!btf_is_decl_tag(t) || t->type != id || btf_decl_tag(t)->component_idx != -1)
+			continue;
+		const char *text = btf__name_by_offset(btf, t->name_off);
+
+		if (strncmp(text, "sonde:", 6) || strncmp(text + 6, name, strlen(name)))
+			continue;
+		text += 6 + strlen(name);
+		if (*text == '=' || !*text)
+			return *text ? text + 1 : text;
+	}
+	return NULL;
+}
+
+static void read_preference(struct hook *hook, const struct btf *btf)
+{
+	int id = btf ? btf__find_by_name_kind(btf, hook->program, BTF_KIND_FUNC) : -1;
+	const char *covered = id > 0 ? object_tag(btf, (uint32_t)id, "covered") : NULL;
+
+	if (covered)
+		snprintf(hook->covered_by, sizeof hook->covered_by, "%s", covered);
+	if (id > 0 && object_tag(btf, (uint32_t)id, "preferred"))
+		hook->rank = -1;
+}
+
+static int measure_add_hook(struct module *module, const char *program, const char *section, const struct btf *btf)
+{
+	const char *end = strstr(program, "__");
+	size_t length = end ? (size_t)(end - program) : strlen(program);
+	struct measure *m = NULL;
+
+	if (length >= sizeof m->name || strlen(program) >= sizeof m->hooks[0].program)
+		return -ENAMETOOLONG;
+	for (size_t i = 0; i < module->n_measures; i++)
+		if (strlen(module->measures[i].name) == length && !strncmp(module->measures[i].name, program, length))
+			m = &module->measures[i];
+	if (!m) {
+		if (module->n_measures == MEASURES_MAX)
+			return -E2BIG;
+		m = &module->measures[module->n_measures++];
+		memcpy(m->name, program, length);
+		m->in_use = -1;
+	}
+	if (m->n_hooks == HOOKS_MAX)
+		return -E2BIG;
+	size_t at = m->n_hooks++;
+	struct hook h = { .rank = hook_rank(section) };
+
+	snprintf(h.program, sizeof h.program, "%s", program);
+	snprintf(h.section, sizeof h.section, "%s", section);
+	read_preference(&h, btf);
+	for (; at > 0 && m->hooks[at - 1].rank > h.rank; at--)
+		m->hooks[at] = m->hooks[at - 1];
+	m->hooks[at] = h;
+	return 0;
+}
+
+void each_setting(const struct btf *btf,
+		  void (*each)(void *context, const struct btf *btf, const struct btf_var_secinfo *var), void *context)
+{
+	int section = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC);
+
+	if (section < 0)
+		return;
+	const struct btf_type *rodata = btf__type_by_id(btf, (uint32_t)section);
+
+	for (int i = 0; i < btf_vlen(rodata); i++)
+		if (object_tag(btf, btf_var_secinfos(rodata)[i].type, "setting"))
+			each(context, btf, &btf_var_secinfos(rodata)[i]);
+}
+
+static uint64_t rodata_number(const void *data, size_t data_size, uint32_t offset, uint32_t size)
+{
+	uint64_t value = 0;
+
+	if (size <= 8 && offset + size <= data_size)
+		memcpy(&value, (const char *)data + offset, size);
+	return value;
+}
+
+struct settings_reading {
+	struct sonde_option *rows;
+	size_t n;
+	const void *data;
+	size_t data_size;
+};
+
+static void read_setting(void *context, const struct btf *btf, const struct btf_var_secinfo *var)
+{
+	struct settings_reading *r = context;
+	struct sonde_option *rows = realloc(r->rows, (r->n + 2) * sizeof *rows);
+	const char *min = object_tag(btf, var->type, "min"), *max = object_tag(btf, var->type, "max"),
+		   *unit = object_tag(btf, var->type, "unit"), *doc = object_tag(btf, var->type, "doc");
+	char value[24];
+
+	if (!rows)
+		return;
+	r->rows = rows;
+	uint64_t most = max ? strtoull(max, NULL, 0) : 0,
+		 holds = var->size < 8 ? (1ull << var->size * 8) - 1 : UINT64_MAX;
+
+	snprintf(value, sizeof value, "%llu",
+		 (unsigned long long)rodata_number(r->data, r->data_size, var->offset, var->size));
+	rows[r->n++] = (struct sonde_option){ .type = SONDE_OPTION_UINT,
+					      .key = strdup(btf__name_by_offset(
+						      btf, btf__type_by_id(btf, var->type)->name_off)),
+					      .value = strdup(value),
+					      .min = min ? strtoull(min, NULL, 0) : 0,
+					      .max = most && most < holds ? most : holds,
+					      .unit = strdup(unit ? unit : ""),
+					      .help = strdup(doc ? doc : "") };
+	rows[r->n] = (struct sonde_option){ 0 };
+}
+
+void settings_rows_free(struct sonde_option *rows)
+{
+	for (struct sonde_option *o = rows; o && o->key; o++) {
+		free((void *)o->key);
+		free((void *)o->value);
+		free((void *)o->unit);
+		free((void *)o->help);
+	}
+	free(rows);
+}
+
+/* What each module has by itself is not the module's to declare. */
+static int check_settings(const struct module *module, struct fault *fault)
+{
+	size_t n = 0;
+
+	for (const struct sonde_option *o = module_options(module); o->key; o++, n++)
+		if (!strcmp(o->key, "enabled") || !strcmp(o->key, "overflow"))
+			return fault_set(fault, -EINVAL, "module '%s' declares an option '%s', which every module has",
+					 module->name, o->key);
+	return n <= SETTINGS_MAX ? 0
+				 : fault_set(fault, -E2BIG, "module '%s' declares more than %d options", module->name,
+					     SETTINGS_MAX);
+}
+
+struct bpf_map *rodata_map(struct bpf_object *object)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map (map, object) {
+		const char *name = bpf_map__name(map), *dot = strrchr(name, '.');
+
+		if (dot && !strcmp(dot, ".rodata"))
+			return map;
+	}
+	return NULL;
+}
+
+struct bpf_object *object_open(const struct module *module, struct fault *fault)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = module->name);
+	struct bpf_object *object;
+
+	listen_to_libbpf();
+	object = bpf_object__open_mem(module->image, module->image_size, &opts);
+	if (!object)
+		fault_set(fault, -EINVAL, "module '%s' is no BPF object that libbpf takes: %s%s", module->name,
+			  heard.text, strstr(heard.text, "BTF is required") ? "; compile it with clang -g" : "");
+	return object;
+}
+
+int module_inspect(struct module *module, struct fault *fault)
+{
+	struct bpf_object *object = object_open(module, fault);
+	struct settings_reading settings = { 0 };
+	struct bpf_program *program;
+	struct bpf_map *rodata;
+	int r = 0;
+
+	if (!object)
+		return -EINVAL;
+	if (!bpf_object__btf(object))
+		r = fault_set(fault, -EINVAL, "module '%s' has no BTF: compile it with clang -g", module->name);
+	bpf_object__for_each_program (program, object) {
+		if (r < 0)
+			break;
+		r = measure_add_hook(module, bpf_program__name(program), bpf_program__section_name(program),
+				     bpf_object__btf(object));
+		if (r < 0)
+			fault_set(fault, r, "module '%s': too many or too long program names", module->name);
+	}
+	rodata = rodata_map(object);
+	if (r == 0 && rodata) {
+		settings.data = bpf_map__initial_value(rodata, &settings.data_size);
+		each_setting(bpf_object__btf(object), read_setting, &settings);
+		module->settings = settings.rows;
+	}
+	if (r == 0)
+		r = check_settings(module, fault);
+	/* Last: what a refused module declares is not in the schema. */
+	if (r == 0)
+		r = schema_add(module->loader->schema, module->name, bpf_object__btf(object), fault);
+	if (r < 0) {
+		settings_rows_free(module->settings);
+		module->settings = NULL;
+	}
+	bpf_object__close(object);
+	return r;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files behind loader.h share: a module and its measures as they are kept, and the steps from one file to the next. */
+#ifndef SONDE_MODULE_STATE_H
+#define SONDE_MODULE_STATE_H
+
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "loader.h"
+
+#define SHARED_PREFIX "sonde_"
+#define NAME_MOST     32 /* of a module's name, as in the configuration */
+#define SETTINGS_MAX  32 /* options of one module */
+
+struct hook {
+	char program[64];    /* exec__tp_btf */
+	char section[96];    /* tp_btf/sched_process_exec */
+	int rank;            /* lower is preferred */
+	char covered_by[64]; /* a program that, when it is in use, does this one's work too */
+	bool refused;
+	char why[160];
+};
+
+struct measure {
+	char name[48];
+	struct hook hooks[HOOKS_MAX];
+	size_t n_hooks;
+	int in_use;             /* index of hooks, -1: none */
+	const char *covered_by; /* the program that does its work; NULL: none */
+	uint64_t misses;        /* of programs that were unloaded since */
+};
+
+struct module {
+	struct loader *loader;
+	char name[48];
+	unsigned number;
+	void *image; /* the object's bytes; owned when `owned` */
+	size_t image_size;
+	bool owned;
+	void *library; /* companion's .so */
+	const struct sonde_module *companion;
+	struct sonde_option *settings; /* rows made from SONDE_SETTING variables, when there is no companion */
+	struct measure measures[MEASURES_MAX];
+	size_t n_measures;
+	struct bpf_object *object; /* while running */
+	struct bpf_link *links[MEASURES_MAX];
+	struct sonde_host *host;
+	bool attached;
+};
+
+struct loader {
+	struct loader_options options;
+	struct schema *schema;
+	struct btf *kernel;
+	struct module *modules;
+	size_t n_modules;
+	void (*notice)(void *context, const char *text);
+	void *context;
+	uint64_t boot;
+	int cgroup_v1;
+};
+
+/* ---- module_object.c: what lies in an object ---- */
+
+/* What libbpf said since listen_to_libbpf(): of which program, and why. */
+struct libbpf_words {
+	char program[64];
+	char text[160];
+};
+void listen_to_libbpf(void);
+const struct libbpf_words *libbpf_said(void);
+
+/* The value of a sonde tag on a variable or function of an object; NULL: it has none. */
+const char *object_tag(const struct btf *btf, uint32_t id, const char *name);
+
+/* Calls `each` for the SONDE_SETTING variables of an object. */
+void each_setting(const struct btf *btf,
+		  void (*each)(void *context, const struct btf *btf, const struct btf_var_secinfo *var), void *context);
+void settings_rows_free(struct sonde_option *rows);
+struct bpf_map *rodata_map(struct bpf_object *object);
+struct bpf_object *object_open(const struct module *module, struct fault *fault);
+
+/* Reads measures, events and settings out of the object of a module that has its name and image. */
+int module_inspect(struct module *module, struct fault *fault);
+
+/* ---- module_hooks.c: what the kernel takes ---- */
+
+const struct hook *hook_in_use(const struct measure *measure);
+/* Adds what the kernel counts of one program to a view. */
+void program_cost(const struct module *module, const char *program, struct measure_view *view);
+
+#endif
