@@ -690,7 +690,8 @@ static void reload(struct agent *a)
 		}
 	}
 	if (r < 0)
-		fprintf(stderr, "sonde: reload: %s; the configuration stays as it was\n", fault.text);
+		fprintf(stderr, "sonde: reload: %s%s; the configuration stays as it was\n", fault.text,
+			r == -EPERM || r == -EACCES ? " (the agent kept too few privileges for that: restart it)" : "");
 	else
 		say(a, "configuration reloaded");
 }

@@ -12,7 +12,8 @@ TYPES = {"P": "storm.alarm", "B": "storm.noise"}
 
 def settings(**more):
     """Settings of an agent that sees storms and, unless told otherwise, nothing else. A double underscore stands for a dot."""
-    return {"agent.modules": FOLDER, **{key.replace("__", "."): value for key, value in more.items()}}
+    # Only what descends from this process: other tests may storm on this host.
+    return {"agent.modules": FOLDER, "filter.pid": f"[{os.getpid()}]", **{key.replace("__", "."): value for key, value in more.items()}}
 
 
 class Storm:

@@ -11,6 +11,12 @@ BASE = {"modules": {"exec": {"enabled": True}, "cpu": {"enabled": False}, "tcp":
         "agent": {"window": "500ms", "ledger_interval": "10s"}}
 
 
+def perf_is_refused():
+    """Debian's kernels at their strictest let only CAP_SYS_ADMIN sample, which the agent has given up: cpu then comes by a restart."""
+    with open("/proc/sys/kernel/perf_event_paranoid") as file:
+        return int(file.read()) > 2
+
+
 def merged(base, change):
     out = dict(base)
     for key, value in change.items():
@@ -57,8 +63,9 @@ class Agent(common.Agent):
 class Reload(common.TestCase):
     def test_modules_come_and_go(self):
         with Agent() as agent:
-            self.assertIn("reloaded", agent.reload({"modules": {"cpu": {"enabled": True}, "tcp": {"enabled": True}}}))
-            agent.wait_row("profile.cpu")
+            self.assertIn("reloaded", agent.reload({"modules": {"cpu": {"enabled": not perf_is_refused()}, "tcp": {"enabled": True}}}))
+            if not perf_is_refused():
+                agent.wait_row("profile.cpu")
             self.assertIn("reloaded", agent.reload({"modules": {"exec": {"enabled": False}}}))
             gone = common.spawn(["/bin/true"])
             self.assertIn("reloaded", agent.reload({}))
@@ -71,19 +78,23 @@ class Reload(common.TestCase):
         self.assertFalse([r for r in rows if r["type"] == "process.exec" and r["pid"] == gone])
 
     def test_again_and_again_leaves_nothing(self):
-        """Twenty times a module on and off: as many descriptors and mappings as before."""
+        """Modules on and off, ten times: the same maps, programs, links and events open as before."""
+        more = {"modules": {"tcp": {"enabled": True}, "cpu": {"enabled": not perf_is_refused()}}}
         with Agent() as agent:
-            agent.reload({"modules": {"tcp": {"enabled": True}, "cpu": {"enabled": True}}})
+            agent.reload(more)
             agent.reload({})
             before = descriptors(agent.pid)
             for _ in range(10):
-                self.assertIn("reloaded", agent.reload({"modules": {"tcp": {"enabled": True}, "cpu": {"enabled": True}}}))
+                self.assertIn("reloaded", agent.reload(more))
                 self.assertIn("reloaded", agent.reload({}))
             self.assertEqual(descriptors(agent.pid), before)
 
     def test_an_option_of_a_module(self):
         with Agent() as agent:
-            agent.reload({"modules": {"cpu": {"enabled": True, "rate": 20}}})
+            answer = agent.reload({"modules": {"cpu": {"enabled": True, "rate": 20}}})
+            if perf_is_refused():
+                self.assertIn("restart", answer)
+                return
             agent.wait_row("profile.cpu")
             self.assertIn("reloaded", agent.reload({"modules": {"cpu": {"enabled": True, "rate": 200}}}))
             agent.wait_row("profile.cpu")
