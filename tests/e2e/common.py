@@ -72,6 +72,17 @@ def host_only(reason):
     return unittest.skipIf(GUEST, HOST_ONLY + reason)
 
 
+def temporary_user(test):
+    """A user that goes with the test, and the path of a journal where that user can get: mkdtemp's folders are root's alone."""
+    name = f"sonde-t{os.getpid() % 100000}"
+    subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name], check=True)
+    test.addCleanup(subprocess.run, ["userdel", name], check=True, stderr=subprocess.DEVNULL)
+    folder = tempfile.mkdtemp(prefix="sonde-user-", dir="/var/lib")
+    test.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+    os.chmod(folder, 0o755)
+    return name, os.path.join(folder, "journal")
+
+
 def load(name):
     """Path of tests/e2e/load_NAME.c as built."""
     path = os.path.join(BUILD, "tests", "load_" + name)

@@ -63,15 +63,8 @@ class Privileges(common.TestCase):
 
     @common.host_only("it makes a user")
     def test_it_becomes_its_user(self):
-        name = f"sonde-t{os.getpid() % 100000}"
-        subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name], check=True)
-        self.addCleanup(subprocess.run, ["userdel", name], check=True, stderr=subprocess.DEVNULL)
+        name, journal = common.temporary_user(self)
         uid = str(pwd.getpwnam(name).pw_uid)
-        # mkdtemp's folder is root's alone; a user's journal lies where that user can get.
-        folder = tempfile.mkdtemp(prefix="sonde-user-", dir="/var/lib")
-        self.addCleanup(subprocess.run, ["rm", "-rf", folder])
-        os.chmod(folder, 0o755)
-        journal = os.path.join(folder, "journal")
         for _ in range(2):  # the second run goes on with a journal that is the user's
             with common.Agent("exec,cpu,tcp", {"agent.user": name, "agent.window": "500ms"}, journal=journal) as agent:
                 self.assertEqual(set(status(agent.pid)["Uid"].split()), {uid})
@@ -82,7 +75,6 @@ class Privileges(common.TestCase):
                 child = common.spawn(["/bin/true"])
                 agent.wait_row("process.exec", lambda r: r["pid"] == child)
                 agent.wait_row("profile.cpu", lambda r: any("[k]" not in f and "+0x" in f for f in r["stack"]))
-                # Modules still come and go: their programs are loaded and attached by that user.
                 self.assertEqual(os.stat(journal).st_uid, int(uid))
         self.assertGapless(common.cat(journal))
 

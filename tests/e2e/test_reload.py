@@ -27,16 +27,17 @@ def merged(base, change):
 class Agent(common.Agent):
     """An agent whose configuration is a file: JSON, which is YAML."""
 
-    def __init__(self):
-        super().__init__(start=False)
+    def __init__(self, user="", journal=None):
+        super().__init__(start=False, journal=journal)
         self.file = os.path.join(self.folder, "sonde.yaml")
+        self.base = merged(BASE, {"agent": {"user": user}})
         self.write({})
         self.argv = [common.SONDE, "run", "-c", self.file, "--journal", self.journal, "--set", f"agent.control={self.control}"]
         self.start()
 
     def write(self, change):
         with open(self.file, "w") as file:
-            json.dump(merged(BASE, change), file, indent=1)
+            json.dump(merged(self.base, change), file, indent=1)
 
     def reload(self, change=None, text=None):
         """Writes the file and signals; returns what the agent says of it."""
@@ -76,6 +77,16 @@ class Reload(common.TestCase):
         self.assertGapless(rows)
         self.assertLedgerExact(rows)
         self.assertFalse([r for r in rows if r["type"] == "process.exec" and r["pid"] == gone])
+
+    @common.host_only("it makes a user")
+    def test_modules_come_and_go_as_another_user(self):
+        name, journal = common.temporary_user(self)
+        with Agent(name, journal) as agent:
+            self.assertIn("reloaded", agent.reload({"modules": {"cpu": {"enabled": True}, "tcp": {"enabled": True}, "exec": {"enabled": False}}}))
+            agent.wait_row("profile.cpu")
+            self.assertIn("reloaded", agent.reload({}))
+            there = common.spawn(["/bin/true"])
+            agent.wait_row("process.exec", lambda r: r["pid"] == there)
 
     def test_again_and_again_leaves_nothing(self):
         """Modules on and off, ten times: the same maps, programs, links and events open as before."""
@@ -129,8 +140,8 @@ class Reload(common.TestCase):
     def test_what_is_wrong_changes_nothing(self):
         with Agent() as agent:
             for text, says in (('modules:\n  exec:\n    enabeld: true\n', ":3:"), ("modules: [\n", "sonde.yaml:"),
-                               ('{"agent": {"window": "soon"}}', ":1:"), (json.dumps(merged(BASE, {"journal": {"size": "512MiB"}})), "journal.size"),
-                               (json.dumps(merged(BASE, {"journal": {"size": "512MiB"}, "modules": {"exec": {"enabled": False}}})), "restart")):
+                               ('{"agent": {"window": "soon"}}', ":1:"), (json.dumps(merged(agent.base, {"journal": {"size": "512MiB"}})), "journal.size"),
+                               (json.dumps(merged(agent.base, {"journal": {"size": "512MiB"}, "modules": {"exec": {"enabled": False}}})), "restart")):
                 answer = agent.reload(text=text)
                 self.assertIn(says, answer)
                 self.assertIn("stays as it was", answer)
