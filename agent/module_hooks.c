@@ -366,12 +366,29 @@ int module_try(struct module *module, const struct config *config, struct fault 
 	return r;
 }
 
+/* One measure less is no reason to stop the rest, but nobody should have to find out by what is missing. */
+static void tell_missing(const struct module *module)
+{
+	struct measure_view measures[MEASURES_MAX];
+	size_t n = module_measures(module, measures, ARRAY_SIZE(measures));
+	char text[512];
+
+	for (size_t i = 0; i < n; i++) {
+		if (measures[i].hook || module->measures[i].covered_by)
+			continue;
+		snprintf(text, sizeof text, "module '%s' runs without its measure '%s', which no hook serves here: %s",
+			 module->name, measures[i].name, measures[i].why);
+		module->loader->notice(module->loader->context, text);
+	}
+}
+
 int module_start(struct module *module, const struct config *config, struct sonde_host *host, struct fault *fault)
 {
 	int r = module_try(module, config, fault);
 
 	if (r < 0)
 		return r;
+	tell_missing(module);
 	module->host = host;
 	module->attached = true;
 	if (module->companion && module->companion->attach) {
