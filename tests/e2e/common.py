@@ -185,7 +185,11 @@ class Agent:
         self.process = None
         self.start_seconds = None
         if start:
-            self.start()
+            try:
+                self.start()
+            except BaseException:  # nobody will leave a `with`
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise
 
     def __enter__(self):
         return self
