@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starting and stopping modules, one by one or all. */
+#include "agent_state.h"
+
+#define SECOND_NS NS_PER_SEC
+
+bool agent_is_enabled(const struct config *config, const struct module *module)
+{
+	char key[128];
+
+	snprintf(key, sizeof key, "modules.%s.enabled", module_name(module));
+	return config_bool(config, key);
+}
+
+enum overflow agent_overflow_of(const struct config *config, const struct module *module)
+{
+	const char *text;
+	char key[128];
+
+	snprintf(key, sizeof key, "modules.%s.overflow", module_name(module));
+	text = config_text(config, key);
+	return !strcmp(text, "drop-newest") ? OVERFLOW_DROP_NEWEST
+	       : !strcmp(text, "block")     ? OVERFLOW_BLOCK
+					    : OVERFLOW_DROP_OLDEST;
+}
+
+int agent_start_module(struct agent *a, struct module *module, struct fault *fault)
+{
+	struct guest *guest = agent_guest_make(a, module);
+	int r;
+
+	if (!guest)
+		return fault_set(fault, -E2BIG, "more than %d modules", MODULES_MAX);
+	r = module_start(module, a->setup.config, &guest->host, fault);
+	if (r < 0)
+		guest->module = NULL;
+	else
+		intake_set_overflow(a->intake, module_name(module), agent_overflow_of(a->setup.config, module));
+	return r;
+}
+
+/* Records of the module that are still in the rings: its companion must see them before it goes. */
+uint64_t agent_in_rings_of(struct agent *a, const struct module *module)
+{
+	uint64_t sum = 0;
+
+	ledger_refresh(a->ledger, false);
+	for (uint16_t i = 0; i < schema_count(a->setup.schema); i++)
+		if (!strcmp(schema_type(a->setup.schema, i)->module, module_name(module)))
+			sum += ledger_in_ring(a->ledger, i);
+	return sum;
+}
+
+void agent_stop_module(struct agent *a, struct module *module, int flush_ms)
+{
+	struct guest *guest = agent_guest(a, module_name(module));
+	const struct sonde_module *companion = module_companion(module);
+	uint64_t until = now_boottime_ns() + SECOND_NS;
+
+	if (!guest)
+		return;
+	module_detach(module);
+	if (companion && companion->stop)
+		companion->stop(&guest->host);
+	do {
+		agent_drain(a);
+	} while (agent_in_rings_of(a, module) && now_boottime_ns() < until);
+	if (companion && companion->flush)
+		companion->flush(&guest->host, flush_ms);
+	module_unload(module);
+	guest->module = NULL;
+}
+
+/* A module that cannot start is said and left out; it stops no other. Without privileges nothing can, so that ends it. */
+int agent_start_modules(struct agent *a, struct fault *fault)
+{
+	for (size_t i = 1; i < loader_count(a->setup.loader); i++) {
+		struct module *m = loader_module(a->setup.loader, i);
+		int r = agent_is_enabled(a->setup.config, m) ? agent_start_module(a, m, fault) : 0;
+
+		if (r == -EPERM)
+			return r;
+		if (r < 0)
+			agent_say(a, fault->text);
+	}
+	return 0;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SIGHUP: a new configuration, checked whole, then only what changed is restarted, and taken back if it cannot start. */
+#include "agent_state.h"
+
+#include "filter.h"
+
+#define RELOAD_FLUSH_NS (300 * NS_PER_MS) /* the rings fill meanwhile */
+
+struct changes {
+	bool modules[MODULES_MAX], kafka, filter;
+	struct agent *agent;
+	const char *fixed; /* a key that only a restart can change */
+};
+
+static void note_change(void *context, const char *key, const struct sonde_option *row)
+{
+	struct changes *c = context;
+	struct loader *loader = c->agent->setup.loader;
+
+	if (!strncmp(key, "filter.", 7)) {
+		c->filter = true;
+		return;
+	}
+	if (!strncmp(key, "sinks.kafka.", 12)) {
+		c->kafka |= !row->live;
+		return;
+	}
+	for (size_t i = 1; i < loader_count(loader) && i < MODULES_MAX; i++) {
+		size_t n = strlen(module_name(loader_module(loader, i)));
+
+		if (!strncmp(key, "modules.", 8) && !strncmp(key + 8, module_name(loader_module(loader, i)), n) &&
+		    key[8 + n] == '.') {
+			c->modules[i] |= !row->live;
+			return;
+		}
+	}
+	if (!row->live)
+		c->fixed = key;
+}
+
+static int restart_changed(struct agent *a, const struct changes *c, struct fault *fault)
+{
+	int r = 0;
+
+	for (size_t i = 1; i < loader_count(a->setup.loader) && i < MODULES_MAX && r == 0; i++) {
+		struct module *m = loader_module(a->setup.loader, i);
+
+		if (c->modules[i]) {
+			agent_stop_module(a, m, RELOAD_FLUSH_NS / NS_PER_MS);
+			if (agent_is_enabled(a->setup.config, m))
+				r = agent_start_module(a, m, fault);
+		}
+		if (r == 0 && module_running(m))
+			intake_set_overflow(a->intake, module_name(m), agent_overflow_of(a->setup.config, m));
+	}
+	if (r == 0 && c->kafka) {
+		agent_stop_kafka(a, RELOAD_FLUSH_NS); /* the next one goes on at the cursor */
+		r = agent_start_kafka(a, fault);
+	}
+	if (r == 0 && c->filter)
+		r = filter_apply(a->setup.loader, a->setup.config, fault);
+	return r;
+}
+
+/* The new configuration is read and checked whole before anything changes; what then cannot be started is taken back. */
+void agent_reload(struct agent *a)
+{
+	struct config *fresh, *old = a->setup.config;
+	struct changes changes = { .agent = a };
+	struct fault fault = { 0 };
+	int r = setup_reload(&a->setup, a->options->sets, a->options->n_sets, &fresh, &fault);
+
+	if (r == 0) {
+		config_diff(old, fresh, note_change, &changes);
+		if (changes.fixed)
+			r = fault_set(&fault, -EBUSY, "%s cannot change while the agent runs: restart it",
+				      changes.fixed);
+		if (r < 0)
+			config_free(fresh);
+	}
+	if (r == 0) {
+		a->setup.config = fresh;
+		r = restart_changed(a, &changes, &fault);
+		if (r < 0) {
+			struct fault again;
+
+			a->setup.config = old;
+			restart_changed(a, &changes, &again);
+			config_free(fresh);
+		} else {
+			config_free(old);
+		}
+	}
+	if (r < 0)
+		fprintf(stderr, "sonde: reload: %s%s; the configuration stays as it was\n", fault.text,
+			r == -EPERM || r == -EACCES ? " (the agent kept too few privileges for that: restart it)" : "");
+	else
+		agent_say(a, "configuration reloaded");
+}

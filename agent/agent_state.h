@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent as its files share it: agent.c has its life and its loop, each of the others one part of the work. */
+#ifndef SONDE_AGENT_STATE_H
+#define SONDE_AGENT_STATE_H
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent.h"
+#include "intake.h"
+#include "probes/identity/identity.h"
+#include "stacks/symbols.h"
+
+struct ring_buffer;
+struct control;
+struct metrics;
+struct kafka;
+struct sched_clock;
+
+#define MODULES_MAX 64
+
+/* A module that runs, with what the agent does for it. */
+struct guest {
+	struct sonde_host host;
+	struct agent *agent;
+	struct module *module;
+};
+
+struct agent {
+	const struct agent_options *options;
+	struct setup setup;
+	char host[129], run[17];
+	uint64_t attach_ns;
+	struct journal *journal;
+	struct ledger *ledger;
+	struct intake *intake;
+	struct cgroups *cgroups;
+	int v1_hierarchy; /* the kernel's number of the chosen v1 hierarchy, or -1 */
+	struct symbols *symbols;
+	struct sched_clock *clock;
+	struct ring_buffer *priority, *bulk;
+	struct guest guests[MODULES_MAX];
+	struct kafka *kafka;
+	uint64_t first_position; /* of this run's records */
+	struct control *control;
+	struct metrics *metrics;
+	int epoll, signals;
+	bool stopping;
+	unsigned batch_left;
+	bool waits[2]; /* by ring (1: priority): not looked at, since it is blocked */
+	uint64_t next_tick, next_second, next_ledger, last_ledger, loss_since;
+	uint8_t row[65536]; /* where the agent's own events are put together */
+};
+
+/* agent_rows.c: the agent's own events */
+void agent_write_ledger(struct agent *a, bool final);
+void agent_write_start(struct agent *a);
+int agent_write_loss(void *context, uint16_t type, const char *reason, uint64_t count);
+
+/* agent_rings.c: records of the rings */
+struct guest *agent_guest(struct agent *a, const char *module);
+int agent_on_priority(void *context, void *data, size_t size);
+int agent_on_bulk(void *context, void *data, size_t size);
+void agent_drain(struct agent *a);
+
+/* agent_guests.c: what the agent does for modules */
+struct guest *agent_guest_make(struct agent *a, struct module *module);
+
+/* agent_modules.c: starting and stopping modules */
+void agent_stop_module(struct agent *a, struct module *module, int flush_ms);
+enum overflow agent_overflow_of(const struct config *config, const struct module *module);
+bool agent_is_enabled(const struct config *config, const struct module *module);
+int agent_start_modules(struct agent *a, struct fault *fault);
+int agent_start_module(struct agent *a, struct module *module, struct fault *fault);
+uint64_t agent_in_rings_of(struct agent *a, const struct module *module);
+
+/* agent_sinks.c: sinks */
+void agent_on_expired(void *context, const struct journal_record *record);
+int agent_start_kafka(struct agent *a, struct fault *fault);
+void agent_stop_kafka(struct agent *a, uint64_t timeout_ns);
+
+/* agent_reload.c: SIGHUP */
+void agent_reload(struct agent *a);
+
+/* agent.c */
+void agent_say(void *context, const char *text);
+
+#endif
