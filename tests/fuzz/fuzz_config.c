@@ -9,6 +9,19 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* As the cpu module brings it. */
+static const struct sonde_option cpu_rows[] = {
+	{ .type = SONDE_OPTION_UINT,
+	  .key = "rate",
+	  .value = "99",
+	  .min = 1,
+	  .max = 999,
+	  .unit = "Hz",
+	  .help = "samples a second" },
+	{ 0 },
+};
+static const struct option_table cpu_table = { "cpu", "Where CPU time goes", cpu_rows };
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void read_back(const struct config *config)
@@ -54,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t n;
 	int r;
 
-	if (!size || names_a_file(data, size) || settings_make(&settings, NULL, 0, &fault) < 0)
+	if (!size || names_a_file(data, size) || settings_make(&settings, &cpu_table, 1, &fault) < 0)
 		return -1;
 
 	const struct option_table *tables = settings_tables(settings, &n);
