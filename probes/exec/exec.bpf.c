@@ -343,10 +343,9 @@ sonde_inline bool last_thread(const __u64 *ctx, struct task_struct *task)
 		return *(const volatile __u64 *)&ctx[1] & 0xff;
 	if (signal->live.counter > 0)
 		return false;
-	if (signal->nr_threads == 1)
-		return true;
-	if (others_alive(bpf_get_current_task()))
+	if (signal->nr_threads > 1 && others_alive(bpf_get_current_task()))
 		return false;
+	/* Also when it is alone by now: another may have reported just before it went. */
 	known = bpf_task_storage_get(&sonde_tasks, task->group_leader, NULL, 0);
 	if (!known)
 		return task == task->group_leader;

@@ -140,6 +140,14 @@ sonde_inline __u64 sonde_proc_of(struct task_struct *task)
 	return sonde_proc_number(task->tgid, task->group_leader->start_boottime, task->self_exec_id);
 }
 
+/* The same for rare ways: for each pointer that a load follows the verifier searches all types of the kernel, about a
+ * millisecond of the agent's start. */
+sonde_inline __u64 sonde_proc_copied(struct task_struct *task)
+{
+	return sonde_proc_number(BPF_CORE_READ(task, tgid), BPF_CORE_READ(task, group_leader, start_boottime),
+				 BPF_CORE_READ(task, self_exec_id));
+}
+
 /* Whose doing an event is. Can be kept (with a socket, say) for events that come when another task runs. */
 struct sonde_owner {
 	__u64 proc, parent;
@@ -167,21 +175,21 @@ sonde_inline struct cgroup *sonde_cgroup_of(struct task_struct *task, __u16 *fla
 
 #define SONDE_CGROUP_DEPTH 32 /* levels of cgroups that filter.cgroup looks up from a task's own */
 
-/* Whether filter.cgroup names this cgroup or one above it. */
+/* Whether filter.cgroup names this cgroup or one above it. Rare, so by copies. */
 sonde_inline bool sonde_cgroup_selected(struct cgroup *cgroup, __u16 flags)
 {
 	__u64 hierarchy = flags & SONDE_FLAG_CGROUP_V1 ? SONDE_FILTER_CGROUP_V1 : 0;
 
 	for (int i = 0; i < SONDE_CGROUP_DEPTH; i++) {
-		__u64 key = cgroup->kn->id | hierarchy;
+		__u64 key = BPF_CORE_READ(cgroup, kn, id) | hierarchy;
 		struct cgroup_subsys_state *above;
 
 		if (bpf_map_lookup_elem(&sonde_filter_cgroup, &key))
 			return true;
-		above = cgroup->self.parent;
+		above = BPF_CORE_READ(cgroup, self.parent);
 		if (!above)
 			return false;
-		cgroup = above->cgroup;
+		cgroup = BPF_CORE_READ(above, cgroup);
 	}
 	return false;
 }
@@ -237,8 +245,8 @@ sonde_inline void sonde_owner_current(struct sonde_owner *owner)
 		owner->proc = known->proc;
 		owner->parent = known->parent;
 	} else {
-		owner->proc = sonde_proc_of(task);
-		owner->parent = sonde_proc_of(task->real_parent);
+		owner->proc = sonde_proc_copied(task);
+		owner->parent = sonde_proc_copied(BPF_CORE_READ(task, real_parent));
 	}
 	cgroup = sonde_cgroup_of(task, &owner->flags);
 	owner->cgroup = cgroup->kn->id;
