@@ -5,22 +5,12 @@
  */
 #include "config.h"
 #include "settings.h"
+#include "sonde/module.h"
 
 #include <string.h>
 #include <sys/mman.h>
 
-/* As the cpu module brings it. */
-static const struct sonde_option cpu_rows[] = {
-	{ .type = SONDE_OPTION_UINT,
-	  .key = "rate",
-	  .value = "99",
-	  .min = 1,
-	  .max = 999,
-	  .unit = "Hz",
-	  .help = "samples a second" },
-	{ 0 },
-};
-static const struct option_table cpu_table = { "cpu", "Where CPU time goes", cpu_rows };
+extern const struct sonde_module sonde_module_cpu;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -64,10 +54,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct settings *settings = NULL;
 	struct config *config = NULL;
 	struct fault fault = { 0 };
+	const struct option_table cpu = { "cpu", sonde_module_cpu.summary, sonde_module_cpu.options };
 	size_t n;
 	int r;
 
-	if (!size || names_a_file(data, size) || settings_make(&settings, &cpu_table, 1, &fault) < 0)
+	if (!size || names_a_file(data, size) || settings_make(&settings, &cpu, 1, &fault) < 0)
 		return -1;
 
 	const struct option_table *tables = settings_tables(settings, &n);

@@ -2,6 +2,7 @@
 /* Configuration as people write it: what is taken, and for each kind of mistake the exact sentence. */
 #include "config.h"
 #include "settings.h"
+#include "sonde/module.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -28,25 +29,15 @@ struct world {
 	char folder[64], file[96];
 };
 
-/* As the cpu module brings it. */
-static const struct sonde_option cpu_rows[] = {
-	{ .type = SONDE_OPTION_UINT,
-	  .key = "rate",
-	  .value = "99",
-	  .min = 1,
-	  .max = 999,
-	  .unit = "Hz",
-	  .help = "samples a second and CPU" },
-	{ 0 },
-};
-static const struct option_table cpu_table = { "cpu", "Where CPU time goes: profile.cpu", cpu_rows };
+extern const struct sonde_module sonde_module_cpu;
 
 static int set_up(void **state)
 {
 	struct world *w = calloc(1, sizeof *w);
 	struct fault fault;
+	const struct option_table cpu = { "cpu", sonde_module_cpu.summary, sonde_module_cpu.options };
 
-	assert_int_equal(settings_make(&w->settings, &cpu_table, 1, &fault), 0);
+	assert_int_equal(settings_make(&w->settings, &cpu, 1, &fault), 0);
 
 	const struct option_table *tables = settings_tables(w->settings, &w->n_tables);
 
