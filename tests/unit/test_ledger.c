@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ledger.h"
 #include "modules.h"
@@ -129,6 +130,46 @@ struct told {
 	const char *reason;
 	int answer;
 };
+
+/* What the kernel counted, on two processors and more, is part of the equation. */
+static void test_kernel_counters(void **state)
+{
+	struct fixture *f = *state;
+	int map = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "counters", 4, sizeof(struct sonde_counts), SONDE_TYPES_MAX,
+				 NULL);
+	int n = libbpf_num_possible_cpus();
+	struct sonde_counts *counts = calloc((size_t)n, sizeof *counts);
+	struct ledger *ledger;
+	struct ledger_row row;
+	uint32_t type = 0;
+
+	assert_true(map >= 0 && counts);
+	for (int cpu = 0; cpu < n; cpu++)
+		counts[cpu] = (struct sonde_counts){ .produced = 10,
+						     .filtered = 4,
+						     .dropped = { [SONDE_DROP_RING_FULL] = 3 } };
+	assert_int_equal(bpf_map_update_elem(map, &type, counts, BPF_ANY), 0);
+	assert_int_equal(ledger_new(&ledger, f->schema, map), 0);
+	for (int i = 0; i < n; i++) {
+		ledger_received(ledger, 0);
+		ledger_journaled(ledger, 0, 1);
+	}
+	ledger_refresh(ledger, false);
+	ledger_row(ledger, 0, &row);
+	assert_int_equal(row.produced, 8 * n);
+	assert_int_equal(row.filtered, 4 * n);
+	assert_int_equal(row.dropped[LEDGER_RING_FULL], 3 * n);
+	assert_int_equal(row.open, 2 * n); /* still in the ring */
+	assert_int_equal(ledger_in_rings(ledger), 2 * n);
+	ledger_refresh(ledger, true);
+	ledger_row(ledger, 0, &row);
+	assert_int_equal(row.produced, 10 * n);
+	assert_int_equal(row.dropped[LEDGER_UNACCOUNTED], 2 * n);
+	assert_int_equal(row.open, 0);
+	ledger_free(ledger);
+	free(counts);
+	close(map);
+}
 
 static int tell(void *context, uint16_t type, const char *reason, uint64_t count)
 {
@@ -282,6 +323,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_internal, make, unmake),
 		cmocka_unit_test_setup_teardown(test_equations, make, unmake),
+		cmocka_unit_test_setup_teardown(test_kernel_counters, make, unmake),
 		cmocka_unit_test_setup_teardown(test_losses, make, unmake),
 		cmocka_unit_test_setup_teardown(test_losses_that_wait, make, unmake),
 		cmocka_unit_test_setup_teardown(test_map, make, unmake),
