@@ -85,13 +85,13 @@ static void go_on(struct walk *w, uint64_t cfa, uint64_t pc, bool exact)
 		end(w, UNWIND_BROKEN);
 }
 
-/* The next frame up must lie higher. Only what was interrupted in a function without a frame may have the same, and with signals anything
- * may be. */
+/* The next frame up must lie higher. Only what was interrupted may have the same, in a function without a frame (a link register, vfork()),
+ * and with signals anything may be. */
 static bool ascends(const struct walk *w, uint64_t cfa)
 {
 	uint64_t sp = w->registers.values[w->arch->sp];
 
-	return cfa > sp || (cfa == sp && w->arch->link && w->exact);
+	return cfa > sp || (cfa == sp && w->exact);
 }
 
 /* A function of which only its begin is known to have run: the return address is where the call has put it. */

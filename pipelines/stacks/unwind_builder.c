@@ -78,7 +78,9 @@ bool unwind_builder_open(struct unwind_builder *b, const struct unwind_arch *arc
 	struct shares s = shares_of(MIN_OF(weight, size / 4));
 	uint8_t *at = (uint8_t *)table;
 
-	*b = (struct unwind_builder){ .arch = arch, .table = table, .last_recipe = UNWIND_NO_RECIPE };
+	*b = (struct unwind_builder){
+		.arch = arch, .table = table, .span = MIN_OF(span, UINT32_MAX - 1), .last_recipe = UNWIND_NO_RECIPE
+	};
 	if (end < head + shares_bytes(&s) + 2 * sizeof(struct unwind_entry))
 		return false;
 	end -= shares_bytes(&s);
@@ -210,17 +212,14 @@ static void end_covered(struct unwind_builder *b)
 bool unwind_builder_begin(struct unwind_builder *b, uint64_t begin, uint64_t end)
 {
 	uint64_t base = b->table->base, from = begin - base;
-	uint64_t last = (uint64_t)b->table->n_buckets << BUCKET_BITS;
 
-	if (b->stopped || begin < base || end <= begin || from < b->covered || from >= last || from > UINT32_MAX)
+	if (b->stopped || begin < base || end <= begin || from < b->covered || from >= b->span)
 		return false;
 	/* Padding between two functions goes with the first: a row less. */
 	if (b->any && from > b->covered && ALIGN_UP((uint64_t)b->covered, (uint64_t)FUNCTION_ALIGN) < from)
 		end_covered(b);
-	end = MIN_OF(end - base, MIN_OF(last - 1, (uint64_t)UINT32_MAX));
-	b->covered = (uint32_t)MAX_OF(end, from);
-	b->limit = b->covered;
-	return end > from;
+	b->covered = b->limit = (uint32_t)MIN_OF(end - base, b->span);
+	return true;
 }
 
 void unwind_builder_row(struct unwind_builder *b, uint64_t address, uint16_t recipe)

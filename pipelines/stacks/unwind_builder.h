@@ -35,6 +35,7 @@ struct unwind_builder {
 	struct unwind_table *table;
 	uint32_t *buckets, *rows;
 	uint32_t *rows_end; /* entries[0] that is not yet consumed */
+	uint64_t span;      /* of addresses from the base */
 	uint32_t bucket;    /* buckets up to this one have begun */
 	uint32_t last;      /* address of the last row */
 	uint32_t covered;   /* end of the last function */

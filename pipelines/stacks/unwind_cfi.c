@@ -190,6 +190,7 @@ static bool parse_cie(struct cfi_reader *r, uint64_t at, struct cfi_cie *cie)
 	struct record record;
 	const uint8_t *bytes;
 	struct unwind_bytes b;
+	uint64_t column;
 	uint8_t version;
 
 	*cie = (struct cfi_cie){ .at = at };
@@ -211,11 +212,11 @@ static bool parse_cie(struct cfi_reader *r, uint64_t at, struct cfi_cie *cie)
 		return false;
 	cie->code_align = bytes_uleb(&b);
 	cie->data_align = bytes_sleb(&b);
-	cie->return_column = version == 1 ? bytes_u8(&b) : (uint8_t)MIN_OF(bytes_uleb(&b), (uint64_t)255);
+	column = version == 1 ? bytes_u8(&b) : bytes_uleb(&b);
 	cie->augmented = letters[0] == 'z';
 	if (cie->augmented ? !read_augmentation(cie, letters, &b) : letters[0] != 0)
 		return false;
-	if (b.bad || cie->return_column != arch->return_column || cie->pointer_encoding == ENCODED_NONE)
+	if (b.bad || column != arch->return_column || cie->pointer_encoding == ENCODED_NONE)
 		return false;
 	cie->initial.cfa_register = arch->sp;
 	return cfi_run_initial(r, cie, b);

@@ -50,7 +50,7 @@ struct cfi_state {
 struct cfi_cie {
 	uint64_t at;
 	bool good, signal, augmented;
-	uint8_t pointer_encoding, return_column;
+	uint8_t pointer_encoding;
 	uint64_t code_align;
 	int64_t data_align;
 	struct cfi_state initial;

@@ -113,7 +113,7 @@ static int survey(const struct unwind_arch *arch, const struct elf_file *file, s
 	ret->weight = ret->eh_frame.size + ret->debug_frame.size + ret->go.count * 24ull;
 	ret->n_functions = (ret->eh_frame.size + ret->debug_frame.size) / 20 + ret->go.count;
 	/* Only files that say next to nothing of their code have it followed. */
-	if (ret->weight < ret->code / 64) {
+	if (ret->symbols.count && ret->weight < ret->code / 64) {
 		ret->weight += ret->code / 2;
 		ret->n_functions += ret->symbols.count;
 	} else {
