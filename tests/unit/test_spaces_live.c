@@ -36,7 +36,7 @@
 /* A line "= PID TIME", then the lines of /proc/thread-self/maps (the process's own are gone with its first thread). One write: several may report. */
 static void report(void)
 {
-	static char text[1 << 18];
+	static char text[1 << 20];
 	int length = snprintf(text, sizeof text, "= %d %llu\n", getpid(), (unsigned long long)now_boottime_ns());
 	int fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
 	ssize_t n;
@@ -180,7 +180,7 @@ static int be_child(const char *self, const char *mode)
 /* The one at work now. */
 static struct {
 	int pid, report, go;
-	char text[1 << 20];
+	char text[1 << 21];
 } child;
 
 struct watch {
