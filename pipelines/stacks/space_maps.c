@@ -116,9 +116,12 @@ static uint32_t first_after(const struct space_maps *maps, uint64_t address)
 bool space_maps_has(const struct space_maps *maps, const struct space_mapping *mapping)
 {
 	uint32_t i = first_after(maps, mapping->start);
-	const struct space_mapping *m = &maps->mappings[i];
+	const struct space_mapping *m;
 
-	return i < maps->count && m->start <= mapping->start && m->end >= mapping->end && same_source(m, mapping) &&
+	if (i == maps->count)
+		return false;
+	m = &maps->mappings[i];
+	return m->start <= mapping->start && m->end >= mapping->end && same_source(m, mapping) &&
 	       (is_flat(m) || m->offset + (mapping->start - m->start) == mapping->offset);
 }
 

@@ -459,8 +459,8 @@ static void test_program_deleted_right_after_start(void **state)
 	assert_int_equal(write(child.go, "g", 1), 1);
 	collect();
 	drain(w);
-	compare_reports(w, 1, 3);
 	assert_non_null(strstr(child.text, path));
+	compare_reports(w, 1, 3);
 }
 
 static void test_program_in_memory(void **state)
