@@ -27,6 +27,12 @@
 #define MAPS_READ_MAX (16u << 20)
 #define LINE_MAX_SIZE (MAPS_PATH_MAX + 256u)
 
+/* A list on its way. */
+struct reading {
+	struct maps maps;
+	uint32_t capacity, text_capacity;
+};
+
 static bool number(char **at, int base, char end, uint64_t *ret)
 {
 	char *stop;
@@ -81,31 +87,61 @@ static void unescape(char *path)
 	*to = 0;
 }
 
-static void keep(struct maps *maps, const struct mapping *mapping, const char *path)
+/* Room for one more mapping. Most processes have few, so both areas begin small. */
+static bool reserve_mapping(struct maps *maps, uint32_t *capacity)
 {
-	size_t length = strlen(path);
-	const struct mapping *last = maps->count ? &maps->mappings[maps->count - 1] : NULL;
-	struct mapping *m;
+	uint32_t wanted = MIN_OF(MAX_OF(*capacity * 2, 64u), MAPS_MAX);
+	struct mapping *mappings;
 
-	if (maps->count == MAPS_MAX || length >= MAPS_PATH_MAX)
-		return;
-	/* Neighbours of one file share their path. */
-	if (last && !strcmp(maps->text + last->path, path)) {
-		m = &maps->mappings[maps->count++];
-		*m = *mapping;
-		m->path = last->path;
-		return;
-	}
-	if (length + 1 > MAPS_TEXT_MAX - maps->text_size)
-		return;
-	m = &maps->mappings[maps->count++];
-	*m = *mapping;
-	m->path = maps->text_size;
-	memcpy(maps->text + maps->text_size, path, length + 1);
-	maps->text_size += (uint32_t)length + 1;
+	if (maps->count < *capacity)
+		return true;
+	if (maps->count == MAPS_MAX || !(mappings = realloc(maps->mappings, wanted * sizeof *mappings)))
+		return false;
+	maps->mappings = mappings;
+	*capacity = wanted;
+	return true;
 }
 
-static void take_line(struct maps *maps, char *line)
+static bool reserve_text(struct maps *maps, size_t more, uint32_t *capacity)
+{
+	size_t wanted = MAX_OF(*capacity, 4096u);
+	char *text;
+
+	if (more > MAPS_TEXT_MAX - maps->text_size)
+		return false;
+	if (maps->text_size + more <= *capacity)
+		return true;
+	while (wanted < maps->text_size + more)
+		wanted *= 2;
+	if (!(text = realloc(maps->text, wanted)))
+		return false;
+	maps->text = text;
+	*capacity = (uint32_t)wanted;
+	return true;
+}
+
+static void keep(struct reading *r, const struct mapping *mapping, const char *path)
+{
+	struct maps *maps = &r->maps;
+	size_t length = strlen(path);
+	const struct mapping *last = maps->count ? &maps->mappings[maps->count - 1] : NULL;
+	/* Neighbours of one file share their path. */
+	bool same = last && !strcmp(maps->text + last->path, path);
+	uint32_t at = same ? last->path : maps->text_size;
+
+	if (length >= MAPS_PATH_MAX || !reserve_mapping(maps, &r->capacity))
+		return;
+	if (!same) {
+		if (!reserve_text(maps, length + 1, &r->text_capacity))
+			return;
+		memcpy(maps->text + at, path, length + 1);
+		maps->text_size += (uint32_t)length + 1;
+	}
+	maps->mappings[maps->count] = *mapping;
+	maps->mappings[maps->count++].path = at;
+}
+
+static void take_line(struct reading *r, char *line)
 {
 	struct mapping mapping;
 	const char *path;
@@ -113,10 +149,10 @@ static void take_line(struct maps *maps, char *line)
 	if (!maps_parse_line(line, &mapping, &path))
 		return;
 	unescape((char *)path);
-	keep(maps, &mapping, path);
+	keep(r, &mapping, path);
 }
 
-static int read_lines(int fd, struct maps *maps)
+static int read_lines(int fd, struct reading *r)
 {
 	char buffer[2 * LINE_MAX_SIZE];
 	size_t filled = 0, total = 0;
@@ -130,7 +166,7 @@ static int read_lines(int fd, struct maps *maps)
 		buffer[filled] = 0;
 		while ((end = memchr(line, '\n', filled - (size_t)(line - buffer)))) {
 			*end = 0;
-			take_line(maps, line);
+			take_line(r, line);
 			line = end + 1;
 		}
 		filled -= (size_t)(line - buffer);
@@ -142,7 +178,8 @@ static int read_lines(int fd, struct maps *maps)
 	return total ? 0 : -ESRCH;
 }
 
-static void shrink(struct maps *maps)
+/* Gives back what is not used; an empty list still has areas of its own. */
+static int shrink(struct maps *maps)
 {
 	struct mapping *mappings = realloc(maps->mappings, MAX_OF(maps->count, 1) * sizeof *mappings);
 	char *text = realloc(maps->text, MAX_OF(maps->text_size, 1));
@@ -151,11 +188,12 @@ static void shrink(struct maps *maps)
 		maps->mappings = mappings;
 	if (text)
 		maps->text = text;
+	return maps->mappings && maps->text ? 0 : -ENOMEM;
 }
 
 int maps_read(int pid, struct maps *ret)
 {
-	struct maps maps = { 0 };
+	struct reading reading = { 0 };
 	char path[32];
 	int r;
 
@@ -165,15 +203,14 @@ int maps_read(int pid, struct maps *ret)
 
 	if (fd < 0)
 		return -errno;
-	maps.mappings = malloc(MAPS_MAX * sizeof *maps.mappings);
-	maps.text = malloc(MAPS_TEXT_MAX);
-	r = maps.mappings && maps.text ? read_lines(fd, &maps) : -ENOMEM;
+	r = read_lines(fd, &reading);
+	if (r == 0)
+		r = shrink(&reading.maps);
 	if (r < 0) {
-		maps_free(&maps);
+		maps_free(&reading.maps);
 		return r;
 	}
-	shrink(&maps);
-	*ret = maps;
+	*ret = reading.maps;
 	return 0;
 }
 

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MAPS_MAX      512u        /* executable mappings kept of one process; more are unknown addresses */
-#define MAPS_TEXT_MAX (64u << 10) /* bytes of their paths together */
+#define MAPS_MAX      4096u        /* executable mappings kept of one process; more are unknown addresses */
+#define MAPS_TEXT_MAX (256u << 10) /* bytes of their paths together */
 #define MAPS_PATH_MAX 4096u
 
 struct mapping {
