@@ -232,14 +232,11 @@ static int open_map_file(int pid, uint64_t start, uint64_t end)
 	return fd < 0 ? -errno : fd;
 }
 
-static int open_in_root(int pid, const char *name)
+/* A bare handle on `name` below `folder`, out of which no link leads. */
+static int open_below(const char *folder, const char *name)
 {
 	struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
-	char path[32];
-
-	snprintf(path, sizeof path, "/proc/%d/root", pid);
-
-	_cleanup_(close_fd) int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(close_fd) int root = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (root < 0)
 		return -errno;
@@ -249,11 +246,21 @@ static int open_in_root(int pid, const char *name)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+static int open_in_root(int pid, const char *name)
+{
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/%d/root", pid);
+	return open_below(path, name);
+}
+
 /* overlayfs and btrfs show a mapping's device differently from stat; there the inode number must do. */
 static bool same_file(int fd, const struct stat *st, uint64_t dev, uint64_t ino)
 {
 	struct statfs fs;
 
+	if (!ino)
+		return true;
 	if (st->st_ino != ino)
 		return false;
 	if (st->st_dev == dev)
@@ -261,32 +268,84 @@ static bool same_file(int fd, const struct stat *st, uint64_t dev, uint64_t ino)
 	return fstatfs(fd, &fs) == 0 && (fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == BTRFS_SUPER_MAGIC);
 }
 
+/* Only a regular file is opened to be read. */
+static int reopen(int handle, const struct stat *st, struct file_identity *ret)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", handle);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return -errno;
+	*ret = (struct file_identity){ .dev = st->st_dev,
+				       .ino = st->st_ino,
+				       .size = (uint64_t)st->st_size,
+				       .modified_ns = (uint64_t)st->st_mtim.tv_sec * NS_PER_SEC +
+						      (uint64_t)st->st_mtim.tv_nsec };
+	return fd;
+}
+
 int maps_open_file(int pid, uint64_t start, uint64_t end, uint64_t dev, uint64_t ino, const char *path,
 		   struct file_identity *ret)
 {
 	_cleanup_(close_fd) int handle = open_map_file(pid, start, end);
-	char reopen[32];
 	struct stat st;
-	int fd;
 
 	if (handle < 0)
 		handle = open_in_root(pid, path);
+	if (handle < 0)
+		handle = open_below("/", path);
 	if (handle < 0)
 		return handle;
 	if (fstat(handle, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode) || !same_file(handle, &st, dev, ino))
 		return -ESTALE;
-	snprintf(reopen, sizeof reopen, "/proc/self/fd/%d", handle);
-	fd = open(reopen, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
+	return reopen(handle, &st, ret);
+}
+
+/* The pid as the process itself has it: the last number of the line. */
+static int inner_pid(int pid)
+{
+	_cleanup_(free_pointer) char *text = NULL;
+	const char *line, *last = NULL;
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/%d/status", pid);
+	if (read_small_file(path, 16384, &text, NULL) < 0)
+		return -ESRCH;
+	line = strstr(text, "\nNSpid:");
+	if (!line)
+		return pid;
+	for (const char *at = line + 7; *at && *at != '\n'; at++)
+		if (*at == '\t')
+			last = at + 1;
+	return last ? atoi(last) : pid;
+}
+
+int maps_open_perf_map(int pid, struct file_identity *ret)
+{
+	int inner = inner_pid(pid);
+	struct stat st, process;
+	char path[48];
+
+	if (inner < 0)
+		return inner;
+	snprintf(path, sizeof path, "/proc/%d", pid);
+	if (stat(path, &process) < 0)
 		return -errno;
-	*ret = (struct file_identity){ .dev = st.st_dev,
-				       .ino = st.st_ino,
-				       .size = (uint64_t)st.st_size,
-				       .modified_ns = (uint64_t)st.st_mtim.tv_sec * NS_PER_SEC +
-						      (uint64_t)st.st_mtim.tv_nsec };
-	return fd;
+	snprintf(path, sizeof path, "/tmp/perf-%d.map", inner);
+
+	_cleanup_(close_fd) int handle = open_in_root(pid, path);
+
+	if (handle < 0)
+		return handle;
+	if (fstat(handle, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || (st.st_uid && st.st_uid != process.st_uid))
+		return -ESTALE;
+	return reopen(handle, &st, ret);
 }
 
 void maps_base_name(const char *path, char *name, unsigned size)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two tables by number: `used` holds the files that mapping lists refer to, `idle` the others, in the order in which they were last asked
- * for. The number is SipHash under a key of this run over the build id; without one over device, inode and path, since an inode is
+ * for. The number is SipHash under a key of this run over the build id and the path's last part; without one over device, inode and path, since an inode is
  * used again once its file is gone. Nobody can choose a file whose number is another's.
  *
  * Invariant: an entry is in `used` exactly while its `refs` is not 0.
@@ -57,7 +57,12 @@ static uint64_t number_of(const struct space_files *files, const struct space_fi
 	uint64_t number;
 
 	if (seen->build_id_length) {
-		number = siphash(&files->key, seen->build_id, seen->build_id_length);
+		const char *slash = strrchr(seen->path, '/');
+
+		/* The same content under another name is another file to people who read stacks. */
+		number = siphash(&files->key, seen->build_id, seen->build_id_length) ^
+			 siphash(&files->key, slash ? slash : seen->path,
+				 strnlen(slash ? slash : seen->path, PATH_KEPT));
 	} else {
 		/* Longer than any build id, so that no build id spells it. */
 		uint64_t place[5] = { seen->dev, seen->ino,

@@ -336,7 +336,7 @@ static void test_one_entry_for_each_content(void **state)
 {
 	struct spaces *s = *state;
 	struct space_map_event event = { .pid = 10, .time = 101, .build_id_length = 20, .build_id = { 1, 2, 3 } };
-	static const char *const paths[] = { "/a", "/b", "/c", "/d", "/d" };
+	static const char *const paths[] = { "/one/a", "/two/a", "/a", "/d", "/d" };
 
 	spaces_exec(s, 10, 100);
 	for (unsigned i = 0; i < 5; i++) {
@@ -353,12 +353,17 @@ static void test_one_entry_for_each_content(void **state)
 	event.end = 0x61000;
 	event.path = "/e"; /* the inode under another name */
 	spaces_map(s, &event);
+	event = (struct space_map_event){ .pid = 10, .time = 101, .start = 0x70000, .end = 0x71000, .path = "/b" };
+	event.build_id_length = 20; /* the first one's content under another name */
+	memcpy(event.build_id, (uint8_t[]){ 1, 2, 3 }, 3);
+	spaces_map(s, &event);
+	assert_int_not_equal(number_of(s, 0x10000), number_of(s, 0x70000));
 	assert_int_equal(number_of(s, 0x10000), number_of(s, 0x20000));
 	assert_int_not_equal(number_of(s, 0x10000), number_of(s, 0x30000));
 	assert_int_equal(number_of(s, 0x40000), number_of(s, 0x50000));
 	assert_int_not_equal(number_of(s, 0x40000), number_of(s, 0x60000));
-	assert_int_equal(health_of(s).files, 4);
-	assert_string_equal(spaces_file(s, number_of(s, 0x20000))->path, "/a");
+	assert_int_equal(health_of(s).files, 5);
+	assert_string_equal(spaces_file(s, number_of(s, 0x20000))->path, "/one/a");
 	assert_int_equal(spaces_file(s, number_of(s, 0x20000))->number, number_of(s, 0x20000));
 	assert_int_equal(spaces_file(s, number_of(s, 0x20000))->build_id_length, 20);
 	assert_int_equal(spaces_file(s, number_of(s, 0x20000))->build_id[2], 3);
