@@ -32,7 +32,9 @@
 #define WAITING_MAX       16384u
 #define SAMPLES_MAX       16384u
 #define ASK_DEADLINE_NS   (3 * NS_PER_SEC)
-#define SAMPLE_PATIENCE   (7 * NS_PER_SEC) /* a sample goes out with what it has */
+#define BATCH_NS          (200 * NS_PER_MS) /* samples of known spaces are gathered as long */
+#define SPACES_KNOWN      512u              /* a power of two */
+#define SAMPLE_PATIENCE   (7 * NS_PER_SEC)  /* a sample goes out with what it has */
 #define SPAWN_PAUSE_NS    (100 * NS_PER_MS)
 #define SWEEP_NS          (5 * NS_PER_SEC)
 #define KERNEL_REREAD_NS  (60 * NS_PER_SEC)
@@ -116,7 +118,9 @@ struct symbols {
 	struct table files, frames;
 	struct file *queue, **queue_last; /* with frames that wait, or to be learned */
 	uint64_t vdso, vdso_size;
-	struct sample_list ready; /* to be unwound next */
+	struct sample_list ready;            /* to be unwound next */
+	uint64_t ready_at;                   /* by then, or when there are enough for one question */
+	uint64_t spaces_known[SPACES_KNOWN]; /* numbers of spaces that samples were unwound in, by their low bits */
 	struct sample_list with_worker;
 	struct sample_list unmapped; /* waiting for their process's mappings */
 	struct sample_list missing;  /* waiting for a table */
@@ -176,6 +180,7 @@ void frames_fail_asked(struct symbols *s, struct file *file);
 void frames_take_kernel(struct symbols *s, struct reader_job *job);
 
 /* symbols_unwind.c */
+bool samples_are_due(const struct symbols *s, uint64_t now);
 unsigned samples_ask(struct symbols *s);
 void samples_take_answer(struct symbols *s);
 void samples_fail_asked(struct symbols *s);

@@ -34,16 +34,27 @@ static struct sample *list_take(struct sample_list *list)
 	return sample;
 }
 
-/* Moves those of `from` that `wanted` wants. */
-static void list_move(struct sample_list *from, struct sample_list *to,
-		      bool (*wanted)(const struct sample *sample, uint64_t what), uint64_t what)
+/* By `when` at the latest it is asked about. */
+static void make_ready(struct symbols *s, struct sample *sample, uint64_t when)
 {
-	struct sample_list rest = { 0 };
+	s->ready_at = s->ready.count ? MIN_OF(s->ready_at, when) : when;
+	list_put(&s->ready, sample);
+	symbols_wake_at(s, s->ready_at);
+}
+
+/* Those of the list that `wanted` wants have waited enough. */
+static void release(struct symbols *s, struct sample_list *list,
+		    bool (*wanted)(const struct sample *sample, uint64_t what), uint64_t what)
+{
+	struct sample_list all = *list;
 	struct sample *sample;
 
-	while ((sample = list_take(from)))
-		list_put(wanted(sample, what) ? to : &rest, sample);
-	*from = rest;
+	*list = (struct sample_list){ 0 };
+	while ((sample = list_take(&all)))
+		if (wanted(sample, what))
+			make_ready(s, sample, 0);
+		else
+			list_put(list, sample);
 }
 
 static bool is_of_pid(const struct sample *sample, uint64_t pid)
@@ -133,6 +144,21 @@ static void finish(struct symbols *s, struct sample *sample, const struct unwind
 }
 
 /* ---- out ---- */
+
+/* A question costs two wake-ups, so samples are gathered; but a space not seen before may need files that will soon be gone. */
+static uint64_t when_due(struct symbols *s, const struct space *space, uint64_t now)
+{
+	uint64_t *known = &s->spaces_known[space->number & (SPACES_KNOWN - 1)];
+	bool seen = *known == space->number;
+
+	*known = space->number;
+	return seen ? now + BATCH_NS : now;
+}
+
+bool samples_are_due(const struct symbols *s, uint64_t now)
+{
+	return s->ready.count >= ARENA_SAMPLES || (s->ready.count && now >= s->ready_at);
+}
 
 static uint32_t put_mappings(struct symbols *s, const struct space *space, uint32_t first)
 {
@@ -249,7 +275,7 @@ void samples_take_answer(struct symbols *s)
 		if (i < s->answer.count)
 			take_result(s, sample, copy_result(s, i));
 		else
-			list_put(&s->ready, sample);
+			make_ready(s, sample, 0);
 		i++;
 	}
 }
@@ -262,7 +288,7 @@ void samples_fail_asked(struct symbols *s)
 	s->with_worker = (struct sample_list){ 0 };
 	while ((sample = list_take(&with_worker))) {
 		if (++sample->strikes < STRIKES_MAX) {
-			list_put(&s->ready, sample);
+			make_ready(s, sample, 0);
 			continue;
 		}
 		s->lost++;
@@ -272,20 +298,20 @@ void samples_fail_asked(struct symbols *s)
 
 void samples_learned(struct symbols *s, uint64_t file)
 {
-	list_move(&s->missing, &s->ready, is_missing, file);
+	release(s, &s->missing, is_missing, file);
 }
 
 void samples_take_maps(struct symbols *s, struct reader_job *job)
 {
 	spaces_give(s->spaces, job->pid, job->time, &job->maps);
-	list_move(&s->unmapped, &s->ready, is_of_pid, (uint64_t)job->pid);
+	release(s, &s->unmapped, is_of_pid, (uint64_t)job->pid);
 }
 
 /* Once more, and then with what there is. */
 void samples_expire(struct symbols *s, uint64_t now)
 {
-	list_move(&s->missing, &s->ready, is_late, now);
-	list_move(&s->unmapped, &s->ready, is_late, now);
+	release(s, &s->missing, is_late, now);
+	release(s, &s->unmapped, is_late, now);
 }
 
 void symbols_finish(struct symbols *s)
@@ -316,7 +342,7 @@ static void read_maps(struct symbols *s, struct sample *sample)
 			goto wait;
 	job = reader_new_job(s->reader, READER_MAPS, NULL);
 	if (!job) {
-		list_put(&s->ready, sample);
+		make_ready(s, sample, 0);
 		return;
 	}
 	job->pid = sample->pid;
@@ -386,7 +412,7 @@ int symbols_unwind(struct symbols *s, int pid, uint64_t time, const struct sonde
 	sample->context = context;
 	space = spaces_find(s->spaces, pid, time);
 	if (space && space->known)
-		list_put(&s->ready, sample);
+		make_ready(s, sample, when_due(s, space, now_boottime_ns()));
 	else
 		read_maps(s, sample);
 	return 0;

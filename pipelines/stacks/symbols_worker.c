@@ -164,7 +164,7 @@ void worker_send_next(struct symbols *s, uint64_t now)
 {
 	if (s->deadline || s->worker < 0)
 		return;
-	if (s->ready.first && !(s->queue && s->queue->wants_learn)) {
+	if (samples_are_due(s, now) && !(s->queue && s->queue->wants_learn)) {
 		begin_ask(s, WORKER_UNWIND);
 		s->ask.count = samples_ask(s);
 		if (s->ask.count)
