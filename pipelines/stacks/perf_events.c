@@ -29,7 +29,8 @@ struct cpu_ring {
 	int fd; /* -1: none */
 	void *area;
 	uint64_t running;
-	bool dead; /* only what it still holds is of interest */
+	uint64_t last; /* time of the record delivered last: nothing of before is missing */
+	bool dead;     /* only what it still holds is of interest */
 	struct perf_ring ring;
 };
 
@@ -95,7 +96,7 @@ static int ring_open(struct perf_events *p, unsigned cpu)
 		munmap(area, size);
 		return error;
 	}
-	p->cpus[cpu] = (struct cpu_ring){ .fd = fd, .area = area };
+	p->cpus[cpu] = (struct cpu_ring){ .fd = fd, .area = area, .last = now_boottime_ns() };
 	perf_ring_init(&p->cpus[cpu].ring, area, p->page_size, p->data_size);
 	fd = -1;
 	return 0;
@@ -299,11 +300,11 @@ static bool count_threads(struct perf_threads *threads, const struct perf_record
 	return false;
 }
 
-static void take_record(struct perf_events *p, struct perf_ring *ring, const struct perf_events_handler *handler)
+static void take_record(struct perf_events *p, struct cpu_ring *c, const struct perf_events_handler *handler)
 {
 	struct perf_record record;
 	size_t size;
-	const void *bytes = perf_ring_take(ring, p->scratch, &size);
+	const void *bytes = perf_ring_take(&c->ring, p->scratch, &size);
 
 	if (!bytes)
 		return;
@@ -311,8 +312,13 @@ static void take_record(struct perf_events *p, struct perf_ring *ring, const str
 		p->broken++;
 		return;
 	}
-	p->lost += record.lost;
+	if (record.kind == PERF_LOST) {
+		p->lost += record.lost;
+		if (handler->lost)
+			handler->lost(handler->context, c->last, record.time);
+	}
 	deliver(&record, count_threads(&p->threads, &record), handler);
+	c->last = record.time;
 }
 
 void perf_events_drain(struct perf_events *p, const struct perf_events_handler *handler)
@@ -321,7 +327,7 @@ void perf_events_drain(struct perf_events *p, const struct perf_events_handler *
 
 	look_at_all(p);
 	while (p->n_pending && p->heap[0].time <= until) {
-		take_record(p, &p->cpus[p->heap[0].cpu].ring, handler);
+		take_record(p, &p->cpus[p->heap[0].cpu], handler);
 		advance(p, until);
 	}
 }

@@ -15,6 +15,9 @@
  * The end: a sample later than a process's end means that the end was told too early (perf_events.c says when); such a space is still the
  * answer, and stays for a grace from then on. An executable mapping brings it back to life.
  *
+ * Loss: when events are missing, a living space may be stale. It is not looked for at once: each carries the number of losses it was held against,
+ * and the first to look at it afterwards ends it where the loss began and begins an unknown one.
+ *
  * Bound: tables, spaces, lists and files count. When it is passed go, in this order: files that nobody refers to; ended spaces, oldest
  * first; living ones, the longest unused first, which their owner reads from /proc again if they are asked for.
  */
@@ -34,10 +37,11 @@ struct entry {
 	struct node node; /* key: from the pid */
 	struct space space;
 	struct space_maps *maps;
-	uint32_t seen;  /* state of `maps` that space.number names */
-	bool answered;  /* nothing more will be known of its mappings */
-	uint64_t given; /* when /proc was read; 0: not */
-	uint64_t kept;  /* ended: last time that anything showed it in use */
+	uint32_t seen;   /* state of `maps` that space.number names */
+	bool answered;   /* nothing more will be known of its mappings */
+	uint64_t given;  /* when /proc was read; 0: not */
+	uint64_t kept;   /* ended: last time that anything showed it in use */
+	uint32_t losses; /* those of the spaces that it has been held against */
 };
 
 struct spaces {
@@ -45,7 +49,8 @@ struct spaces {
 	struct table living, ended;
 	struct space_files files;
 	uint64_t maps_bytes, n_mappings, numbers, evicted;
-	uint32_t salt;
+	uint64_t lost_since, lost_until; /* the last loss */
+	uint32_t losses, salt;
 };
 
 /* ---- entries ---- */
@@ -72,23 +77,6 @@ static struct entry *first_of(const struct spaces *s, const struct table *table,
 	return next_of(table_find(table, key), key, pid);
 }
 
-static struct entry *living_of(const struct spaces *s, int pid)
-{
-	return first_of(s, &s->living, pid);
-}
-
-static struct entry *entry_at(const struct spaces *s, int pid, uint64_t time)
-{
-	struct entry *e = living_of(s, pid);
-
-	if (e && e->space.begin <= time)
-		return e;
-	for (e = first_of(s, &s->ended, pid); e; e = next_of(e->node.chain, e->node.key, pid))
-		if (e->space.begin <= time)
-			return e;
-	return NULL;
-}
-
 /* Takes over one reference to `maps`; NULL: no memory. */
 static struct entry *entry_add(struct spaces *s, int pid, uint64_t begin, struct space_maps *maps)
 {
@@ -102,6 +90,7 @@ static struct entry *entry_add(struct spaces *s, int pid, uint64_t begin, struct
 	e->space = (struct space){ .number = ++s->numbers, .pid = pid, .begin = begin };
 	e->maps = maps;
 	e->seen = maps->state;
+	e->losses = s->losses;
 	e->node.key = key_of(s, pid);
 	e->node.bytes = space_allocated(sizeof *e);
 	table_add(&s->living, &e->node);
@@ -157,6 +146,54 @@ static void entry_revive(struct spaces *s, struct entry *e)
 	table_add(&s->living, &e->node);
 }
 
+/* ---- looking up ---- */
+
+static struct space_maps *maps_new(struct spaces *s, bool known, int owner)
+{
+	struct space_maps *maps = space_maps_new(&s->maps_bytes);
+
+	if (maps) {
+		maps->known = known;
+		maps->owner = owner;
+	}
+	return maps;
+}
+
+/* What lived while events were lost is unknown from then on. NULL: no memory for that. */
+static struct entry *doubt(struct spaces *s, struct entry *e)
+{
+	int pid = e->space.pid;
+	uint64_t begin = MAX_OF(e->space.begin, s->lost_since);
+
+	if (e->space.begin < s->lost_since)
+		entry_end(s, e, begin);
+	else
+		entry_free(s, &s->living, e);
+	return entry_add(s, pid, begin, maps_new(s, false, pid));
+}
+
+static struct entry *living_of(struct spaces *s, int pid)
+{
+	struct entry *e = first_of(s, &s->living, pid);
+
+	if (!e || e->losses == s->losses)
+		return e;
+	e->losses = s->losses;
+	return e->space.begin < s->lost_until ? doubt(s, e) : e;
+}
+
+static struct entry *entry_at(struct spaces *s, int pid, uint64_t time)
+{
+	struct entry *e = living_of(s, pid);
+
+	if (e && e->space.begin <= time)
+		return e;
+	for (e = first_of(s, &s->ended, pid); e; e = next_of(e->node.chain, e->node.key, pid))
+		if (e->space.begin <= time)
+			return e;
+	return NULL;
+}
+
 /* ---- the bound ---- */
 
 static uint64_t bytes_of(const struct spaces *s)
@@ -181,17 +218,6 @@ static void keep_bound(struct spaces *s)
 }
 
 /* ---- mappings ---- */
-
-static struct space_maps *maps_new(struct spaces *s, bool known, int owner)
-{
-	struct space_maps *maps = space_maps_new(&s->maps_bytes);
-
-	if (maps) {
-		maps->known = known;
-		maps->owner = owner;
-	}
-	return maps;
-}
 
 /* Makes the list of `e` its own, to change it. */
 static int maps_own(struct spaces *s, struct entry *e)
@@ -319,6 +345,14 @@ void spaces_exit(struct spaces *s, int pid, uint64_t time)
 		entry_end(s, e, time);
 }
 
+void spaces_lost(struct spaces *s, uint64_t since, uint64_t until)
+{
+	/* Who was not looked at since an earlier loss is held against this one alone: it was not needed in between. */
+	s->lost_since = since;
+	s->lost_until = MAX_OF(s->lost_until, until);
+	s->losses++;
+}
+
 /* ---- what /proc said ---- */
 
 static struct space_maps *maps_from(struct spaces *s, const struct maps *from)
@@ -378,6 +412,11 @@ const struct space *spaces_find(struct spaces *s, int pid, uint64_t time)
 {
 	struct entry *e = entry_at(s, pid, time);
 
+	/* Having lost events, it may have grown by an entry. */
+	if (bytes_of(s) > s->options.bytes) {
+		keep_bound(s);
+		e = entry_at(s, pid, time);
+	}
 	if (!e)
 		return NULL;
 	table_touch(e->space.end ? &s->ended : &s->living, &e->node);

@@ -81,7 +81,7 @@ static uint64_t run_programs(unsigned count)
 
 static uint64_t drain(struct perf_events *events, struct counts *counts, unsigned times)
 {
-	struct perf_events_handler handler = { counts, on_map, on_exec, on_fork, on_exit_of };
+	struct perf_events_handler handler = { counts, on_map, on_exec, on_fork, on_exit_of, NULL };
 	uint64_t begin = cpu_ns();
 
 	for (unsigned i = 0; i < times; i++)

@@ -161,7 +161,7 @@ static void on_exit_of(void *context, int pid, uint64_t time)
 /* In memory of exactly its size, so that reading past it is found. */
 static int parse_bytes(const uint8_t *at, size_t size, struct seen *seen)
 {
-	struct perf_events_handler handler = { seen, on_map, on_exec, on_fork, on_exit_of };
+	struct perf_events_handler handler = { seen, on_map, on_exec, on_fork, on_exit_of, NULL };
 	uint8_t *exact = malloc(size);
 	int r;
 

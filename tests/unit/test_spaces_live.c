@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -128,6 +129,24 @@ static int child_execs(const char *self)
 	return 1;
 }
 
+static int child_waits_and_execs(const char *self)
+{
+	char go;
+
+	if (read(GO_FD, &go, 1) != 1)
+		return 1;
+	execl(self, self, "--child", "report-and-wait", NULL);
+	return 1;
+}
+
+static int child_reports_and_waits(void)
+{
+	char go;
+
+	report();
+	return read(GO_FD, &go, 1) != 1;
+}
+
 static int child_waits(void)
 {
 	char go;
@@ -162,6 +181,10 @@ static int be_child(const char *self, const char *mode)
 		return child_forks();
 	if (!strcmp(mode, "exec"))
 		return child_execs(self);
+	if (!strcmp(mode, "exec-and-wait"))
+		return child_waits_and_execs(self);
+	if (!strcmp(mode, "report-and-wait"))
+		return child_reports_and_waits();
 	if (!strcmp(mode, "split"))
 		return child_splits();
 	if (!strcmp(mode, "replace"))
@@ -187,7 +210,7 @@ struct watch {
 	struct perf_events *events;
 	struct spaces *spaces;
 	struct perf_events_handler handler;
-	unsigned exits, forks;
+	unsigned exits, forks, losses;
 	unsigned child_exits, child_execs;
 };
 
@@ -221,19 +244,38 @@ static void on_exit_of(void *context, int pid, uint64_t time)
 	spaces_exit(w->spaces, pid, time);
 }
 
-static int set_up(void **state)
+static void on_lost(void *context, uint64_t since, uint64_t until)
+{
+	struct watch *w = context;
+
+	w->losses++;
+	assert_true(since <= until);
+	spaces_lost(w->spaces, since, until);
+}
+
+static int set_up_with(void **state, unsigned pages)
 {
 	static struct watch w;
 	struct spaces_options options = { .bytes = 4 << 20, .grace_ns = 60 * NS_PER_SEC };
 	struct fault fault = { 0 };
 
-	w = (struct watch){ .handler = { &w, on_map, on_exec, on_fork, on_exit_of } };
-	if (perf_events_open(&w.events, RING_PAGES, &fault) < 0) {
+	w = (struct watch){ .handler = { &w, on_map, on_exec, on_fork, on_exit_of, on_lost } };
+	if (perf_events_open(&w.events, pages, &fault) < 0) {
 		print_error("%s\n", fault.text);
 		return -1;
 	}
 	*state = &w;
 	return spaces_open(&w.spaces, &options);
+}
+
+static int set_up(void **state)
+{
+	return set_up_with(state, RING_PAGES);
+}
+
+static int set_up_small(void **state)
+{
+	return set_up_with(state, 1);
 }
 
 static int tear_down(void **state)
@@ -578,6 +620,59 @@ static void test_cpus_that_come_back(void **state)
 	run(w, "exec", 2, 3);
 }
 
+/* While the rings are full a living process execs. What was known of it before is not taken for what it is now. */
+static void test_exec_that_was_lost(void **state)
+{
+	struct watch *w = *state;
+	struct maps maps;
+	cpu_set_t all, one;
+	uint64_t time;
+
+	/* All on one CPU, so that it is this one's ring that is full. */
+	assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+	start("/proc/self/exe", -1, "exec-and-wait");
+	/* It is known. */
+	while (!w->child_execs)
+		perf_events_drain(w->events, &w->handler);
+	for (unsigned i = 0; i < 500; i++) {
+		int pid = fork();
+
+		if (pid == 0)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+	}
+	assert_int_equal(write(child.go, "g", 1), 1);
+	/* It has exec'd once its second program says so. */
+	assert_int_equal(read(child.report, child.text, 1), 1);
+	assert_int_equal(child.text[0], '=');
+	/* Room again; the next record on each CPU is that of the loss. */
+	for (unsigned i = 0; i < 1000 && perf_events_lost(w->events) < 500; i++) {
+		int pid = fork();
+
+		if (pid == 0)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+		perf_events_drain(w->events, &w->handler);
+	}
+	assert_true(w->losses > 0);
+	assert_true(perf_events_lost(w->events) > 0);
+	assert_int_equal(w->child_execs, 1);
+
+	time = now_boottime_ns();
+	assert_false(spaces_find(w->spaces, child.pid, time)->known);
+	assert_int_equal(maps_read(child.pid, &maps), 0);
+	spaces_give(w->spaces, child.pid, time, &maps);
+	assert_true(spaces_find(w->spaces, child.pid, time)->known);
+	assert_true(spaces_find(w->spaces, child.pid, time)->n_mappings >= 3);
+	maps_free(&maps);
+	assert_int_equal(write(child.go, "g", 1), 1);
+	collect();
+	assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+}
+
 static void test_bad_sizes_are_refused(void **state)
 {
 	struct perf_events *events = NULL;
@@ -606,6 +701,7 @@ int main(int argc, char **argv)
 		LIVE(test_fork_of_a_process_older_than_the_agent),
 		LIVE(test_readable_when_a_quarter_full),
 		LIVE(test_cpus_that_come_back),
+		cmocka_unit_test_setup_teardown(test_exec_that_was_lost, set_up_small, tear_down),
 		cmocka_unit_test(test_bad_sizes_are_refused),
 	};
 
