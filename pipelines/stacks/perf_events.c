@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A dummy event on each CPU counts nothing; it only asks for the records of tasks and mappings, which the kernel writes to the ring of the CPU
- * on which they happen. So what one process does on two CPUs lies in two rings, and a drain merges them by time.
+ * A dummy event on each CPU counts nothing; it only asks for the records of tasks and mappings, which the kernel writes
+ * to the ring of the CPU on which they happen. So what one process does on two CPUs lies in two rings, and a drain
+ * merges them by time.
  *
- * Order: a drain delivers only what is older than its own begin, which it takes before it looks at any ring, and leaves the rest to the next.
- * A record that caused another (fork, then what the child does) was in its ring before the other's time was taken, so it was there
- * when the drain looked: across drains, too, no effect comes before its cause. And whatever happened before a sample that the
- * caller holds already is delivered.
+ * Order: a drain delivers only what is older than its own begin, which it takes before it looks at any ring, and leaves
+ * the rest to the next. A record that caused another (fork, then what the child does) was in its ring before the
+ * other's time was taken, so it was there when the drain looked: across drains, too, no effect comes before its cause.
+ * And whatever happened before a sample that the caller holds already is delivered.
  *
- * CPUs come and go: the event of a CPU that went away stays dead when it comes back. Its running time stands still, which is how
- * perf_events_follow() knows; what its ring holds is delivered first.
+ * CPUs come and go: the event of a CPU that went away stays dead when it comes back. Its running time stands still,
+ * which is how perf_events_follow() knows; what its ring holds is delivered first.
  */
 #include "stacks/perf_events.h"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A list is a sorted array of mappings that do not overlap. Replacing is one splice: what lies between the first and the last mapping
- * touched goes, and in come at most three pieces: what is left of the first, the new one, what is left of the last.
+ * A list is a sorted array of mappings that do not overlap. Replacing is one splice: what lies between the first and
+ * the last mapping touched goes, and in come at most three pieces: what is left of the first, the new one, what is left
+ * of the last.
  *
- * Invariants: each mapping with a file holds one reference to it; a list with more than one owner is never changed, except that what was
- * not known becomes known to all.
+ * Invariants: each mapping with a file holds one reference to it; a list with more than one owner is never changed,
+ * except that what was not known becomes known to all.
  */
 #include "stacks/space_maps.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One list of mappings, shared by all spaces that have the same: a forked process has its parent's until one of them changes.
+ * One list of mappings, shared by all spaces that have the same: a forked process has its parent's until one of them
+ * changes.
  */
 #ifndef SONDE_SPACE_MAPS_H
 #define SONDE_SPACE_MAPS_H
@@ -25,10 +26,12 @@ void space_maps_unref(struct space_maps *maps, struct space_files *files, uint64
 
 /* Whether the list says this already, so that nothing would change. */
 bool space_maps_has(const struct space_maps *maps, const struct space_mapping *mapping);
-/* Puts a mapping in the place of whatever it overlaps; neighbours that continue one another become one. -ENOSPC, -ENOMEM. */
+/* Puts a mapping in the place of whatever it overlaps; neighbours that continue one another become one. -ENOSPC,
+ * -ENOMEM. */
 int space_maps_put(struct space_maps *maps, const struct space_mapping *mapping, struct space_files *files,
 		   uint64_t *bytes);
-/* Lays the list over `below`: where both say something, the list stays. `below` is left empty. -ENOSPC, -ENOMEM: some are missing. */
+/* Lays the list over `below`: where both say something, the list stays. `below` is left empty. -ENOSPC, -ENOMEM:
+ * some are missing. */
 int space_maps_put_below(struct space_maps *maps, struct space_maps *below, struct space_files *files, uint64_t *bytes);
 
 /* Name of memory without a file, as one of a fixed set of texts that last forever. */

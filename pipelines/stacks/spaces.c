@@ -1,25 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Spaces stand in two tables by pid: `living` holds at most one of each pid, `ended` those that exec or exit ended, in the order of their
- * end, so that what the grace releases is always at one side. The answer for (pid, time) is the living one if it had begun, else the
- * youngest ended one that had.
+ * Spaces stand in two tables by pid: `living` holds at most one of each pid, `ended` those that exec or exit ended, in
+ * the order of their end, so that what the grace releases is always at one side. The answer for (pid, time) is the
+ * living one if it had begun, else the youngest ended one that had.
  *
- * A space has a list of mappings (space_maps.h), which fork shares: a process that is forked and execs costs two small entries and no
- * copy. A list belongs to one space alone before it changes. Within one space there is no history: a mapping takes the place of older ones
- * for all times of that space; that munmap is not told leaves mappings that nobody samples.
+ * A space has a list of mappings (space_maps.h), which fork shares: a process that is forked and execs costs two small
+ * entries and no copy. A list belongs to one space alone before it changes. Within one space there is no history: a
+ * mapping takes the place of older ones for all times of that space; that munmap is not told leaves mappings that
+ * nobody samples.
  *
- * What is unknown: a process older than the agent has a list that is not `known`, to which events add. When /proc is read, its mappings go
- * below those of the events: whatever is mapped executable after an event comes as an event itself, so the events are never the older
- * ones. Forked processes share that list, and become known with their parent, whose /proc can still be read when they are gone.
+ * What is unknown: a process older than the agent has a list that is not `known`, to which events add. When /proc is
+ * read, its mappings go below those of the events: whatever is mapped executable after an event comes as an event
+ * itself, so the events are never the older ones. Forked processes share that list, and become known with their parent,
+ * whose /proc can still be read when they are gone.
  *
- * The end: a sample later than a process's end means that the end was told too early (perf_events.c says when); such a space is still the
- * answer, and stays for a grace from then on. An executable mapping brings it back to life.
+ * The end: a sample later than a process's end means that the end was told too early (perf_events.c says when); such a
+ * space is still the answer, and stays for a grace from then on. An executable mapping brings it back to life.
  *
- * Loss: when events are missing, a living space may be stale. It is not looked for at once: each carries the number of losses it was held against,
- * and the first to look at it afterwards ends it where the loss began and begins an unknown one.
+ * Loss: when events are missing, a living space may be stale. It is not looked for at once: each carries the number of
+ * losses it was held against, and the first to look at it afterwards ends it where the loss began and begins an unknown
+ * one.
  *
- * Bound: tables, spaces, lists and files count. When it is passed go, in this order: files that nobody refers to; ended spaces, oldest
- * first; living ones, the longest unused first, which their owner reads from /proc again if they are asked for.
+ * Bound: tables, spaces, lists and files count. When it is passed go, in this order: files that nobody refers to; ended
+ * spaces, oldest first; living ones, the longest unused first, which their owner reads from /proc again if they are
+ * asked for.
  */
 #include "stacks/spaces.h"
 
@@ -306,7 +310,8 @@ void spaces_exec(struct spaces *s, int pid, uint64_t time)
 	keep_bound(s);
 }
 
-/* The parent's list at `time`. A parent nobody has heard of is taken in, so that what is once read of it is its children's too. */
+/* The parent's list at `time`. A parent nobody has heard of is taken in, so that what is once read of it is its
+ * children's too. */
 static struct space_maps *inherit(struct spaces *s, int parent, int pid, uint64_t time)
 {
 	struct entry *e = entry_at(s, parent, time);

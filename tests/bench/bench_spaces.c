@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What it costs to know every process's mappings: short programs run while the kernel's events are on, drained as the agent does; the CPU time of the
- * draining alone, over the processes seen, and of a drain when nothing happened. As root. Usage: bench_spaces [PROGRAMS]
+ * What it costs to know every process's mappings: short programs run while the kernel's events are on, drained as the
+ * agent does; the CPU time of the draining alone, over the processes seen, and of a drain when nothing happened. As
+ * root. Usage: bench_spaces [PROGRAMS]
  */
 #include <spawn.h>
 #include <stdio.h>

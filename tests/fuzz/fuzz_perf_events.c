@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as the kernel's records: each alone, and as the contents of a ring with any head and tail, whose events then feed address spaces with a
- * small bound, which must hold.
+ * Any bytes as the kernel's records: each alone, and as the contents of a ring with any head and tail, whose events
+ * then feed address spaces with a small bound, which must hold.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kernel's records as bytes: parsing with every length checked, the walk through a ring with wraps, and the count of threads. */
+/* The kernel's records as bytes: parsing with every length checked, the walk through a ring with wraps, and the
+ * count of threads. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

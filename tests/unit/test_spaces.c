@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Address spaces from made-up events: what was mapped when, through exec, fork, exit, pid reuse, /proc, and the bound on memory. */
+/* Address spaces from made-up events: what was mapped when, through exec, fork, exit, pid reuse, /proc, and the
+ * bound on memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel's events against the kernel's own list: children of every kind read their own maps in /proc at a time they note, and what spaces_find()
- * says of that time must be the same, mapping for mapping, in both directions. As root. The children are this program itself.
+ * The kernel's events against the kernel's own list: children of every kind read their own maps in /proc at a time they
+ * note, and what spaces_find() says of that time must be the same, mapping for mapping, in both directions. As root.
+ * The children are this program itself.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +35,8 @@
 
 /* ---- the children ---- */
 
-/* A line "= PID TIME", then the lines of /proc/thread-self/maps (the process's own are gone with its first thread). One write: several may report. */
+/* A line "= PID TIME", then the lines of /proc/thread-self/maps (the process's own are gone with its first
+ * thread). One write: several may report. */
 static void report(void)
 {
 	static char text[1 << 20];
@@ -521,7 +523,8 @@ static void test_program_in_memory(void **state)
 	compare_reports(w, 1, 3);
 }
 
-/* This test is older than its own events: its child's mappings are unknown until /proc is read of the one that still lives. */
+/* This test is older than its own events: its child's mappings are unknown until /proc is read of the one that
+ * still lives. */
 static void test_fork_of_a_process_older_than_the_agent(void **state)
 {
 	struct watch *w = *state;
