@@ -213,11 +213,19 @@ struct watch {
 	struct spaces *spaces;
 	struct perf_events_handler handler;
 	unsigned exits, forks, losses;
+	uint64_t last; /* time of the last event of this drain */
 	unsigned child_exits, child_execs;
 };
 
+static void check_order(struct watch *w, uint64_t time)
+{
+	assert_true(time >= w->last);
+	w->last = time;
+}
+
 static void on_map(void *context, const struct space_map_event *event)
 {
+	check_order(context, event->time);
 	spaces_map(((struct watch *)context)->spaces, event);
 }
 
@@ -225,6 +233,7 @@ static void on_exec(void *context, int pid, uint64_t time)
 {
 	struct watch *w = context;
 
+	check_order(w, time);
 	w->child_execs += pid == child.pid;
 	spaces_exec(w->spaces, pid, time);
 }
@@ -233,6 +242,7 @@ static void on_fork(void *context, int parent, int pid, uint64_t time)
 {
 	struct watch *w = context;
 
+	check_order(w, time);
 	w->forks++;
 	spaces_fork(w->spaces, parent, pid, time);
 }
@@ -241,6 +251,7 @@ static void on_exit_of(void *context, int pid, uint64_t time)
 {
 	struct watch *w = context;
 
+	check_order(w, time);
 	w->exits++;
 	w->child_exits += pid == child.pid;
 	spaces_exit(w->spaces, pid, time);
@@ -289,9 +300,16 @@ static int tear_down(void **state)
 	return 0;
 }
 
+static void drain_some(struct watch *w)
+{
+	w->last = 0;
+	perf_events_drain(w->events, &w->handler);
+	assert_true(w->last <= now_boottime_ns());
+}
+
 static void drain(struct watch *w)
 {
-	perf_events_drain(w->events, &w->handler);
+	drain_some(w);
 	assert_int_equal(perf_events_lost(w->events), 0);
 }
 
@@ -639,7 +657,7 @@ static void test_exec_that_was_lost(void **state)
 	start("/proc/self/exe", -1, "exec-and-wait");
 	/* It is known. */
 	while (!w->child_execs)
-		perf_events_drain(w->events, &w->handler);
+		drain_some(w);
 	for (unsigned i = 0; i < 500; i++) {
 		int pid = fork();
 
@@ -658,7 +676,7 @@ static void test_exec_that_was_lost(void **state)
 		if (pid == 0)
 			_exit(0);
 		waitpid(pid, NULL, 0);
-		perf_events_drain(w->events, &w->handler);
+		drain_some(w);
 	}
 	assert_true(w->losses > 0);
 	assert_true(perf_events_lost(w->events) > 0);
