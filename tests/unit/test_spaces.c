@@ -228,6 +228,9 @@ static void test_pid_used_again(void **state)
 	map(s, 10, 311, 0x1000, 0x2000, 0, 2);
 	expect(s, 10, 150, 0x1000, 1, 0);
 	expect(s, 10, 350, 0x1000, 2, 0);
+	/* An exit of the one before, told late. */
+	spaces_exit(s, 10, 299);
+	assert_int_equal(spaces_find(s, 10, 350)->end, 0);
 	/* And again, with the exit lost. */
 	spaces_fork(s, 1, 10, 400);
 	assert_int_equal(spaces_find(s, 10, 350)->end, 400);
@@ -545,6 +548,8 @@ static void test_what_lived_during_a_loss_is_unknown(void **state)
 	spaces_exit(s, 20, 150);
 	spaces_exec(s, 11, 250); /* during the loss */
 	map(s, 11, 251, 0x1000, 0x2000, 0, 8);
+	spaces_exec(s, 13, 305); /* after it, and told before it */
+	map(s, 13, 306, 0x1000, 0x2000, 0, 9);
 	spaces_lost(s, 200, 300);
 	spaces_exec(s, 12, 310);
 	map(s, 12, 311, 0x1000, 0x2000, 0, 9);
@@ -559,6 +564,8 @@ static void test_what_lived_during_a_loss_is_unknown(void **state)
 	assert_int_equal(spaces_find(s, 20, 140)->end, 150);
 	assert_true(spaces_find(s, 12, 400)->known);
 	expect(s, 12, 400, 0x1000, 9, 0);
+	assert_true(spaces_find(s, 13, 400)->known);
+	expect(s, 13, 400, 0x1000, 9, 0);
 
 	give(s, 10, 500, inodes, 2);
 	expect(s, 10, 600, 0x1000, 1, 0);

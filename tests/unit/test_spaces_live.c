@@ -70,6 +70,24 @@ static int child_leaves_its_thread(void)
 	pthread_exit(NULL);
 }
 
+static void *exec_plain(void *context)
+{
+	report();
+	execl("/proc/self/exe", "child", "--child", "plain", NULL);
+	exit(1);
+}
+
+/* All other threads end, and the one that execs takes the first one's number. */
+static int child_execs_in_a_thread(void)
+{
+	pthread_t other;
+
+	if (pthread_create(&other, NULL, exec_plain, NULL))
+		return 1;
+	pthread_join(other, NULL);
+	return 1;
+}
+
 static int child_dlopens(void)
 {
 	if (!dlopen("libresolv.so.2", RTLD_NOW))
@@ -195,6 +213,8 @@ static int be_child(const char *self, const char *mode)
 		return child_waits();
 	if (!strcmp(mode, "leader"))
 		return child_leaves_its_thread();
+	if (!strcmp(mode, "thread-exec"))
+		return child_execs_in_a_thread();
 	if (!strcmp(mode, "many"))
 		return child_maps_many();
 	return 2;
@@ -213,7 +233,8 @@ struct watch {
 	struct spaces *spaces;
 	struct perf_events_handler handler;
 	unsigned exits, forks, losses;
-	uint64_t last; /* time of the last event of this drain */
+	uint64_t lost_since; /* the latest */
+	uint64_t last;       /* time of the last event of this drain */
 	unsigned child_exits, child_execs;
 };
 
@@ -262,6 +283,7 @@ static void on_lost(void *context, uint64_t since, uint64_t until)
 	struct watch *w = context;
 
 	w->losses++;
+	w->lost_since = MAX_OF(w->lost_since, since);
 	assert_true(since <= until);
 	spaces_lost(w->spaces, since, until);
 }
@@ -501,6 +523,11 @@ static void test_process_whose_first_thread_ends_first(void **state)
 	run(*state, "leader", 1, 3);
 }
 
+static void test_exec_in_a_thread(void **state)
+{
+	run(*state, "thread-exec", 2, 3);
+}
+
 static void test_program_deleted_right_after_start(void **state)
 {
 	char path[] = "/tmp/sonde-test-XXXXXX";
@@ -654,6 +681,7 @@ static void test_exec_that_was_lost(void **state)
 	CPU_ZERO(&one);
 	CPU_SET(sched_getcpu(), &one);
 	assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+	time = now_boottime_ns();
 	start("/proc/self/exe", -1, "exec-and-wait");
 	/* It is known. */
 	while (!w->child_execs)
@@ -679,6 +707,8 @@ static void test_exec_that_was_lost(void **state)
 		drain_some(w);
 	}
 	assert_true(w->losses > 0);
+	/* Nothing of before is in doubt. */
+	assert_true(w->lost_since > time);
 	assert_true(perf_events_lost(w->events) > 0);
 	assert_int_equal(w->child_execs, 1);
 
@@ -692,6 +722,22 @@ static void test_exec_that_was_lost(void **state)
 	assert_int_equal(write(child.go, "g", 1), 1);
 	collect();
 	assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+}
+
+static void test_nothing_is_left_behind(void **state)
+{
+	_cleanup_(free_pointer) char *text = NULL;
+	struct perf_events *events;
+	size_t size;
+
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(perf_events_open(&events, 1, NULL), 0);
+		perf_events_close(events);
+	}
+	perf_events_close(NULL);
+	assert_int_equal(read_small_file("/proc/self/maps", 1 << 20, &text, &size), 0);
+	assert_null(strstr(text, "[perf_event]"));
+	assert_int_equal(kill_events(), 0);
 }
 
 static void test_bad_sizes_are_refused(void **state)
@@ -717,12 +763,14 @@ int main(int argc, char **argv)
 		LIVE(test_mappings_mapped_over),
 		LIVE(test_two_thousand_mappings),
 		LIVE(test_process_whose_first_thread_ends_first),
+		LIVE(test_exec_in_a_thread),
 		LIVE(test_program_deleted_right_after_start),
 		LIVE(test_program_in_memory),
 		LIVE(test_fork_of_a_process_older_than_the_agent),
 		LIVE(test_readable_when_a_quarter_full),
 		LIVE(test_cpus_that_come_back),
 		cmocka_unit_test_setup_teardown(test_exec_that_was_lost, set_up_small, tear_down),
+		cmocka_unit_test(test_nothing_is_left_behind),
 		cmocka_unit_test(test_bad_sizes_are_refused),
 	};
 
