@@ -14,6 +14,7 @@ struct space_maps {
 	uint32_t refs, count, capacity;
 	bool known;     /* false: begun before the agent, and /proc not read yet */
 	int owner;      /* while not known: the process that has this list in /proc; 0: the asking one itself */
+	uint64_t read;  /* when its part from /proc was read; 0: it has none */
 	uint32_t state; /* changes whenever the mappings do */
 	struct space_mapping *mappings;
 };
@@ -23,6 +24,9 @@ struct space_maps *space_maps_new(uint64_t *bytes);
 /* An own list of the same mappings. */
 struct space_maps *space_maps_copy(const struct space_maps *maps, struct space_files *files, uint64_t *bytes);
 void space_maps_unref(struct space_maps *maps, struct space_files *files, uint64_t *bytes);
+
+/* Nothing is known of it any more, by anybody who shares it. */
+void space_maps_clear(struct space_maps *maps, struct space_files *files);
 
 /* Whether the list says this already, so that nothing would change. */
 bool space_maps_has(const struct space_maps *maps, const struct space_mapping *mapping);

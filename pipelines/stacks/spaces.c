@@ -107,10 +107,20 @@ void spaces_map(struct spaces *s, const struct space_map_event *event)
 	spaces_keep_bound(s);
 }
 
+/* /proc was read after the exec, and told before it: it spoke of the new program, whose own events follow. */
+static void take_back(struct spaces *s, struct space_entry *e)
+{
+	s->n_mappings -= e->maps->count;
+	space_maps_clear(e->maps, &s->files);
+	e->answered = true;
+}
+
 void spaces_exec(struct spaces *s, int pid, uint64_t time)
 {
 	struct space_entry *e = space_entry_living(s, pid);
 
+	if (e && e->maps->read >= time)
+		take_back(s, e);
 	if (!e && !space_entry_first(s, &s->ended, pid)) {
 		/* What it was before is gone, and nobody needs to look for it. */
 		e = space_entry_add(s, pid, 0, spaces_new_maps(s, true, 0));
@@ -188,7 +198,7 @@ static struct space_maps *maps_from(struct spaces *s, const struct maps *from)
 }
 
 /* All that share the list become known with it. */
-static void maps_complete(struct spaces *s, struct space_maps *maps, const struct maps *from)
+static void maps_complete(struct spaces *s, struct space_maps *maps, const struct maps *from, uint64_t time)
 {
 	struct space_maps *below = maps_from(s, from);
 
@@ -202,6 +212,7 @@ static void maps_complete(struct spaces *s, struct space_maps *maps, const struc
 	space_maps_unref(below, &s->files, &s->maps_bytes);
 	maps->known = true;
 	maps->owner = 0;
+	maps->read = time;
 }
 
 void spaces_give(struct spaces *s, int pid, uint64_t time, const struct maps *maps)
@@ -212,7 +223,7 @@ void spaces_give(struct spaces *s, int pid, uint64_t time, const struct maps *ma
 		e = space_entry_add(s, pid, 0, spaces_new_maps(s, false, pid));
 	/* Ended is fine, exec'd is not: see spaces.h. */
 	if (e && maps->count && !e->maps->known && (!living || living == e))
-		maps_complete(s, e->maps, maps);
+		maps_complete(s, e->maps, maps, time);
 	if (e) {
 		e->given = time;
 		e->answered = true;

@@ -535,6 +535,31 @@ static void test_fork_told_after_proc_was_read(void **state)
 	expect(s, 10, 550, 0x2000, 2, 0);
 }
 
+/* Read after the exec, told before it: neither the program before nor those forked from it had these mappings. */
+static void test_exec_told_after_proc_was_read(void **state)
+{
+	static const uint64_t inodes[] = { 1, 2 };
+	struct spaces *s = *state;
+
+	spaces_fork(s, 10, 11, 100);
+	give(s, 10, 500, inodes, 2);
+	expect(s, 11, 500, 0x1000, 1, 0);
+	spaces_exec(s, 10, 400);
+	map(s, 10, 410, 0x1000, 0x2000, 0, 1);
+	expect(s, 10, 450, 0x1000, 1, 0);
+	expect(s, 10, 450, 0x2000, -1, 0);
+	assert_true(spaces_find(s, 10, 450)->known);
+	expect(s, 10, 350, 0x1000, -1, 0);
+	assert_true(spaces_find(s, 10, 350)->known);
+	assert_false(spaces_find(s, 11, 450)->known);
+	assert_int_equal(spaces_find(s, 11, 450)->source, 11);
+	assert_int_equal(health_of(s).mappings, 1);
+	/* An exec after the reading takes nothing back. */
+	give(s, 11, 600, inodes, 2);
+	spaces_exec(s, 11, 601);
+	expect(s, 11, 600, 0x2000, 2, 0);
+}
+
 /* ---- lost events ---- */
 
 static void test_what_lived_during_a_loss_is_unknown(void **state)
@@ -740,6 +765,7 @@ int main(void)
 		EACH(test_children_become_known_with_their_parent),
 		EACH(test_a_parent_that_changed_is_no_source),
 		EACH(test_fork_told_after_proc_was_read),
+		EACH(test_exec_told_after_proc_was_read),
 		EACH(test_what_lived_during_a_loss_is_unknown),
 		EACH(test_a_loss_costs_no_more_than_the_bound),
 		EACH(test_five_thousand_processes_fit),

@@ -602,13 +602,11 @@ static void test_fork_of_a_process_older_than_the_agent(void **state)
 	assert_false(space->known);
 	assert_int_equal(space->source, getpid());
 
-	uint64_t time = now_boottime_ns();
-
 	assert_int_equal(maps_read(space->source, &maps), 0);
 	/* The vsyscall page is in /proc only. */
 	for (uint32_t i = 0; i < maps.count; i++)
 		maps.count -= !strcmp(maps.text + maps.mappings[i].path, "[vsyscall]");
-	spaces_give(w->spaces, getpid(), time, &maps);
+	spaces_give(w->spaces, getpid(), now_boottime_ns(), &maps);
 	maps_free(&maps);
 	compare_one(w, child.text, &mappings);
 	assert_true(mappings >= 3);
