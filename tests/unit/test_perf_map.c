@@ -230,10 +230,10 @@ static void test_map_of_node(void **state)
 	struct stat st;
 	unsigned checked = 0;
 	int pid = 0;
-	FILE *node = popen(
-		"node --perf-basic-prof -e 'function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2) } fib(27);"
-		" console.log(process.pid)'",
-		"re");
+	FILE *node = popen("node --perf-basic-prof --no-logfile-per-isolate --logfile=/dev/null -e 'function fib(n) { "
+			   "return n < 2 ? n : fib(n - 1) + fib(n - 2) } fib(27);"
+			   " console.log(process.pid)'",
+			   "re");
 
 	assert_int_equal(fscanf(node, "%d", &pid), 1);
 	assert_int_equal(pclose(node), 0);
