@@ -230,9 +230,9 @@ static void test_map_of_node(void **state)
 	struct stat st;
 	unsigned checked = 0;
 	int pid = 0;
-	FILE *node = popen("node --perf-basic-prof --no-logfile-per-isolate --logfile=/dev/null -e 'function fib(n) { "
-			   "return n < 2 ? n : fib(n - 1) + fib(n - 2) } fib(27);"
-			   " console.log(process.pid)'",
+	/* In a folder of its own, as it leaves a log where it is. */
+	FILE *node = popen("d=$(mktemp -d) && cd $d && node --perf-basic-prof -e 'function fib(n) { return n < 2 ? n : "
+			   "fib(n - 1) + fib(n - 2) } fib(27); console.log(process.pid)'; rm -rf $d",
 			   "re");
 
 	assert_int_equal(fscanf(node, "%d", &pid), 1);
