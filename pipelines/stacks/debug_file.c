@@ -2,9 +2,10 @@
 /* Source: GDB manual, "Debugging Information in Separate Files". */
 #include "stacks/debug_file.h"
 
+#include <errno.h>
+#include <lzma.h>
 #include <stdio.h>
 #include <string.h>
-#include <lzma.h>
 
 /* Both bounds are of what real files hold: a build id has 20 bytes, or 8 or 16. */
 #define ID_LEAST 2u
@@ -39,6 +40,29 @@ static bool by_link(const struct debug_file_hint *hint, const char *root, const 
 	n = snprintf(path, size, "%s%.*s/%s%s", root, (int)(slash - hint->path), hint->path, sub, hint->link);
 	/* A file whose link names itself is no debug file. */
 	return n > 0 && (size_t)n < size && strcmp(path, hint->path);
+}
+
+/* The section holds the name, its NUL and padding to four bytes, then the checksum. */
+int elf_debug_link(const struct elf_file *file, char *name, size_t size, uint32_t *ret_crc)
+{
+	struct elf_header header;
+	Elf64_Shdr s;
+	size_t want, length;
+
+	if (!size || elf_read_header(file, &header) < 0 || elf_find_section(file, &header, ".gnu_debuglink", &s) < 0)
+		return -ENOENT;
+	want = s.sh_size < size ? (size_t)s.sh_size : size;
+	if (!want || elf_read_at(file, s.sh_offset, name, want) < 0)
+		return -ENOENT;
+	length = strnlen(name, want);
+	if (length == want || !is_file_name(name))
+		return -ENOENT;
+
+	uint64_t at = (length + 4) & ~(size_t)3;
+
+	if (at + sizeof *ret_crc > s.sh_size)
+		return -ENOENT;
+	return elf_read_at(file, s.sh_offset + at, ret_crc, sizeof *ret_crc) < 0 ? -ENOENT : 0;
 }
 
 bool debug_file_candidate(const struct debug_file_hint *hint, unsigned index, char *path, size_t size)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the symbols of a stripped file may be: the places that gdb, perf and elfutils look at, in their order. Pure: which
- * of them exists, and is the file's own (its build id, or the CRC of all its bytes), is for the caller to see.
+ * Where the symbols of a stripped file may be: what the file says itself, which is hostile, and the places that gdb, perf
+ * and elfutils look at, in their order. Which of them exists, and is the file's own (by its build id, else by the CRC of
+ * all its bytes), is for the caller to see.
  */
 #ifndef SONDE_DEBUG_FILE_H
 #define SONDE_DEBUG_FILE_H
@@ -10,8 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "stacks/elf_file.h"
+
 #define DEBUG_FILE_ROOT       "/usr/lib/debug"
 #define DEBUG_FILE_CANDIDATES 4u
+
+/* What the .gnu_debuglink of `file` says: the debug file's name (without folders) into name[size], and the checksum of its
+ * content. 0, or -ENOENT: nothing, or nothing sane. The build id is in the file's elf_table. */
+int elf_debug_link(const struct elf_file *file, char *name, size_t size, uint32_t *ret_crc);
 
 /* What the stripped file says of its debug file, see elf_debug_link(). */
 struct debug_file_hint {
