@@ -336,14 +336,20 @@ static void take_go(struct builder *b, const struct source *main)
 	}
 }
 
+/* Whether a source named any function, fit or not. */
+static bool is_named(const struct elf_table *table)
+{
+	return table->count || table->left_out;
+}
+
 static int take_all(struct builder *b, struct source *main, const struct elf_sources *sources)
 {
 	int r = take_symbols(b, main, SHT_SYMTAB, ELF_NAMES_SYMTAB);
 
-	if (r < 0 || b->table->count)
+	if (r < 0 || is_named(b->table))
 		return r;
 	r = take_debug(b, sources);
-	if (r < 0 || b->table->count)
+	if (r < 0 || is_named(b->table))
 		return r;
 	r = take_debugdata(b, main, sources);
 	if (r < 0)
