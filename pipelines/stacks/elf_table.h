@@ -81,7 +81,8 @@ int64_t elf_table_room_of(const struct elf_sources *sources);
 int64_t elf_table_room(const struct elf_file *file);
 
 /* Builds the table at `room` (8-byte aligned). More functions than fit are left out, counted: their addresses stay
- * unknown. 0, -ENOEXEC, -ENOSPC (room below the header), -EIO. The short form has no debug file and no scratch. */
+ * unknown. In a room for the head alone, only the head is made, without reading a symbol: build id and segments. 0,
+ * -ENOEXEC, -ENOSPC (room below the head), -EIO. The short form has no debug file and no scratch. */
 int elf_table_build_of(const struct elf_sources *sources, void *room, size_t size);
 int elf_table_build(const struct elf_file *file, void *room, size_t size);
 

@@ -447,7 +447,7 @@ int elf_table_build_of(const struct elf_sources *sources, void *room, size_t siz
 	for (unsigned i = 0; i < table->n_loads; i++)
 		if (table->loads[i].address < table->base)
 			table->base = table->loads[i].address;
-	if (!table->n_loads)
+	if (!table->n_loads || size < sizeof *table + sizeof table->symbols[0])
 		return 0;
 	r = take_all(&b, &main, sources);
 	if (r < 0)
