@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stacks/debug_file.h"
 #include "stacks/elf_table.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -26,6 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (data[1] & 1)
 		sources.debug = &file;
 	sources.debug_stays = data[1] & 2;
+	if (elf_debug_link(&file, name, sizeof name, &delta) == 0 && (!*name || strchr(name, '/')))
+		abort();
 	elf_table_room_of(&sources);
 	if (elf_table_build_of(&sources, table, room) == 0) {
 		if (elf_table_bytes(table) > room + 7)

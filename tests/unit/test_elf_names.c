@@ -14,12 +14,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/base.h"
 #include "made_elf.h"
 #include "stacks/elf_table.h"
+#include "stacks/sandbox.h"
 #include "stacks/xz.h"
 
 static char folder[] = "/tmp/sonde-test-XXXXXX";
@@ -240,6 +243,47 @@ static void test_little_room_leaves_out_and_counts(void **state)
 	}
 	assert_int_equal(table->left_out, 0);
 	assert_int_equal(elf_table_build_of(&sources, table, sizeof *table - 1), -ENOSPC);
+}
+
+/* In the worker's own sandbox: 0 when all names of the C++ program are there, shown as they should be. */
+static int name_in_sandbox(const struct elf_sources *sources, struct elf_table *room, size_t size)
+{
+	char name[ELF_NAME_MAX];
+	uint32_t delta, named = 0;
+
+	if (elf_table_build_of(sources, room, size) < 0)
+		return 2;
+	for (uint32_t i = 0; i < room->count; i++) {
+		uint64_t offset = offset_of(room, room->base + room->symbols[i].at);
+
+		if (elf_table_find(room, sources->file, offset, name, &delta) > 0 && !strcmp(name, "n::S<double>::f"))
+			named++;
+	}
+	/* The longest way through the demangler as well. */
+	demangle("_ZNSt8_Rb_treeISsSt4pairIKSsSt6vectorIiSaIiEEESt10_Select1stIS5_ESt4lessISsESaIS5_EE5eraseERS1_",
+		 name, sizeof name);
+	return named ? 0 : 3;
+}
+
+static void test_sandbox_allows_all_that_is_done(void **state)
+{
+	_cleanup_(close_file_of) struct elf_file file = open_file("stripped.mini");
+	struct elf_sources sources = { .file = &file, .scratch = scratch, .scratch_size = sizeof scratch };
+	size_t size = (size_t)elf_table_room_of(&sources);
+	_cleanup_(free_pointer) struct elf_table *room = malloc(size);
+	struct sandbox sandbox;
+	int status, pid;
+
+	assert_int_equal(sandbox_compile(false, &sandbox), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || sandbox_enter(&sandbox) < 0)
+			_exit(1);
+		_exit(name_in_sandbox(&sources, room, size));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 /* addr2line goes by DWARF, not by symbols: the middle of each function. */
@@ -470,6 +514,7 @@ int main(void)
 		cmocka_unit_test(test_debug_file_of_another_build),
 		cmocka_unit_test(test_debugdata),
 		cmocka_unit_test(test_little_room_leaves_out_and_counts),
+		cmocka_unit_test(test_sandbox_allows_all_that_is_done),
 		cmocka_unit_test(test_beside_addr2line),
 		cmocka_unit_test(test_xz_of_all_kinds),
 		cmocka_unit_test(test_damaged_xz),
