@@ -202,12 +202,8 @@ static int slot_of(uint64_t tag, uint64_t attribute)
 {
 	bool function = tag == DWARF_TAG_SUBPROGRAM || tag == DWARF_TAG_INLINED;
 	bool unit = tag == DWARF_TAG_COMPILE_UNIT || tag == DWARF_TAG_PARTIAL_UNIT;
-	bool type = tag == DWARF_TAG_CLASS || tag == DWARF_TAG_STRUCTURE || tag == DWARF_TAG_UNION ||
-		    tag == DWARF_TAG_ENUMERATION;
 
 	switch (attribute) {
-	case 0x01:
-		return function || type ? DWARF_SIBLING : -1;
 	case 0x03:
 		return function ? DWARF_NAME : -1;
 	case 0x6e:
@@ -401,7 +397,7 @@ bool dwarf_unit_open(struct dwarf_file *dwarf, struct dwarf_unit *unit, struct d
 static void keep_value(struct dwarf_file *d, const struct dwarf_unit *unit, struct dwarf_die *die, unsigned slot,
 		       unsigned form, uint64_t value)
 {
-	if (slot == DWARF_SIBLING || slot == DWARF_ORIGIN || slot == DWARF_SPECIFICATION) {
+	if (slot == DWARF_ORIGIN || slot == DWARF_SPECIFICATION) {
 		if (form >= FORM_REF1 && form <= FORM_REF_UDATA)
 			value = value < unit->end - unit->begin ? unit->begin + value : UINT64_MAX;
 		else if (form != FORM_REF_ADDR)

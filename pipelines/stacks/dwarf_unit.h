@@ -13,11 +13,7 @@
 #define DWARF_WORDS_MAX (96u << 10)
 
 enum dwarf_tag {
-	DWARF_TAG_CLASS = 0x02,
-	DWARF_TAG_ENUMERATION = 0x04,
 	DWARF_TAG_COMPILE_UNIT = 0x11,
-	DWARF_TAG_STRUCTURE = 0x13,
-	DWARF_TAG_UNION = 0x17,
 	DWARF_TAG_INLINED = 0x1d,
 	DWARF_TAG_SUBPROGRAM = 0x2e,
 	DWARF_TAG_PARTIAL_UNIT = 0x3c,
@@ -34,7 +30,6 @@ enum dwarf_unit_type {
 
 /* The attributes that matter, as indices. */
 enum dwarf_slot {
-	DWARF_SIBLING,
 	DWARF_NAME,
 	DWARF_LINKAGE_NAME,
 	DWARF_LOW_PC,

@@ -77,26 +77,6 @@ static bool has_code(struct inline_builder *b)
 	       (dwarf_low_pc(&b->dwarf, &b->unit, &b->die, &low) && dwarf_is_code(&b->dwarf, low));
 }
 
-static bool is_type(uint32_t tag)
-{
-	return tag == DWARF_TAG_CLASS || tag == DWARF_TAG_STRUCTURE || tag == DWARF_TAG_UNION ||
-	       tag == DWARF_TAG_ENUMERATION;
-}
-
-/* Types and functions without code are passed over as a whole where the entry says how far they go. */
-static bool pass_over(struct inline_builder *b, const struct inline_scope *inner)
-{
-	const struct dwarf_die *die = &b->die;
-	uint64_t to = die->value[DWARF_SIBLING];
-
-	if (!dwarf_has(die, DWARF_SIBLING) ||
-	    !(is_type(die->tag) || (die->tag == DWARF_TAG_SUBPROGRAM && !inner->live)))
-		return false;
-	if (to <= dwarf_tell(&b->dwarf.sections[DWARF_INFO]) || to >= b->unit.end)
-		return false;
-	return dwarf_seek(&b->dwarf, &b->dwarf.sections[DWARF_INFO], to);
-}
-
 enum progress { GO_ON, UNIT_DONE, UNIT_BAD, NO_ROOM };
 
 static enum progress scan_die(struct inline_builder *b)
@@ -113,7 +93,8 @@ static enum progress scan_die(struct inline_builder *b)
 		inner = (struct inline_scope){ .live = has_code(b) };
 	else if (b->die.tag == DWARF_TAG_INLINED && inner.live && !add_inlined(b, &b->scopes[b->nesting], &inner))
 		return NO_ROOM;
-	if (!b->die.children || pass_over(b, &inner))
+	/* Every entry is looked at: in gcc's output the code of a lambda may lie in a type in a function that itself has no code. */
+	if (!b->die.children)
 		return GO_ON;
 	if (b->nesting + 1 == INLINE_NESTING_MAX)
 		return UNIT_BAD;
