@@ -26,8 +26,9 @@ struct inline_segment {
 struct inline_table {
 	uint64_t base;
 	uint32_t n_segments, n_nodes, n_names; /* n_names in bytes */
-	uint32_t units_read, units_left_out;
 	uint32_t bytes;
+	struct inline_health health;
+	uint32_t unused;
 };
 
 enum inline_phase {
@@ -54,7 +55,7 @@ struct inline_builder {
 	enum inline_phase phase;
 	uint64_t limit;    /* steps at which this call ends */
 	uint64_t deadline; /* steps at which this phase ends */
-	uint32_t units_read, units_left_out;
+	struct inline_health health;
 	struct dwarf_file dwarf;
 	struct inline_room room;
 	struct inline_sort sort;
@@ -75,7 +76,7 @@ struct inline_builder {
 	struct {
 		uint32_t hash, name;
 	} texts[4096];
-	struct dwarf_abbreviations abbreviations;
+	struct dwarf_abbreviations abbreviations; /* last: most of it needs no clearing */
 };
 
 static inline struct inline_entry *inline_rows(struct inline_builder *b)

@@ -37,8 +37,12 @@ static uint32_t keep_text(struct inline_builder *b, const char *text, uint32_t l
 	if (name && b->texts[slot].hash == hash && names->count - name > length &&
 	    !memcmp(names->begin + name, text, length + 1))
 		return name;
-	if (!length || !inline_room_grow(&b->room, INLINE_NAMES, length + 1))
+	if (!length)
 		return 0;
+	if (!inline_room_grow(&b->room, INLINE_NAMES, length + 1)) {
+		b->health.names_left_out++;
+		return 0;
+	}
 	name = names->count;
 	memcpy(names->begin + name, text, length + 1);
 	names->count += length + 1;

@@ -110,14 +110,14 @@ static bool open_unit(struct inline_builder *b, uint64_t begin)
 	if (begin >= b->dwarf.sections[DWARF_INFO].size)
 		return false;
 	if (dwarf_unit_read(&b->dwarf, begin, &b->unit) < 0) {
-		b->units_left_out++;
+		b->health.units_left_out++;
 		return false;
 	}
 	b->dwarf.steps += 16;
 	opened = !b->full && dwarf_unit_open(&b->dwarf, &b->unit, &b->abbreviations, &b->die);
 	b->in_unit = opened && b->die.children;
-	b->units_read += opened && !b->in_unit;
-	b->units_left_out += !opened && b->unit.type != DWARF_UNIT_TYPE;
+	b->health.units_read += opened && !b->in_unit;
+	b->health.units_left_out += !opened && b->unit.type != DWARF_UNIT_TYPE;
 	b->nesting = 0;
 	b->scopes[0] = (struct inline_scope){ 0 };
 	for (unsigned k = 0; k < INLINE_ARRAYS; k++)
@@ -162,8 +162,8 @@ bool inline_scan_some(struct inline_builder *b)
 		if (progress == GO_ON)
 			return false;
 		b->in_unit = false;
-		b->units_read += progress == UNIT_DONE;
-		b->units_left_out += progress != UNIT_DONE;
+		b->health.units_read += progress == UNIT_DONE;
+		b->health.units_left_out += progress != UNIT_DONE;
 		b->full = progress == NO_ROOM;
 		if (b->full)
 			forget_unit(b);

@@ -66,7 +66,8 @@ int inline_table_build_begin(const struct elf_file *file, void *room, size_t siz
 
 	if (builder_at(size) < sizeof(struct inline_table) + readers + ROOM_LEAST)
 		return -ENOSPC;
-	memset(b, 0, sizeof *b);
+	/* The words of abbreviations are many, and are written before they are read. */
+	memset(b, 0, offsetof(struct inline_builder, abbreviations.words));
 	b->dwarf = d;
 	r = dwarf_open(&b->dwarf, (uint8_t *)b - readers);
 	if (r < 0)
@@ -183,8 +184,7 @@ static void finish(struct inline_builder *b)
 					.n_segments = arrays[INLINE_ROWS].count,
 					.n_nodes = arrays[INLINE_NODES].count,
 					.n_names = arrays[INLINE_NAMES].count,
-					.units_read = b->units_read,
-					.units_left_out = b->units_left_out };
+					.health = b->health };
 	table->bytes = (uint32_t)(inline_room_pack(&b->room) - (uint8_t *)table);
 }
 
@@ -278,10 +278,9 @@ size_t inline_table_bytes(const struct inline_table *table)
 	return table->bytes;
 }
 
-void inline_table_units(const struct inline_table *table, uint32_t *ret_read, uint32_t *ret_left_out)
+struct inline_health inline_table_health(const struct inline_table *table)
 {
-	*ret_read = table->units_read;
-	*ret_left_out = table->units_left_out;
+	return table->health;
 }
 
 unsigned inline_table_find(const struct inline_table *table, uint64_t address, const char **names, unsigned most)

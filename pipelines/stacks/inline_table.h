@@ -40,8 +40,13 @@ int inline_table_build_some(const struct elf_file *file, void *room, size_t size
 
 size_t inline_table_bytes(const struct inline_table *table);
 
-/* Units that did not fit or could not be read, and those that were. */
-void inline_table_units(const struct inline_table *table, uint32_t *ret_read, uint32_t *ret_left_out);
+/* What the table was made from, and what is missing in it. */
+struct inline_health {
+	uint32_t units_read, units_left_out; /* left out: did not fit, or could not be read */
+	uint32_t names_left_out;             /* did not fit: chains are shorter by them */
+};
+
+struct inline_health inline_table_health(const struct inline_table *table);
 
 /* The names of the functions inlined at virtual address `address`, innermost first, not the function that holds them all: at most `most`
  * of them, as pointers into the table (linkage names where there are any, so that they can be demangled). Returns how many. */

@@ -77,7 +77,6 @@ static int measure(const char *path, bool names)
 	_cleanup_(free_pointer) uint8_t *memory = malloc((size_t)room);
 	struct inline_table *table = (void *)memory;
 	uint64_t begin = cpu_ns(), whole, longest = 0;
-	uint32_t n_read, left_out;
 	unsigned parts = 0;
 	int r = inline_table_build(&file, memory, (size_t)room);
 
@@ -97,12 +96,12 @@ static int measure(const char *path, bool names)
 		longest = MAX_OF(longest, cpu_ns() - begin);
 		more = r > 0;
 	}
-	inline_table_units(table, &n_read, &left_out);
-
+	struct inline_health health = inline_table_health(table);
 	double info = (double)dwarf.sections[DWARF_INFO].size;
 
-	printf("%s: .debug_info %.1f MB%s, %u units, %u left out\n", path, info / 1e6,
-	       dwarf.sections[DWARF_INFO].packed ? " (compressed)" : "", n_read, left_out);
+	printf("%s: .debug_info %.1f MB%s, %u units, %u and %u names left out\n", path, info / 1e6,
+	       dwarf.sections[DWARF_INFO].packed ? " (compressed)" : "", health.units_read, health.units_left_out,
+	       health.names_left_out);
 	printf("  built in %.1f ms, %.0f MB/s; in %u parts, the longest %.1f ms; table %.2f MB of %.2f MB room\n",
 	       ms(whole), info / 1e3 / ms(whole), parts, ms(longest), (double)inline_table_bytes(table) / 1e6,
 	       (double)room / 1e6);
