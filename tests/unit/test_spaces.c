@@ -586,6 +586,8 @@ static void test_what_lived_during_a_loss_is_unknown(void **state)
 	assert_int_equal(spaces_find(s, 10, 400)->source, 10);
 	assert_false(spaces_find(s, 11, 400)->known);
 	assert_int_equal(spaces_find(s, 11, 400)->n_mappings, 0);
+	assert_int_equal(spaces_find(s, 11, 299)->begin, 250);
+	assert_int_equal(spaces_find(s, 11, 299)->n_mappings, 0);
 	assert_int_equal(spaces_find(s, 20, 140)->end, 150);
 	assert_true(spaces_find(s, 12, 400)->known);
 	expect(s, 12, 400, 0x1000, 9, 0);
@@ -594,7 +596,10 @@ static void test_what_lived_during_a_loss_is_unknown(void **state)
 
 	give(s, 10, 500, inodes, 2);
 	expect(s, 10, 600, 0x1000, 1, 0);
-	expect(s, 10, 250, 0x2000, 2, 0);
+	/* Of the time of the loss nobody knows. */
+	expect(s, 10, 250, 0x2000, -1, 0);
+	expect(s, 10, 300, 0x2000, 2, 0);
+	assert_true(spaces_find(s, 10, 250)->known);
 	assert_true(spaces_find(s, 10, 600)->known);
 	/* A fork of one that nobody has looked at since. */
 	spaces_exec(s, 30, 700);
