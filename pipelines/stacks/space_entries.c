@@ -93,8 +93,19 @@ static void forget_oldest_ended(struct spaces *s, int pid)
 	s->evicted++;
 }
 
+void space_entry_take_back(struct spaces *s, struct space_entry *e)
+{
+	s->n_mappings -= e->maps->count;
+	space_maps_clear(e->maps, &s->files);
+}
+
 void space_entry_end(struct spaces *s, struct space_entry *e, uint64_t time)
 {
+	/* Read after the end, as it is told now: of the next program, perhaps, or the next process of that pid. */
+	if (e->maps->read && e->maps->read >= time) {
+		space_entry_take_back(s, e);
+		e->answered = true;
+	}
 	space_entry_disown(e);
 	e->space.end = MAX_OF(time, e->space.begin + 1);
 	e->kept = e->space.end;

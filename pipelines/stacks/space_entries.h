@@ -40,6 +40,8 @@ struct space_entry *space_entry_add(struct spaces *spaces, int pid, uint64_t beg
 struct space_entry *space_entry_add_stranger(struct spaces *spaces, int pid);
 void space_entry_free(struct spaces *spaces, struct table *table, struct space_entry *entry);
 void space_entry_end(struct spaces *spaces, struct space_entry *entry, uint64_t time);
+/* What /proc said is taken for nothing any more: it may have been of another program. */
+void space_entry_take_back(struct spaces *spaces, struct space_entry *entry);
 /* An end that was told too early is none. */
 void space_entry_revive(struct spaces *spaces, struct space_entry *entry);
 /* Nobody reads the list in /proc/PID of a process that left it. */

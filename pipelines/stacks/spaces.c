@@ -107,22 +107,10 @@ void spaces_map(struct spaces *s, const struct space_map_event *event)
 	spaces_keep_bound(s);
 }
 
-/* What /proc said may have been of another program than `e` is. */
-static void take_back(struct spaces *s, struct space_entry *e)
-{
-	s->n_mappings -= e->maps->count;
-	space_maps_clear(e->maps, &s->files);
-}
-
 void spaces_exec(struct spaces *s, int pid, uint64_t time)
 {
 	struct space_entry *e = space_entry_living(s, pid);
 
-	if (e && e->maps->read && e->maps->read >= time) {
-		/* Read after the exec, and told before it: it spoke of the new program, whose own events follow. */
-		take_back(s, e);
-		e->answered = true;
-	}
 	if (!e && !space_entry_first(s, &s->ended, pid)) {
 		/* What it was before is gone, and nobody needs to look for it. */
 		e = space_entry_add(s, pid, 0, spaces_new_maps(s, true, 0));
@@ -152,11 +140,6 @@ void spaces_fork(struct spaces *s, int parent, int pid, uint64_t time)
 {
 	struct space_entry *e = space_entry_living(s, pid);
 
-	if (e && e->space.begin == 0 && e->maps->read >= time && e->maps->read) {
-		/* Read from /proc before its fork was told: the same process. */
-		e->space.begin = time;
-		return;
-	}
 	if (e && e->space.begin >= time)
 		return;
 	if (e)
@@ -177,7 +160,7 @@ static void take_back_all(struct spaces *s, const struct table *table, uint64_t 
 {
 	for (struct node *node = table->newest; node; node = node->older)
 		if (((struct space_entry *)node)->maps->read >= since)
-			take_back(s, (struct space_entry *)node);
+			space_entry_take_back(s, (struct space_entry *)node);
 }
 
 void spaces_lost(struct spaces *s, uint64_t since, uint64_t until)
@@ -236,9 +219,12 @@ void spaces_give(struct spaces *s, int pid, uint64_t time, const struct maps *ma
 {
 	struct space_entry *living = space_entry_living(s, pid), *e = space_entry_at(s, pid, time);
 
+	/* Who could be read after its end has ended too early, or is the next of that pid. */
+	if (e && e->space.end && e->space.end <= time && maps->count)
+		e = NULL;
 	if (!e && !living)
 		e = space_entry_add_stranger(s, pid);
-	/* Ended is fine, exec'd is not: see spaces.h. */
+	/* Ended since is fine, exec'd is not: see spaces.h. */
 	if (e && maps->count && !e->maps->known && (!living || living == e))
 		maps_complete(s, e->maps, maps, time);
 	if (e)

@@ -525,14 +525,37 @@ static void test_fork_told_after_proc_was_read(void **state)
 	static const uint64_t inodes[] = { 1, 2 };
 	struct spaces *s = *state;
 
+	/* Of which of the two was it? */
 	give(s, 10, 500, inodes, 2);
 	spaces_fork(s, 1, 10, 400);
-	expect(s, 10, 500, 0x2000, 2, 0);
+	assert_false(spaces_find(s, 10, 500)->known);
+	assert_int_equal(spaces_find(s, 10, 500)->n_mappings, 0);
 	assert_int_equal(spaces_find(s, 10, 500)->begin, 400);
-	/* A later one is another process. */
-	spaces_fork(s, 1, 10, 600);
-	assert_int_equal(spaces_find(s, 10, 700)->n_mappings, 0);
-	expect(s, 10, 550, 0x2000, 2, 0);
+	assert_int_equal(spaces_find(s, 10, 300)->n_mappings, 0);
+	assert_true(spaces_find(s, 10, 300)->known);
+	/* The same with an end. */
+	give(s, 20, 500, inodes, 2);
+	spaces_exit(s, 20, 450);
+	assert_int_equal(spaces_find(s, 20, 300)->n_mappings, 0);
+	give(s, 21, 500, inodes, 2);
+	spaces_exit(s, 21, 501);
+	expect(s, 21, 300, 0x2000, 2, 0);
+}
+
+/* Read after an end that was told: whoever that was lives. */
+static void test_proc_of_a_process_that_had_ended(void **state)
+{
+	static const uint64_t inodes[] = { 1, 2 };
+	struct spaces *s = *state;
+
+	map(s, 10, 100, 0x8000, 0x9000, 0, 9);
+	spaces_exit(s, 10, 200);
+	give(s, 10, 300, inodes, 2);
+	expect(s, 10, 150, 0x8000, 9, 0);
+	expect(s, 10, 150, 0x1000, -1, 0);
+	expect(s, 10, 350, 0x1000, 1, 0);
+	assert_int_equal(spaces_find(s, 10, 350)->begin, 200);
+	assert_int_equal(spaces_find(s, 10, 350)->end, 0);
 }
 
 /* Read after the exec, told before it: neither the program before nor those forked from it had these mappings. */
@@ -770,6 +793,7 @@ int main(void)
 		EACH(test_children_become_known_with_their_parent),
 		EACH(test_a_parent_that_changed_is_no_source),
 		EACH(test_fork_told_after_proc_was_read),
+		EACH(test_proc_of_a_process_that_had_ended),
 		EACH(test_exec_told_after_proc_was_read),
 		EACH(test_what_lived_during_a_loss_is_unknown),
 		EACH(test_a_loss_costs_no_more_than_the_bound),

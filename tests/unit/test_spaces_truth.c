@@ -216,6 +216,8 @@ static void give_one(struct world *w)
 							 .dev = 1,
 							 .ino = inode_of(r->program, page) };
 	}
+	/* As the header asks for. */
+	tell_events(w, w->losing && pick(20) == 0);
 	spaces_give(w->spaces, r->pid, r->time, &maps);
 	w->reads[i] = w->reads[--w->n_reads];
 }
