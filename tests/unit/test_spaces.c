@@ -635,6 +635,37 @@ static void test_what_lived_during_a_loss_is_unknown(void **state)
 	expect(s, 31, 740, 0x2000, 2, 0);
 }
 
+/* An exec between the reading and its program's last told event may be among the lost. */
+static void test_a_loss_takes_back_what_was_read_in_it(void **state)
+{
+	static const uint64_t inodes[] = { 1, 2 };
+	struct spaces *s = *state;
+
+	/* Alive, and shared by a child of before. */
+	spaces_fork(s, 10, 11, 100);
+	spaces_exit(s, 11, 110);
+	give(s, 10, 250, inodes, 2);
+	expect(s, 11, 105, 0x1000, 1, 0);
+	/* Ended since. */
+	give(s, 20, 250, inodes, 2);
+	spaces_exit(s, 20, 260);
+	/* Copied since. */
+	give(s, 30, 250, inodes, 2);
+	spaces_fork(s, 30, 31, 255);
+	map(s, 30, 260, 0x8000, 0x9000, 0, 9);
+	/* Read before. */
+	give(s, 40, 199, inodes, 2);
+
+	spaces_lost(s, 200, 300);
+	expect(s, 11, 105, 0x1000, -1, 0);
+	expect(s, 10, 105, 0x1000, -1, 0);
+	expect(s, 20, 150, 0x1000, -1, 0);
+	expect(s, 30, 150, 0x1000, -1, 0);
+	expect(s, 31, 257, 0x1000, -1, 0);
+	expect(s, 40, 150, 0x1000, 1, 0);
+	assert_int_equal(health_of(s).mappings, 2);
+}
+
 static void test_a_loss_costs_no_more_than_the_bound(void **state)
 {
 	struct spaces *s = *state;
@@ -796,6 +827,7 @@ int main(void)
 		EACH(test_proc_of_a_process_that_had_ended),
 		EACH(test_exec_told_after_proc_was_read),
 		EACH(test_what_lived_during_a_loss_is_unknown),
+		EACH(test_a_loss_takes_back_what_was_read_in_it),
 		EACH(test_a_loss_costs_no_more_than_the_bound),
 		EACH(test_five_thousand_processes_fit),
 		EACH(test_beyond_the_bound_the_least_used_goes),
