@@ -28,7 +28,7 @@ struct inline_table {
 	uint32_t n_segments, n_nodes, n_names; /* n_names in bytes */
 	uint32_t bytes;
 	struct inline_health health;
-	uint32_t unused;
+	uint32_t unused; /* segments begin at a multiple of 8 */
 };
 
 enum inline_phase {

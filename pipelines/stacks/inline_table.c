@@ -207,12 +207,12 @@ static void begin_phase(struct inline_builder *b, enum inline_phase phase)
 	}
 }
 
-/* After sorting: another round as long as there are origins to follow, they come first. */
+/* Another round as long as there are origins to follow, which come first. The last round leaves none. */
 static enum inline_phase after_sorting(struct inline_builder *b)
 {
 	bool more = b->room.arrays[INLINE_ORIGINS].count && inline_origins(b)->key >> 32 == INLINE_DIE;
 
-	return more && b->rounds < 8 ? INLINE_RESOLVE : INLINE_COPY_NAMES;
+	return more ? INLINE_RESOLVE : INLINE_COPY_NAMES;
 }
 
 /* One phase, or a part of it. */
