@@ -10,7 +10,8 @@
 
 #include "base/base.h"
 
-#define OPEN_MAX 128u /* ranges in each other; more are left out */
+#define OPEN_MAX   128u /* ranges in each other; more are left out */
+#define PROBES_MAX 64u  /* a file made for collisions keeps its nodes apart rather than us waiting */
 
 struct flattening {
 	uint64_t *segments;
@@ -81,21 +82,25 @@ static void merge_nodes(struct inline_builder *b)
 	map[0] = 0;
 	for (uint32_t i = 1; i < nodes->count; i++) {
 		struct inline_node wanted = { .name = node[i].name, .parent = map[node[i].parent] };
-		uint32_t slot = (wanted.name * 2654435761u ^ wanted.parent * 2246822519u) * 2654435761u;
+		uint32_t slot = (wanted.name * 2654435761u ^ wanted.parent * 2246822519u) * 2654435761u, probes;
 
 		/* A node without a name says nothing: its place is its parent's. */
 		if (!wanted.name) {
 			map[i] = wanted.parent;
 			continue;
 		}
-		for (slot ^= slot >> 15; table[slot & mask]; slot++)
+		slot ^= slot >> 15;
+		for (probes = 0; probes < PROBES_MAX && table[slot & mask]; slot++, probes++)
 			if (!memcmp(&node[table[slot & mask]], &wanted, sizeof wanted))
 				break;
-		if (!table[slot & mask]) {
-			table[slot & mask] = n;
-			node[n++] = wanted;
+		if (probes < PROBES_MAX && table[slot & mask]) {
+			map[i] = table[slot & mask];
+			continue;
 		}
-		map[i] = table[slot & mask];
+		if (probes < PROBES_MAX)
+			table[slot & mask] = n;
+		map[i] = n;
+		node[n++] = wanted;
 	}
 	for (uint32_t i = 0; i < segments->count; i++)
 		segment[i] = (uint64_t)inline_segment_at(segment[i]) << 32 | map[inline_segment_node(segment[i])];
