@@ -3,7 +3,7 @@
 // thousand nodes follows the pointer. A node narrower than half a pixel is left out with all that is above it.
 "use strict";
 
-const ROW = 20, NARROW = 0.5, LABEL = 26;
+const ROW = 20, NARROW = 0.5, LABEL = 30;
 
 function hash(text) {
   let h = 2166136261;
@@ -11,13 +11,21 @@ function hash(text) {
   return (h ^ h >>> 15) >>> 0;
 }
 
-// Fill and text of each frame. Warm: the kernel. Cool, by its name: a library. Paler: inlined into it. Gold: made at run
-// time. Grey: nobody knows.
+// A cool hue for each library, the heaviest the farthest apart: steps of the golden ratio between green and violet.
+function hueLibraries(model) {
+  const weights = new Map();
+  model.frame.forEach((frame, node) => {
+    if (frame >= 0) weights.set(model.libraries[frame], (weights.get(model.libraries[frame]) ?? 0) + model.selfWeight[node]);
+  });
+  return new Map([...weights].sort((a, b) => b[1] - a[1]).map(([library], i) => [library, 150 + (0.55 + i * 0.618034) % 1 * 180]));
+}
+
+// Fill of each frame. Warm: the kernel. Cool: a library. Paler: inlined into it. Gold: made at run time. Grey: nobody knows.
 function colourFrames(model, dark) {
-  const light = dark ? 38 : 80, chroma = dark ? 34 : 36;
+  const light = dark ? 38 : 82, chroma = dark ? 32 : 32, hues = hueLibraries(model);
   return model.names.map((name, i) => {
     const shade = (hash(name) % 7 - 3) * (dark ? 1.1 : 1.3), kind = model.kinds[i];
-    const hue = 165 + hash(model.libraries[i]) % 160;
+    const hue = hues.get(model.libraries[i]) ?? 200;
     switch (kind) {
     case KERNEL: return d3.hcl(48 + hash(name) % 14, dark ? 46 : 52, light + shade - 2).formatHex();
     case INLINE: return d3.hcl(hue, chroma * 0.55, light + shade + (dark ? -7 : 8)).formatHex();
@@ -61,7 +69,7 @@ class Flame {
     this.matchInk = colour("--match-ink");
     this.edge = colour("--ink");
     this.accent = colour("--accent");
-    this.dim = dark ? 0.28 : 0.34;
+    this.dim = dark ? 0.36 : 0.36;
   }
 
   // New sums or widths; the zoom stays where its node still has something.
@@ -194,7 +202,7 @@ class Flame {
     let wide = this.widths.get(name);
     if (wide === undefined) this.widths.set(name, wide = c.measureText(name).width);
     if (wide > right - left) {
-      const letters = Math.floor(name.length * (right - left) / wide) - 1;
+      const letters = Math.floor(name.length * (right - left - 11) / wide);
       name = letters > 1 ? name.slice(0, letters) + "…" : "";
     }
     if (name) c.fillText(name, left, middle);

@@ -33,16 +33,17 @@ function readAmounts(group, renumber) {
   return amounts;
 }
 
-// The share of each node in all that there is, by which children are ordered: it stays the same whatever is chosen, so
-// that frames keep their places.
+// The share of each node in all that there is, with and without its callees. Children are ordered by it: it stays the same
+// whatever is chosen, so that frames keep their places.
 function weigh(data) {
   const weights = new Float64Array(data.nodes.parent.length + 1);
   for (const group of data.amounts) {
     const total = group.value.reduce((sum, v) => sum + v, 0) || 1;
     group.node.forEach((node, i) => weights[node] += group.value[i] / total);
   }
+  const self = weights.slice();
   for (let i = weights.length - 1; i > 0; i--) weights[data.nodes.parent[i - 1]] += weights[i];
-  return weights;
+  return { weights, self };
 }
 
 // New numbers of all nodes: [old -> new], in preorder.
@@ -66,13 +67,15 @@ function numberNodes(parents, weights) {
 
 function makeModel(data) {
   const n = data.nodes.parent.length + 1, text = i => data.texts[i];
-  const renumber = numberNodes(data.nodes.parent, weigh(data));
+  const { weights, self } = weigh(data), renumber = numberNodes(data.nodes.parent, weights);
   const model = { n, parent: new Uint32Array(n), frame: new Int32Array(n).fill(-1), depth: new Uint16Array(n), end: new Uint32Array(n),
+                  selfWeight: new Float64Array(n),
                   program: data.program, open: data.open, period: data.period, notes: data.notes,
                   host: text(data.host) + (data.hosts ? " and others" : "") };
   for (let old = 1; old < n; old++) {
     model.parent[renumber[old]] = renumber[data.nodes.parent[old - 1]];
     model.frame[renumber[old]] = data.nodes.frame[old - 1];
+    model.selfWeight[renumber[old]] = self[old];
   }
   for (let i = 1; i < n; i++) model.depth[i] = model.depth[model.parent[i]] + 1;
   for (let i = n - 1; i >= 0; i--) {

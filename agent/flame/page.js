@@ -17,6 +17,7 @@ const points = x => d3.format("+.2f")(100 * x) + " points";
 function amount(value, measure = state.measure) {
   if (measure === "events") return d3.format(",")(value);
   const s = value / 1e9;
+  if (s === 0) return "0 s";
   if (s >= 600) return d3.format(",.1f")(s / 60) + " min";
   if (s >= 1) return d3.format(".2f")(s) + " s";
   return s >= 1e-3 ? d3.format(".1f")(s * 1e3) + " ms" : d3.format(".1f")(s * 1e6) + " µs";
@@ -85,10 +86,11 @@ function showAbout() {
 
 function showLegend() {
   const legend = d3.select("#legend").html("");
-  const entry = (colour, text, title) => {
+  const entry = (colour, text, share, title) => {
     const span = legend.append("span").attr("title", title ?? null);
     span.append("i").style("background", colour);
     span.append("span").text(text);
+    span.append("b").text(share);
   };
   if (model.differs) {
     const steps = d3.range(-1, 1.01, 0.25).map(t => flame.change((1 - t) / 2, (1 + t) / 2));
@@ -101,14 +103,14 @@ function showLegend() {
   for (let i = 1; i < model.n; i++) {
     if (!self[i]) continue;
     const frame = model.frame[i], kind = model.kinds[frame];
-    const name = kind === KERNEL ? "kernel" : kind === JIT ? "JIT" : kind === CAUSE ? "waits" : model.libraries[frame];
+    const name = kind === KERNEL ? "kernel" : kind === JIT ? "JIT" : kind === CAUSE ? model.names[frame] : model.libraries[frame];
     if (!name) continue;
     shares.set(name, (shares.get(name) ?? 0) + self[i]);
     if (!examples.has(name) || kind !== INLINE) examples.set(name, frame);
   }
   const total = view.sums[0].total[0] || 1;
   for (const [name, value] of [...shares].sort((a, b) => b[1] - a[1]).slice(0, 12))
-    entry(flame.fills[examples.get(name)], `${name.split("/").pop()} ${percent(value / total)}`, `${name}: ${percent(value / total)} without callees`);
+    entry(flame.fills[examples.get(name)], name.split("/").pop() || name, percent(value / total), `${name}: ${percent(value / total)} without callees`);
 }
 
 // ---- groups ----
@@ -146,26 +148,24 @@ function chooseGroup(group, add) {
 function makeStrips() {
   const strips = d3.select("#times").selectAll(".strip").data(model.sides).join("div").attr("class", "strip");
   const text = strips.append("div").attr("class", "text");
-  text.append("b");
-  text.append("span");
+  for (const part of ["b", "span", "i"]) text.append(part);
   view.strips = strips.nodes().map((node, side) => {
     const svg = d3.select(node).append("svg").attr("role", "img").attr("aria-label", "Amount over time; drag to choose a span");
     const strip = { side, svg, text: d3.select(node).select(".text"), all: svg.append("path").attr("class", "all"), chosen: svg.append("path").attr("class", "chosen"),
-                    axis: svg.append("g"), most: svg.append("text"), holder: svg.append("g").attr("class", "brush") };
+                    axis: svg.append("g"), holder: svg.append("g").attr("class", "brush") };
     strip.brush = d3.brushX().on("brush end", event => brushed(strip, event));
     return strip;
   });
   new ResizeObserver(placeStrips).observe(document.getElementById("times"));
 }
 
-const STRIP = { top: 6, bottom: 52, right: 6 };
+const STRIP = { top: 6, bottom: 52, right: 30 };
 
 function placeStrips() {
   for (const strip of view.strips) {
     const { from, step, buckets } = model.sides[strip.side], width = strip.svg.node().clientWidth || 600;
     strip.x = d3.scaleTime([new Date(from), new Date(from + step * buckets)], [0, width - STRIP.right]);
-    strip.axis.attr("transform", `translate(0,${STRIP.bottom})`).call(d3.axisBottom(strip.x).ticks(width / 110).tickSizeOuter(0));
-    strip.most.attr("x", width - STRIP.right - 2).attr("y", 17).attr("text-anchor", "end");
+    strip.axis.attr("transform", `translate(0,${STRIP.bottom})`).call(d3.axisBottom(strip.x).ticks(width / 110).tickSizeOuter(0).tickFormat(d3.timeFormat(step * buckets > 36e5 ? "%H:%M" : "%H:%M:%S")));
     strip.holder.call(strip.brush.extent([[0, STRIP.top], [width - STRIP.right, STRIP.bottom]]));
     moveBrush(strip);
   }
@@ -220,10 +220,11 @@ function showStrips() {
     if (!strip.x) continue;
     strip.all.attr("d", area([...sum.buckets, sum.buckets.at(-1)]));
     strip.chosen.attr("d", area([...sum.chosen, sum.chosen.at(-1)]));
-    strip.most.text(`${d3.format(".3~g")(most)} ${MEASURES[state.measure].unit}`);
     const range = state.ranges[strip.side], name = model.differs ? ["Before", "After"][strip.side] : "Total";
     strip.text.select("b").text(`${name}: ${amount(sum.total[0])}`);
-    strip.text.select("span").text(range ? `in ${duration(side.step * (range[1] - range[0]))} of ${duration(side.to - side.from)}` : `in ${duration(side.to - side.from)}; drag to choose a time`);
+    const span = range ? `${duration(side.step * (range[1] - range[0]))} of ${duration(side.to - side.from)}` : duration(side.to - side.from);
+    strip.text.select("span").text(`in ${span}, at most ${d3.format(".3~g")(most)} ${MEASURES[state.measure].unit}`);
+    strip.text.select("i").text(range ? "" : "Drag over the strip to choose a time.");
   }
 }
 
@@ -250,7 +251,7 @@ function showDetail(node) {
   detail.append("b").text(nameOf(node));
   const sums = view.sums.map(s => s.total[node]), origin = originOf(node);
   const numbers = model.differs ? `${percent(shareOf(node, 0))} before, ${percent(shareOf(node, 1))} after, ${points(shareOf(node, 1) - shareOf(node, 0))}`
-    : `${amount(sums[0])}, ${percent(shareOf(node, 0))}; without callees ${amount(view.sums[0].self[node])}`;
+    : `${amount(sums[0])}, ${percent(shareOf(node, 0))}${node > 0 ? `; itself ${amount(view.sums[0].self[node])}` : ""}`;
   detail.append("span").text(`${origin ? "  " + origin : ""}  ·  ${numbers}`);
 }
 

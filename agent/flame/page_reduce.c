@@ -186,6 +186,7 @@ static int reduce_amounts(struct page_data *d, size_t most)
 {
 	uint32_t enough = 60;
 	char note[160];
+	uint64_t step = d->sides[0].bucket_ns;
 	bool joined = false;
 	int r = 0;
 
@@ -204,7 +205,7 @@ static int reduce_amounts(struct page_data *d, size_t most)
 		}
 		enough = joined ? 1 : enough;
 	}
-	if (joined) {
+	if (d->sides[0].bucket_ns != step) {
 		snprintf(note, sizeof note, "Time is told apart in steps of %.3g s.",
 			 (double)d->sides[0].bucket_ns / 1e9);
 		add_note(d, note);
