@@ -127,7 +127,7 @@ static bool turns_text(int32_t point)
 
 size_t flame_clean(const char *text, size_t length, char *room)
 {
-	const uint8_t *at = (const uint8_t *)text, *end = at + length;
+	const uint8_t *at = (const uint8_t *)text, *end = length ? at + length : at; /* an absent text is NULL */
 	size_t n = 0;
 
 	while (at < end) {
