@@ -5,7 +5,7 @@
 #include <inttypes.h>
 
 #define EVERY    1024u
-#define FIRST_NS (400 * NS_PER_MS)
+#define FIRST_NS (100 * NS_PER_MS)
 #define NEXT_NS  (200 * NS_PER_MS)
 
 void progress_begin(struct progress *p, const char *command, const char *what)

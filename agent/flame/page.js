@@ -165,7 +165,7 @@ function placeStrips() {
   for (const strip of view.strips) {
     const { from, step, buckets } = model.sides[strip.side], width = strip.svg.node().clientWidth || 600;
     strip.x = d3.scaleTime([new Date(from), new Date(from + step * buckets)], [0, width - STRIP.right]);
-    strip.axis.attr("transform", `translate(0,${STRIP.bottom})`).call(d3.axisBottom(strip.x).ticks(width / 110).tickSizeOuter(0).tickFormat(d3.timeFormat(step * buckets > 36e5 ? "%H:%M" : "%H:%M:%S")));
+    strip.axis.attr("transform", `translate(0,${STRIP.bottom})`).call(d3.axisBottom(strip.x).ticks(width / 130).tickSizeOuter(0).tickFormat(d3.timeFormat(step * buckets > 36e5 ? "%H:%M" : "%H:%M:%S")));
     strip.holder.call(strip.brush.extent([[0, STRIP.top], [width - STRIP.right, STRIP.bottom]]));
     moveBrush(strip);
   }
