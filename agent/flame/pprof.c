@@ -57,6 +57,7 @@ struct sum {
 struct place {
 	uint32_t inner; /* the chain before it, or NONE */
 	uint32_t frame;
+	bool whole; /* a sample has it as a location */
 };
 #define NONE UINT32_MAX
 
@@ -325,7 +326,7 @@ static int add_place(struct pprof *p, uint32_t inner, uint32_t frame, uint32_t *
 	if (r < 0)
 		return r;
 	*ret = (uint32_t)p->n_places;
-	p->places[p->n_places++] = (struct place){ inner, frame };
+	p->places[p->n_places++] = (struct place){ inner, frame, false };
 	return flame_map_put(&p->by_place, key, *ret);
 }
 
@@ -344,8 +345,10 @@ static void put_locations(struct file *f, uint32_t node)
 			return;
 		}
 		inner = p->tree.frames[frame].kind == FRAME_INLINE ? place : NONE;
-		if (inner == NONE || p->tree.nodes[node].parent == 0)
+		if (inner == NONE || p->tree.nodes[node].parent == 0) {
+			p->places[place].whole = true;
 			protobuf_varint(&f->innermost, place + 1);
+		}
 	}
 	protobuf_bytes(&f->inner, SAMPLE_LOCATIONS, f->innermost.bytes, f->innermost.size);
 	f->innermost.size = 0;
@@ -494,7 +497,8 @@ static void put_all(struct file *f)
 	make_mappings(f);
 	put_mappings(f);
 	for (size_t i = 0; i < p->n_places && !f->error; i++)
-		put_location(f, (uint32_t)i);
+		if (p->places[i].whole)
+			put_location(f, (uint32_t)i);
 	for (size_t i = 0; i < p->tree.n_frames && !f->error; i++)
 		put_function(f, i);
 	put_strings(f);

@@ -15,7 +15,7 @@ import common
 class Browser:
     """One page. What it logged, threw, or asked the network for is kept: `problems` and `requests`."""
 
-    def __init__(self, width=1400, height=900, dark=False):
+    def __init__(self, width=1400, height=900):
         program = shutil.which("chromium")
         if not program:
             raise AssertionError("chromium is not installed")
@@ -36,18 +36,17 @@ class Browser:
         self.buffer, self.number, self.session = b"", 0, None
         self.problems, self.requests = [], []
         try:
-            self._open(width, height, dark)
+            self._open(width, height)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, width, height, dark):
+    def _open(self, width, height):
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(domain + ".enable")
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
 
     def __enter__(self):
         return self
@@ -112,7 +111,12 @@ class Browser:
     def wait(self, expression, seconds=30):
         return common.wait_until(lambda: self.evaluate(expression), seconds, expression)
 
-    def open(self, path):
+    def open(self, path, dark=False):
+        """Another file; what was noted before is forgotten."""
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.call("Page.navigate", url="about:blank")
+        self.wait("location.href === 'about:blank' && document.readyState === 'complete'")
+        self.problems, self.requests = [], []
         self.call("Page.navigate", url="file://" + path)
         self.wait("document.readyState === 'complete' && (document.body.dataset.ready || document.querySelector('.problem')) ? true : false")
         self.settle()
