@@ -410,7 +410,9 @@ function listen() {
   field.addEventListener("input", () => search(field.value));
   field.addEventListener("keydown", event => {
     if (event.key === "Enter") findNext();
-    if (event.key === "Escape") pane.focus();
+    if (event.key !== "Escape") return;
+    event.stopPropagation(); // the next one clears it
+    pane.focus();
   });
   document.addEventListener("keydown", event => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;

@@ -28,7 +28,7 @@ int sink_make(struct sink **ret, FILE *out, bool plain)
 		return -ENOMEM;
 	s->out = out;
 	s->plain = plain;
-	if (!plain && deflateInit2(&s->z, 9, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
+	if (!plain && deflateInit2(&s->z, 6, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
 		free(s);
 		return -ENOMEM;
 	}

@@ -198,7 +198,7 @@ class Command(Case):
 
     def test_long_work_shows_progress(self):
         one = profiles.pack(profiles.row("profile.cpu", 1000, ["f+0x1 (app)"] * 60))
-        journal = profiles.write(self.path("long"), (one for _ in range(250000)), 1024)
+        journal = profiles.write(self.path("long"), (one for _ in range(120000)), 512)
         main, far = pty.openpty()
         process = subprocess.Popen([common.SONDE, "flame", journal, "-o", self.path("long.html")], stderr=far, stdout=far)
         os.close(far)

@@ -106,7 +106,8 @@ static void test_frames_are_taken_apart(void **state)
 		flame_frame_read(rows[i].text, strlen(rows[i].text), &f);
 		if (f.kind != rows[i].kind || f.offset != rows[i].offset)
 			fail_msg("'%s': kind %d, offset %llx", rows[i].text, f.kind, (unsigned long long)f.offset);
-		if (f.name.length != strlen(rows[i].name) || memcmp(f.name.text, rows[i].name, f.name.length) != 0)
+		if (f.name.length != strlen(rows[i].name) ||
+		    (f.name.length && memcmp(f.name.text, rows[i].name, f.name.length) != 0))
 			fail_msg("'%s': name '%.*s'", rows[i].text, (int)f.name.length, f.name.text);
 		if (f.library.length != strlen(rows[i].library) ||
 		    (f.library.length && memcmp(f.library.text, rows[i].library, f.library.length) != 0))
