@@ -303,7 +303,7 @@ static void test_cat_into_a_full_device(void **state)
 /* `sonde cat | head -1`: that nobody reads on is no fault, in whatever format, and nothing is said. */
 static void test_cat_into_a_closed_pipe(void **state)
 {
-	static const char *const formats[] = { "json", "text", "msgpack", "folded" };
+	static const char *const formats[] = { "json", "text", "msgpack", "folded", "pprof" };
 	const char *path = make_journal("closed", 6000);
 	char said[256];
 	int status;
