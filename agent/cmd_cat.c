@@ -42,6 +42,25 @@ static int find_end(const char *journal, uint64_t *ret_end, struct fault *fault)
 	return r;
 }
 
+/* Writes what was summed, and says what there is to say: the exit code. */
+static int finish(struct output *output, int error, const struct journal_reader *reader)
+{
+	struct fault fault, note;
+	int r = output_end(output, error == 0, &fault, &note), code;
+
+	if (error == -EMEDIUMTYPE) {
+		fault_set(&fault, error,
+			  "occurrences and times do not add up; choose one type with --type, such as profile.cpu");
+		return fail(&fault, EXIT_USAGE);
+	}
+	code = stream_finish("cat", error, reader, output);
+	if (r < 0 && r != -EPIPE)
+		return fail(&fault, EXIT_FAULT);
+	if (note.text[0])
+		fprintf(stderr, "sonde cat: %s\n", note.text);
+	return code;
+}
+
 static int cat(const struct cat_options *options)
 {
 	_cleanup_(free_selection) struct selection *selection = NULL;
@@ -49,14 +68,19 @@ static int cat(const struct cat_options *options)
 	struct selection_options conditions = options->selection;
 	enum output_format format = isatty(STDOUT_FILENO) ? OUTPUT_TEXT : OUTPUT_JSON;
 	struct stream_bounds bounds = { .read = UINT64_MAX, .written = UINT64_MAX };
+	struct progress progress;
 	struct output output;
 	struct fault fault;
 	int r;
 
 	if (options->format && output_format_read(&format, options->format, &fault) < 0)
 		return fail(&fault, EXIT_USAGE);
-	if (format == OUTPUT_FOLDED && !conditions.types)
+	if ((format == OUTPUT_FOLDED || format == OUTPUT_PPROF) && !conditions.types)
 		conditions.types = "profile.cpu";
+	if (format == OUTPUT_PPROF && isatty(STDOUT_FILENO)) {
+		fault_set(&fault, -EINVAL, "--format pprof writes a binary file; redirect it, as in > FILE.pb.gz");
+		return fail(&fault, EXIT_USAGE);
+	}
 	if (selection_make(&selection, &conditions, &fault) < 0)
 		return fail(&fault, EXIT_USAGE);
 	r = find_end(options->journal, &bounds.end, &fault);
@@ -67,11 +91,16 @@ static int cat(const struct cat_options *options)
 	if (r < 0)
 		return fail(&fault, EXIT_FAULT);
 	signal(SIGPIPE, SIG_IGN);
-	output_begin(&output, stdout, format);
+	if (output_begin(&output, stdout, format) < 0) {
+		fault_set(&fault, -ENOMEM, "out of memory");
+		return fail(&fault, EXIT_FAULT);
+	}
+	progress_begin(&progress, "cat", "summing stacks");
+	if (format == OUTPUT_FOLDED || format == OUTPUT_PPROF)
+		bounds.progress = &progress;
 	r = stream_copy(reader, selection, &output, bounds);
-	if (r == 0)
-		r = output_flush(&output);
-	return stream_finish("cat", r, reader, &output);
+	progress_end(&progress);
+	return finish(&output, r, reader);
 }
 
 static int run(int argc, char **argv)
@@ -86,9 +115,10 @@ static int run(int argc, char **argv)
 		  .text = &options.selection.since },
 		{ 0, "until", "T", "only records up to then", .text = &options.selection.until },
 		{ 0, "format", "NAME",
-		  "text, json (one object a line), msgpack (the maps back to back) or folded (input of flame graphs: "
-		  "profile.cpu, unless "
-		  "--type says otherwise); by default text on a terminal, else json",
+		  "text, json (one object a line), msgpack (the maps back to back), folded (stacks summed, the input "
+		  "of "
+		  "flamegraph.pl) or pprof (a profile for go tool pprof, Speedscope and Pyroscope); these two are of "
+		  "profile.cpu, unless --type says otherwise; by default text on a terminal, else json",
 		  .text = &options.format },
 		{ 0 },
 	};

@@ -98,7 +98,7 @@ static int tap(const struct tap_options *options)
 		fault_set(&fault, r, "%s: there is no journal; 'sonde run' keeps one", options->journal);
 	if (r < 0)
 		return fail(&fault, EXIT_FAULT);
-	output_begin(&output, stdout, format);
+	output_begin(&output, stdout, format); /* which fails only where it sums */
 	r = follow(reader, selection, &output, options->limit);
 	return stream_finish("tap", r, reader, &output);
 }

@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * From records to text, JSON lines, msgpack maps back to back, or folded stacks (the input of every flame graph:
- * `comm;root;...;leaf value`, one line for each profile row).
- */
+/* From records to text, JSON lines or msgpack maps back to back; or, summed, to folded stacks or a pprof profile. */
 #include "output.h"
 
 #include "encode/record.h"
+#include "flame/folded.h"
+#include "flame/pprof.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #define BUFFER_BYTES (256u << 10)
-#define FRAMES_MAX   512u
+#define SUMS_BYTES   (192u << 20)
 
 static const struct format_name {
 	const char *name;
 	enum output_format format;
 } format_names[] = {
-	{ "text", OUTPUT_TEXT }, { "json", OUTPUT_JSON }, { "msgpack", OUTPUT_MSGPACK }, { "folded", OUTPUT_FOLDED }
+	{ "text", OUTPUT_TEXT },     { "json", OUTPUT_JSON },   { "msgpack", OUTPUT_MSGPACK },
+	{ "folded", OUTPUT_FOLDED }, { "pprof", OUTPUT_PPROF },
 };
 
 int output_format_read(enum output_format *ret, const char *name, struct fault *fault)
@@ -29,11 +30,12 @@ int output_format_read(enum output_format *ret, const char *name, struct fault *
 			*ret = format_names[i].format;
 			return 0;
 		}
-	if (strcmp(name, "pprof") == 0 || strcmp(name, "pcapng") == 0)
+	if (strcmp(name, "pcapng") == 0)
 		return fault_set(
 			fault, -EINVAL,
-			"--format: this version does not write %s yet; it writes text, json, msgpack and folded", name);
-	return fault_set(fault, -EINVAL, "--format: '%s' is none of text, json, msgpack, folded", name);
+			"--format: this version does not write %s yet; it writes text, json, msgpack, folded and pprof",
+			name);
+	return fault_set(fault, -EINVAL, "--format: '%s' is none of text, json, msgpack, folded, pprof", name);
 }
 
 static void measure(struct output *o)
@@ -44,7 +46,7 @@ static void measure(struct output *o)
 		o->columns = size.ws_col;
 }
 
-void output_begin(struct output *o, FILE *file, enum output_format format)
+int output_begin(struct output *o, FILE *file, enum output_format format)
 {
 	const char *terminal = getenv("TERM"), *no_colour = getenv("NO_COLOR");
 	bool person = isatty(fileno(file));
@@ -54,59 +56,9 @@ void output_begin(struct output *o, FILE *file, enum output_format format)
 	o->colour = person && terminal && strcmp(terminal, "dumb") != 0 && !(no_colour && *no_colour);
 	setvbuf(file, NULL, _IOFBF, BUFFER_BYTES);
 	measure(o);
-}
-
-/* A frame in one line of folded text: the separator and all that ends a line or a field are replaced. */
-static void write_frame(FILE *out, const struct value *frame)
-{
-	for (uint32_t i = 0; i < frame->length; i++) {
-		uint8_t c = frame->body[i];
-
-		putc_unlocked(c == ';' ? ':' : c < 0x20 || c == 0x7f ? '?' : c, out);
-	}
-}
-
-/* The frames of `stack`, leaf first as they come: their number, or -EBADMSG. What is behind FRAMES_MAX (the root's
- * side) is left out. */
-static int read_frames(const struct value *stack, const uint8_t *end, struct value frames[FRAMES_MAX])
-{
-	const uint8_t *at = stack->body;
-	uint32_t n = MIN_OF(stack->count, FRAMES_MAX);
-
-	for (uint32_t i = 0; i < n; i++) {
-		if (value_read(at, end, &frames[i]) < 0 || frames[i].kind != VALUE_STR)
-			return -EBADMSG;
-		at = frames[i].next;
-	}
-	return (int)n;
-}
-
-static int write_folded(FILE *out, const void *map, size_t size)
-{
-	const uint8_t *end = (const uint8_t *)map + size;
-	struct value stack, amount, comm, frames[FRAMES_MAX];
-	int n;
-
-	errno = 0;
-	if (record_get(map, size, "stack", &stack) < 0 || stack.kind != VALUE_ARRAY)
-		return -EBADMSG;
-	if (record_get(map, size, "value", &amount) < 0 || amount.kind != VALUE_UINT)
-		return -EBADMSG;
-	n = read_frames(&stack, end, frames);
-	if (n < 0)
-		return n;
-	if (record_get(map, size, "comm", &comm) == 0 && comm.kind == VALUE_STR)
-		write_frame(out, &comm);
-	else
-		putc_unlocked('-', out);
-	while (n-- > 0) {
-		putc_unlocked(';', out);
-		write_frame(out, &frames[n]);
-	}
-	fprintf(out, " %llu\n", (unsigned long long)amount.u);
-	if (ferror_unlocked(out))
-		return errno ? -errno : -EIO;
-	return 0;
+	if (format == OUTPUT_FOLDED)
+		return folded_make(&o->folded, file, SUMS_BYTES);
+	return format == OUTPUT_PPROF ? pprof_make(&o->pprof, SUMS_BYTES) : 0;
 }
 
 static int write_record(struct output *o, const void *map, size_t size)
@@ -122,7 +74,9 @@ static int write_record(struct output *o, const void *map, size_t size)
 			return -EBADMSG;
 		return fwrite_unlocked(map, 1, size, o->file) == size ? 0 : -errno;
 	case OUTPUT_FOLDED:
-		return write_folded(o->file, map, size);
+		return folded_add(o->folded, map, size);
+	case OUTPUT_PPROF:
+		return pprof_add(o->pprof, map, size);
 	default:
 		r = record_write_line(o->file, map, size, o->colour, o->columns);
 	}
@@ -150,6 +104,44 @@ int output_flush(struct output *o)
 		return -errno;
 	measure(o);
 	return 0;
+}
+
+static int write_sums(struct output *o, struct fault *fault, struct fault *note)
+{
+	int r = 0;
+
+	if (o->folded) {
+		r = folded_end(o->folded);
+		if (folded_note(o->folded))
+			fault_set(note, 0, "%s", folded_note(o->folded));
+	} else if (o->pprof) {
+		r = pprof_write(o->pprof, o->file);
+		if (r == -ENODATA)
+			return fault_set(fault, r,
+					 "no row of a profile fulfils the conditions: there is nothing to write");
+		if (pprof_left_out(o->pprof))
+			fault_set(note, 0,
+				  "%" PRIu64
+				  " rows had stacks that did not fit in memory: they are one stack that says so",
+				  pprof_left_out(o->pprof));
+	}
+	if (r == 0)
+		r = output_flush(o);
+	return r < 0 ? fault_set(fault, r, "cannot write: %s", strerror(-r)) : 0;
+}
+
+int output_end(struct output *o, bool ok, struct fault *fault, struct fault *note)
+{
+	int r = 0;
+
+	note->text[0] = '\0';
+	if (ok)
+		r = write_sums(o, fault, note);
+	folded_free(o->folded);
+	pprof_free(o->pprof);
+	o->folded = NULL;
+	o->pprof = NULL;
+	return r;
 }
 
 bool output_deserted(const struct output *o)

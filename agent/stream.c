@@ -20,6 +20,8 @@ int stream_copy(struct journal_reader *reader, const struct selection *selection
 			break;
 		if (record.position >= bounds.end)
 			break;
+		if (bounds.progress)
+			progress_show(bounds.progress, record.position, bounds.end, n);
 		if (selection_match(selection, record.map, record.size)) {
 			r = output_record(output, record.map, record.size);
 			if (r < 0)

@@ -5,6 +5,7 @@
 
 #include "journal/journal.h"
 #include "output.h"
+#include "progress.h"
 #include "selection.h"
 
 #define JOURNAL_DEFAULT   "/var/lib/sonde/journal"
@@ -12,8 +13,9 @@
 #define STREAM_HELP_WHERE "only records that fulfil the expression, such as 'comm = nginx and latency_ns > 10ms'"
 
 struct stream_bounds {
-	uint64_t end;           /* position: records that begin there or behind are not written */
-	uint64_t read, written; /* records, at most */
+	uint64_t end;              /* position: records that begin there or behind are not written */
+	uint64_t read, written;    /* records, at most */
+	struct progress *progress; /* NULL: not shown */
 };
 
 /* Writes the records from the reader's place on that fulfil `selection`, until there is no more or a bound is met.

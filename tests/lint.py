@@ -9,7 +9,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Formats without comments, prose, the licences, and inputs of tests, whose bytes are the test.
-NO_SPDX = re.compile(r"(\.json|\.md|\.txt|\.pcap(ng)?|\.gitignore|\.clang-format)$|^LICENSES/|^tests/(data|fuzz/corpus)/")
+NO_SPDX = re.compile(r"(\.json|\.md|\.txt|\.png|\.pcap(ng)?|\.gitignore|\.clang-format)$|^LICENSES/|^tests/(data|fuzz/corpus)/")
 C_SOURCE = re.compile(r"\.[ch]$")
 NOT_FORMATTED = re.compile(r"(^|/)vmlinux\.h$|^tests/data/")
 GENERATED = re.compile(r"\.(o|a|so|d|pyc|ll|bc|skel\.h|ninja|log|profraw|class|jar|deb)$|(^|/)(build[^/]*|__pycache__|node_modules)/|"

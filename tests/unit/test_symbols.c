@@ -654,7 +654,7 @@ static void test_lost_keeper_leaves_offsets(void **state)
 	if (geteuid() != 0)
 		skip();
 	wait_for_worker(s, 0);
-	user_text(s, getpid(), target, false);
+	assert_non_null(strstr(user_text(s, getpid(), target, false), "test_symbols_target+0x0"));
 	kill(parent_of(health_of(s).worker_pid), SIGKILL);
 	while (health_of(s).worker_pid && now_boottime_ns() < until)
 		turn(s, 50);
