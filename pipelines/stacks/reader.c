@@ -112,6 +112,7 @@ static void do_job(struct reader_job *job)
 	switch (job->kind) {
 	case READER_MAPS:
 		job->status = maps_read(job->pid, &job->maps);
+		job->time = now_boottime_ns();
 		break;
 	case READER_OPEN:
 		job->fd = maps_open_file(job->pid, m->start, m->end, m->dev, m->ino, job->path, &job->identity);

@@ -18,7 +18,7 @@ struct reader_job {
 	struct reader_job *next;
 	enum reader_kind kind;
 	int pid;
-	uint64_t number, time;  /* the asker's */
+	uint64_t number;        /* the asker's */
 	struct mapping mapping; /* OPEN: of which; without an inode number its path must do */
 	/* DEBUG: of the stripped file whose path this is. */
 	uint8_t build_id_length, build_id[ELF_BUILD_ID_MAX];
@@ -26,7 +26,8 @@ struct reader_job {
 	/* Results. */
 	int status; /* 0 or a negative errno */
 	struct maps maps;
-	int fd; /* OPEN, PERF_MAP, DEBUG: the file; KERNEL: kallsyms, given in */
+	uint64_t time; /* MAPS: when they had been read */
+	int fd;        /* OPEN, PERF_MAP, DEBUG: the file; KERNEL: kallsyms, given in */
 	struct file_identity identity;
 	struct kernel_table *kernel;
 	char path[]; /* OPEN */

@@ -73,11 +73,19 @@ static void note_exit(void *context, int pid, uint64_t time)
 	spaces_exit(((struct symbols *)context)->spaces, pid, time);
 }
 
+static void note_lost(void *context, uint64_t since, uint64_t until)
+{
+	spaces_lost(((struct symbols *)context)->spaces, since, until);
+}
+
 void symbols_take_events(struct symbols *s)
 {
-	const struct perf_events_handler handler = {
-		.context = s, .map = note_map, .exec = note_exec, .fork = note_fork, .exit = note_exit
-	};
+	const struct perf_events_handler handler = { .context = s,
+						     .map = note_map,
+						     .exec = note_exec,
+						     .fork = note_fork,
+						     .exit = note_exit,
+						     .lost = note_lost };
 
 	if (!s->events)
 		return;

@@ -170,7 +170,7 @@ void file_refresh(struct symbols *s, struct file *file, uint64_t now)
 static void lose_file(struct symbols *s, struct file *file, uint64_t now)
 {
 	file->gone = true;
-	file->retry_at = now + REOPEN_NS;
+	file->retry_at = now + (file->perf_map ? NS_PER_SEC : REOPEN_NS);
 	frames_drop_waiting(s, file);
 	file_queue(s, file);
 }

@@ -171,6 +171,7 @@ static void finish(struct symbols *s, struct frame *waiting, const struct file *
 		frame->length = (uint16_t)as->length;
 		frame->state = (uint8_t)state;
 		frame->id = as->id;
+		frame->until = file->perf_map && state == FRAME_UNKNOWN ? now_boottime_ns() + MAP_GROWS_NS : 0;
 	}
 	if (state == FRAME_UNKNOWN)
 		s->unresolved++;
@@ -296,7 +297,7 @@ static void give_in_file(struct symbols *s, struct file *file, uint64_t at, stru
 	if (frame && frame->state != FRAME_WAITING) {
 		table_touch(&s->frames, &frame->node);
 		*ret = (struct symbols_frame){
-			.text = frame->text, .length = frame->length, .id = frame->id, .final = true
+			.text = frame->text, .length = frame->length, .id = frame->id, .final = now >= frame->until
 		};
 		return;
 	}

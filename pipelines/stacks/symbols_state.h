@@ -40,6 +40,7 @@
 #define SWEEP_NS          (5 * NS_PER_SEC)
 #define KERNEL_REREAD_NS  (60 * NS_PER_SEC)
 #define REOPEN_NS         (10 * NS_PER_SEC)
+#define MAP_GROWS_NS      (1500 * NS_PER_MS) /* so long after code is compiled its name may come */
 #define STRIKES_MAX       2u
 #define NAME_SIZE         80u
 #define SCRATCH_SIZE      6144u
@@ -52,6 +53,7 @@ enum frame_state { FRAME_WAITING, FRAME_KNOWN, FRAME_UNKNOWN };
 struct frame {
 	struct node node;
 	uint64_t file, at, id;
+	uint64_t until;     /* a name may still come by then */
 	struct frame *next; /* waiting for the same file */
 	uint16_t length;
 	uint8_t state;
@@ -103,7 +105,7 @@ struct sample {
 	struct sample *next;
 	void (*done)(void *context, const struct stack_frames *frames);
 	void *context;
-	int pid;
+	int pid, source; /* whose mappings it waits for */
 	unsigned strikes;
 	uint64_t time, deadline;
 	uint32_t block;

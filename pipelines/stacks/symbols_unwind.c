@@ -57,9 +57,9 @@ static void release(struct symbols *s, struct sample_list *list,
 			list_put(list, sample);
 }
 
-static bool is_of_pid(const struct sample *sample, uint64_t pid)
+static bool is_of_source(const struct sample *sample, uint64_t pid)
 {
-	return sample->pid == (int)pid;
+	return sample->source == (int)pid;
 }
 
 static bool is_missing(const struct sample *sample, uint64_t file)
@@ -303,8 +303,9 @@ void samples_learned(struct symbols *s, uint64_t file)
 
 void samples_take_maps(struct symbols *s, struct reader_job *job)
 {
+	symbols_take_events(s); /* what came while they were read wins */
 	spaces_give(s->spaces, job->pid, job->time, &job->maps);
-	release(s, &s->unmapped, is_of_pid, (uint64_t)job->pid);
+	release(s, &s->unmapped, is_of_source, (uint64_t)job->pid);
 }
 
 /* Once more, and then with what there is. */
@@ -332,24 +333,30 @@ static bool is_sound(const struct sonde_stack *stack, size_t bytes)
 	       stack->n_slice <= SONDE_STACK_SLICE_MAX && SONDE_STACK_BYTES(stack->n_kernel, stack->n_slice) <= bytes;
 }
 
-/* Its process is older than the agent: its mappings are read, once for all its samples. */
-static void read_maps(struct symbols *s, struct sample *sample)
+static bool is_read_for(const struct symbols *s, int source)
 {
-	struct reader_job *job = NULL;
+	for (const struct sample *other = s->unmapped.first; other; other = other->next)
+		if (other->source == source)
+			return true;
+	return false;
+}
 
-	for (struct sample *other = s->unmapped.first; other; other = other->next)
-		if (other->pid == sample->pid)
-			goto wait;
-	job = reader_new_job(s->reader, READER_MAPS, NULL);
-	if (!job) {
+/* Its process is older than the agent: the mappings of `source`, itself or the one that it was forked from, are read once for all samples
+ * that wait for them. */
+static void read_maps(struct symbols *s, struct sample *sample, int source)
+{
+	struct reader_job *job = is_read_for(s, source) ? NULL : reader_new_job(s->reader, READER_MAPS, NULL);
+
+	sample->source = source;
+	if (!job && !is_read_for(s, source)) {
 		make_ready(s, sample, 0);
 		return;
 	}
-	job->pid = sample->pid;
-	job->time = now_boottime_ns();
-	symbols_submit(s, s->reader, job);
-wait:
 	list_put(&s->unmapped, sample);
+	if (!job)
+		return;
+	job->pid = source;
+	symbols_submit(s, s->reader, job);
 }
 
 /* No room to keep it until the worker has looked at it. */
@@ -414,6 +421,6 @@ int symbols_unwind(struct symbols *s, int pid, uint64_t time, const struct sonde
 	if (space && space->known)
 		make_ready(s, sample, when_due(s, space, now_boottime_ns()));
 	else
-		read_maps(s, sample);
+		read_maps(s, sample, space ? space->source : pid);
 	return 0;
 }

@@ -34,6 +34,7 @@ static struct shelf_entry *build_symbols(struct worker_state *state, const struc
 	struct shelf *shelf = state->shelf;
 	struct elf_sources sources = { .file = &files->file,
 				       .debug = files->has_debug ? &files->debug : NULL,
+				       .debug_stays = true,
 				       .scratch = state->work,
 				       .scratch_size = WORKER_WORK };
 	int64_t wanted = elf_table_room_of(&sources);
@@ -66,8 +67,11 @@ static struct shelf_entry *build_perf_map(struct shelf *shelf, uint64_t number, 
 {
 	size_t room;
 	void *at = shelf_room(shelf, &room);
-	int status = perf_map_build(file, at, room);
+	int status;
 
+	/* The newest lines are those that are kept, and others want room on the shelf too. */
+	room = MIN_OF(room, shelf->bound / 4);
+	status = perf_map_build(file, at, room);
 	return shelf_keep(shelf, number, SHELF_PERF_MAP, status, status ? 0 : perf_map_bytes(at), room);
 }
 
@@ -199,8 +203,8 @@ static size_t name_in_elf(struct worker_state *state, const struct files *files)
 		return 0;
 	}
 	for (; answer->count < ask->count && used <= WORKER_TEXT - NAME_ROOM; answer->count++)
-		used = put_name(&tables, &files->file, ask->places[answer->count], &answer->names[answer->count],
-				answer->text, used);
+		used = put_name(&tables, tables.symbols->names_in_debug ? &files->debug : &files->file,
+				ask->places[answer->count], &answer->names[answer->count], answer->text, used);
 	return used;
 }
 
