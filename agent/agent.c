@@ -103,7 +103,7 @@ static int answer(void *context, const char *request, FILE *out)
 	else if (!strcmp(request, "probes"))
 		report_probes(out, &v);
 	else
-		return -EINVAL;
+		return agent_ask_module(context, request, out);
 	return 0;
 }
 

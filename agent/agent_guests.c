@@ -100,3 +100,35 @@ struct guest *agent_guest_make(struct agent *a, struct module *module)
 	}
 	return NULL;
 }
+
+static bool is_module(struct agent *a, const char *name)
+{
+	const struct module *m;
+
+	for (size_t i = 0; (m = loader_module(a->setup.loader, i)); i++)
+		if (!strcmp(module_name(m), name))
+			return true;
+	return false;
+}
+
+/* "cpu burst 123 ...": words for the module that they begin with. */
+int agent_ask_module(struct agent *a, const char *request, FILE *out)
+{
+	size_t n = strcspn(request, " ");
+	char name[64];
+	struct guest *guest;
+	const struct sonde_module *companion;
+
+	if (!request[n] || n >= sizeof name)
+		return -EINVAL;
+	memcpy(name, request, n);
+	name[n] = '\0';
+	guest = agent_guest(a, name);
+	companion = guest ? module_companion(guest->module) : NULL;
+	if (companion && companion->request)
+		return companion->request(&guest->host, request + n + 1, out);
+	if (!is_module(a, name))
+		return -EINVAL;
+	fprintf(out, "{\"error\":\"the module %s %s\"}", name, guest ? "takes no requests" : "does not run");
+	return 0;
+}

@@ -68,6 +68,7 @@ void agent_on_stack(void *context, const struct sonde_event *event, const struct
 
 /* agent_guests.c: what the agent does for modules */
 struct guest *agent_guest_make(struct agent *a, struct module *module);
+int agent_ask_module(struct agent *a, const char *request, FILE *out);
 
 /* agent_modules.c: starting and stopping modules */
 void agent_stop_module(struct agent *a, struct module *module, int flush_ms);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The control socket: how `sonde stats`, `sonde probes` and others ask a running agent. A Unix stream socket of mode 0600;
- * the client writes one line, the request's word, and reads one JSON document until the end of the stream.
+ * the client writes one line, the request's words, and reads one JSON document until the end of the stream.
  * The server lives in the agent's loop: it never blocks, holds 16 clients at most, and gives each 5 s for everything.
  */
 #ifndef SONDE_CONTROL_H

@@ -128,7 +128,7 @@ static bool find_heap(uintptr_t *ret_begin, uintptr_t *ret_end)
 	return *ret_end > *ret_begin;
 }
 
-static void forget_secrets(void)
+void sandbox_forget_secrets(void)
 {
 	uintptr_t begin, end, own = (uintptr_t)&errno;
 
@@ -198,7 +198,7 @@ int sandbox_forget(unsigned uid)
 	rlim_t memory = address_space();
 	int r;
 
-	forget_secrets();
+	sandbox_forget_secrets();
 	/* No file system: the root becomes a folder that holds this process's descriptors and is empty once it has
 	 * ended. Only where allowed; the filter forbids opening anyway. */
 	if (chroot("/proc/self/fdinfo") == 0 && chdir("/") < 0)

@@ -25,4 +25,7 @@ int sandbox_enter(const struct sandbox *sandbox);
  * inherited of the agent's secrets (heap, environment). The caller may not use malloc after it. */
 int sandbox_forget(unsigned uid);
 
+/* Of that, the secrets alone: heap and environment. */
+void sandbox_forget_secrets(void);
+
 #endif

@@ -9,12 +9,13 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "sonde/event.h"
 #include "sonde/option.h"
 
 #define SONDE_MODULE_ABI 1u
 /* What must be the same on both sides for the structs to be the same: checked at load, byte for byte. */
-#define SONDE_MODULE_SIGNATURE "sonde-1/event64/option1/host1"
+#define SONDE_MODULE_SIGNATURE "sonde-1/event64/option1/host1/module2"
 
 struct symbols;
 struct sonde_host;
@@ -62,6 +63,9 @@ struct sonde_module {
 	void (*flush)(struct sonde_host *host, int timeout_ms);
 	/* The hook in use, for `sonde probes`: "perf_event cpu-clock, 99 Hz". */
 	const char *(*hook)(struct sonde_host *host);
+	/* A request of the control socket that begins with the module's name; `words` are those behind it. Writes one
+	 * JSON value; {"error":"sentence"} where it refuses. -EINVAL: unknown words. May be NULL. */
+	int (*request)(struct sonde_host *host, const char *words, FILE *out);
 };
 
 #endif
