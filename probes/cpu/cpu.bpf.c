@@ -6,6 +6,7 @@
  */
 #include "sonde/probe.bpf.h"
 #include "cpu.h"
+#include "burst.bpf.h"
 
 #define KERNEL_BYTES (SONDE_STACK_KERNEL_MAX * sizeof(__u64))
 #define SMALL_SLICE  2048u
@@ -33,7 +34,7 @@ sonde_inline void take_program(struct bpf_perf_event_data *ctx, struct task_stru
 /* `room` is a constant: bytes of the slice's size class. */
 sonde_inline void take_sample(struct bpf_perf_event_data *ctx, struct sonde_counts *counts,
 			      const struct sonde_owner *owner, const struct sonde_stack *head,
-			      const struct sonde_extent *x, const __u32 room)
+			      const struct sonde_extent *x, __u64 period_ns, const __u32 room)
 {
 	struct cpu_sample *s = bpf_ringbuf_reserve(&sonde_bulk, sizeof *s + KERNEL_BYTES + room + SONDE_STACK_PAGE, 0);
 	__u32 kernel = 0, copied = 0;
@@ -45,6 +46,7 @@ sonde_inline void take_sample(struct bpf_perf_event_data *ctx, struct sonde_coun
 		return;
 	}
 	sonde_fill_header(&s->event, cpu_sample_type.id, owner);
+	s->period_ns = period_ns;
 	s->stack = *head;
 	n = bpf_get_stack(ctx, s + 1, KERNEL_BYTES, 0);
 	if (n > 0)
@@ -60,8 +62,7 @@ sonde_inline void take_sample(struct bpf_perf_event_data *ctx, struct sonde_coun
 	sonde_submit(cpu_sample, s, sizeof *s + kernel * sizeof(__u64) + copied);
 }
 
-SEC("perf_event")
-int sample__perf_event(struct bpf_perf_event_data *ctx)
+sonde_inline int sample(struct bpf_perf_event_data *ctx, __u64 period_ns)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct sonde_counts *counts = sonde_counts_of(cpu_sample_type.id);
@@ -82,12 +83,28 @@ int sample__perf_event(struct bpf_perf_event_data *ctx)
 	if (head.flags & SONDE_STACK_USER)
 		sonde_measure_stack(task, head.registers[SONDE_REGISTER_SP], slice, &x);
 	if (x.wanted <= SMALL_SLICE)
-		take_sample(ctx, counts, &owner, &head, &x, SMALL_SLICE);
+		take_sample(ctx, counts, &owner, &head, &x, period_ns, SMALL_SLICE);
 	else if (x.wanted <= MEDIUM_SLICE)
-		take_sample(ctx, counts, &owner, &head, &x, MEDIUM_SLICE);
+		take_sample(ctx, counts, &owner, &head, &x, period_ns, MEDIUM_SLICE);
 	else
-		take_sample(ctx, counts, &owner, &head, &x, SONDE_STACK_SLICE_MAX);
+		take_sample(ctx, counts, &owner, &head, &x, period_ns, SONDE_STACK_SLICE_MAX);
 	return 0;
+}
+
+/* Of every CPU. */
+SEC("perf_event")
+int sample__perf_event(struct bpf_perf_event_data *ctx)
+{
+	return cpu_burst_period() ? 0 : sample(ctx, 0);
+}
+
+/* Of the threads of a burst. */
+SEC("perf_event")
+int burst__perf_event(struct bpf_perf_event_data *ctx)
+{
+	__u64 period_ns = cpu_burst_period();
+
+	return period_ns ? sample(ctx, period_ns) : 0;
 }
 
 char LICENSE[] SEC("license") = "GPL";

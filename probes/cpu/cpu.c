@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 
 #include "base/base.h"
+#include "probes/cpu/burst.h"
 #include "probes/cpu/cpu.h"
 #include "sonde/module.h"
 #include "stacks/profile.h"
@@ -33,6 +34,7 @@ struct cpu {
 	char hook[64];
 	uint64_t rate, check_at;
 	struct profile *profile;
+	struct bursts *bursts;
 	char row[ROW_BYTES] __attribute__((aligned(8)));
 };
 
@@ -144,6 +146,9 @@ static int emit_row(void *context, const struct profile_row *from)
 	struct sonde_host *host = context;
 	struct cpu *c = host->module_data;
 	struct profile_cpu *row = (struct profile_cpu *)c->row;
+	uint64_t period_ns;
+
+	memcpy(&period_ns, from->cause, sizeof period_ns);
 
 	*row = (struct profile_cpu){ .event = *from->event,
 				     .stack = { .offset = sizeof *row, .length = (uint16_t)from->stack_size },
@@ -151,7 +156,7 @@ static int emit_row(void *context, const struct profile_row *from)
 				     .value = from->value,
 				     .unit = "samples",
 				     .window_ns = from->window_ns,
-				     .period_ns = NS_PER_SEC / c->rate,
+				     .period_ns = period_ns ? period_ns : NS_PER_SEC / c->rate,
 				     .stack_truncated = from->truncated };
 	memcpy(row + 1, from->stack, from->stack_size);
 	row->event.size = (uint32_t)(sizeof *row + from->stack_size);
@@ -187,6 +192,7 @@ static void cpu_detach(struct sonde_host *host)
 		return;
 	for (unsigned cpu = 0; cpu < c->n_events; cpu++)
 		stop_event(c, cpu);
+	bursts_close(c->bursts);
 	profile_close(c->profile);
 	free(c->events);
 	free(c);
@@ -225,6 +231,8 @@ static int cpu_attach(struct sonde_host *host)
 		choose_event(c);
 		r = follow_cpus(c, program);
 	}
+	if (r == 0)
+		r = bursts_open(&c->bursts, host->program(host, "burst__perf_event"), host->map(host, "cpu_bursts"));
 	if (r < 0)
 		cpu_detach(host);
 	return r;
@@ -234,7 +242,9 @@ static void cpu_record(struct sonde_host *host, const struct sonde_event *event)
 {
 	struct cpu *c = host->module_data;
 	const struct cpu_sample *sample = (const struct cpu_sample *)event;
-	int r = event->size < sizeof *sample ? -EBADMSG : profile_sample(c->profile, event, &sample->stack, 1, NULL, 0);
+	int r = event->size < sizeof *sample ? -EBADMSG
+					     : profile_sample(c->profile, event, &sample->stack, 1, &sample->period_ns,
+							      sizeof sample->period_ns);
 
 	if (r < 0)
 		settled(host, 1, r == -EBADMSG ? "malformed" : "table_full");
@@ -244,6 +254,7 @@ static void cpu_tick(struct sonde_host *host, uint64_t now)
 {
 	struct cpu *c = host->module_data;
 
+	bursts_tick(c->bursts);
 	if (now >= c->check_at) {
 		c->check_at = now + HOTPLUG_NS;
 		follow_cpus(c, host->program(host, "sample__perf_event"));
@@ -255,6 +266,8 @@ static void cpu_stop(struct sonde_host *host)
 {
 	struct cpu *c = host->module_data;
 
+	bursts_close(c->bursts);
+	c->bursts = NULL;
 	for (unsigned cpu = 0; cpu < c->n_events; cpu++)
 		stop_event(c, cpu);
 	c->check_at = UINT64_MAX;
@@ -265,6 +278,13 @@ static void cpu_flush(struct sonde_host *host, int timeout_ms)
 	struct cpu *c = host->module_data;
 
 	profile_flush(c->profile, timeout_ms);
+}
+
+static int cpu_request(struct sonde_host *host, const char *words, FILE *out)
+{
+	struct cpu *c = host->module_data;
+
+	return bursts_request(c->bursts, words, out);
 }
 
 static const char *cpu_hook(struct sonde_host *host)
@@ -287,4 +307,5 @@ const struct sonde_module sonde_module_cpu = {
 	.stop = cpu_stop,
 	.flush = cpu_flush,
 	.hook = cpu_hook,
+	.request = cpu_request,
 };

@@ -9,6 +9,7 @@
 /* One sample as it is in the ring. Behind it lie what struct sonde_stack says. */
 struct cpu_sample {
 	struct sonde_event event;
+	__u64 period_ns; /* of CPU time that it stands for, in a burst; 0: what the rate says */
 	struct sonde_stack stack;
 };
 
@@ -33,7 +34,7 @@ SONDE_INTERNAL_EVENT(cpu_sample, "cpu.sample", bulk, "One sample of one CPU.");
 SONDE_EVENT(profile_cpu, "profile.cpu", 1, bulk, "Samples of CPU time with one stack, over one window.");
 
 #ifndef __bpf__
-_Static_assert(sizeof(struct cpu_sample) == 64 + 8 + 8 * SONDE_REGISTERS, "written by the kernel side");
+_Static_assert(sizeof(struct cpu_sample) == 64 + 8 + 8 + 8 * SONDE_REGISTERS, "written by the kernel side");
 #endif
 
 #endif

@@ -97,7 +97,8 @@ class Cpu(common.TestCase):
                 user_began = user_began or not frame.endswith("([k])")
             stacks[row["stack_id"]].add(tuple(row["stack"]))
         for texts in stacks.values():
-            self.assertEqual(len({tuple(function(f) for f in t) for t in texts}), 1, texts)
+            # Functions that are inlined there are known only after the others, once the worker has read them.
+            self.assertEqual(len({tuple(function(f) for f in t if not f.endswith("[inline]")) for t in texts}), 1, texts)
         types = common.ledger(rows)
         self.assertEqual(common.ledger_faults({"profile.cpu": types["profile.cpu"]}), [])
         if "cpu.sample" in types:
@@ -138,7 +139,7 @@ class Perf:
         self.path, self.process = path, None
 
     def start(self):
-        self.process = subprocess.Popen(["perf", "record", "-q", "-F", str(RATE), "-e", "cpu-clock", "-a", "-o", self.path],
+        self.process = subprocess.Popen(["perf", "record", "-q", "-B", "-N", "-F", str(RATE), "-e", "cpu-clock", "-a", "-o", self.path],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         common.wait_until(lambda: os.path.exists(self.path) and os.path.getsize(self.path) > 0, 10, "perf's file")
 

@@ -53,6 +53,13 @@ static int host_program(const struct sonde_host *host, const char *name)
 	return p ? bpf_program__fd(p) : -ENOENT;
 }
 
+static int host_map(const struct sonde_host *host, const char *name)
+{
+	struct bpf_map *m = seen.object ? bpf_object__find_map_by_name(seen.object, name) : NULL;
+
+	return m ? bpf_map__fd(m) : -ENOENT;
+}
+
 static int find_item(const char *items, size_t size, const char *begin)
 {
 	int i = 0;
@@ -104,6 +111,7 @@ static struct sonde_host make_host(struct symbols *symbols)
 				    .window_ns = NS_PER_SEC,
 				    .number = host_number,
 				    .program = host_program,
+				    .map = host_map,
 				    .emit = host_emit,
 				    .settled = host_settled };
 }
