@@ -304,6 +304,7 @@ static int open_symbols(struct agent *a, struct fault *fault)
 	const struct passwd *nobody = getpwnam("nobody"), *user;
 	struct symbols_options options = { .cache_bytes = part,
 					   .worker_bytes = part,
+					   .java_maps = config_bool(a->setup.config, "agent.java_maps"),
 					   .worker_uid = nobody ? nobody->pw_uid : NOBODY };
 
 	user = agent_user(a);

@@ -138,6 +138,12 @@ static const struct sonde_option agent_rows[] = {
 	  .max = 64 * GIB,
 	  .unit = "bytes",
 	  .help = "the ceiling of resident memory, the worker included and the journal's page cache not" },
+	{ .type = SONDE_OPTION_BOOL,
+	  .key = "java_maps",
+	  .value = "false",
+	  .help = "JVMs that are profiled are asked, by a signal and a file as jcmd does, to write the names of the "
+		  "code "
+		  "they compiled to their /tmp" },
 	{ .type = SONDE_OPTION_TEXT,
 	  .key = "control",
 	  .value = "/run/sonde.sock",

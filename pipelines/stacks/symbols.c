@@ -227,7 +227,11 @@ static int start_worker(struct symbols *s, const struct symbols_options *options
 
 	if (r == 0)
 		r = worker_start_keeper(&worker, &s->control, &s->keeper_pid);
-	return r < 0 ? fault_set(fault, r, "the stack worker cannot be started: %s", strerror(-r)) : 0;
+	if (r < 0)
+		return fault_set(fault, r, "the stack worker cannot be started: %s", strerror(-r));
+	if (options->java_maps)
+		r = jvm_keeper_start(&s->jvm, options->worker_uid);
+	return r < 0 ? fault_set(fault, r, "the keeper that asks JVMs cannot be started: %s", strerror(-r)) : 0;
 }
 
 static int start(struct symbols *s, const struct symbols_options *options, struct fault *fault)
@@ -257,6 +261,8 @@ static int start(struct symbols *s, const struct symbols_options *options, struc
 	symbols_watch(s, reader_fd(s->slow_reader));
 	if (s->events)
 		symbols_watch(s, perf_events_fd(s->events));
+	if (s->jvm)
+		symbols_watch(s, jvm_keeper_fd(s->jvm));
 	worker_start(s);
 	return 0;
 }
@@ -300,6 +306,8 @@ void symbols_close(struct symbols *s)
 	close_fd(&s->worker);
 	if (s->control >= 0)
 		worker_stop_keeper(s->control, s->keeper_pid);
+	if (s->jvm)
+		jvm_keeper_stop(s->jvm);
 	reader_close(s->reader);
 	reader_close(s->slow_reader);
 	perf_events_close(s->events);
@@ -336,6 +344,18 @@ static void rearm(struct symbols *s, uint64_t now)
 		symbols_wake_at(s, MAX_OF(s->sweep_at, now + NS_PER_SEC));
 }
 
+/* Without its keeper JVMs are not asked any more. */
+static void take_jvm(struct symbols *s)
+{
+	int pid, result;
+
+	file_take_jvm(s);
+	if (jvm_keeper_answer(s->jvm, &pid, &result) != -EPIPE)
+		return;
+	jvm_keeper_stop(s->jvm);
+	s->jvm = NULL;
+}
+
 static void take_ready(struct symbols *s, int fd, uint64_t now)
 {
 	uint64_t fired;
@@ -350,6 +370,8 @@ static void take_ready(struct symbols *s, int fd, uint64_t now)
 		worker_take_pid(s);
 	else if (fd == s->worker)
 		worker_take_answers(s, now);
+	else if (s->jvm && fd == jvm_keeper_fd(s->jvm))
+		take_jvm(s);
 }
 
 void symbols_answer(struct symbols *s)

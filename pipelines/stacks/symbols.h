@@ -18,6 +18,7 @@ struct symbols_options {
 	uint64_t cache_bytes;  /* bound of the agent's own tables */
 	uint64_t worker_bytes; /* bound of the worker's tables */
 	unsigned worker_uid;   /* 0: keep (unprivileged tests) */
+	bool java_maps;        /* JVMs are asked for the names of their compiled code (jvm.h) */
 	bool no_events;        /* without the kernel's events of mappings: /proc alone (unprivileged tests) */
 };
 

@@ -46,18 +46,68 @@ static bool is_made_code(const struct space_file *known)
 	return false;
 }
 
+static uint64_t jit_number(const struct symbols *s, int pid, uint64_t begin)
+{
+	return symbols_mix(symbols_mix(s->seed[0], (uint64_t)pid), begin) | (STACK_LAST + 1);
+}
+
+static bool maps_libjvm(struct symbols *s, const struct space *space)
+{
+	for (uint32_t i = 0; i < space->n_mappings; i++) {
+		const struct space_file *file =
+			space->mappings[i].file ? spaces_file(s->spaces, space->mappings[i].file) : NULL;
+		const char *slash = file ? strrchr(file->path, '/') : NULL;
+
+		if (slash && !strcmp(slash, "/libjvm.so"))
+			return true;
+	}
+	return false;
+}
+
+/* The answer makes the map be opened anew. */
+static void ask_jvm(struct symbols *s, struct file *file, uint64_t now)
+{
+	if (!s->jvm || !file->jvm_at || now < file->jvm_at)
+		return;
+	file->jvm_pause = MIN_OF(file->jvm_pause ? 2 * file->jvm_pause : JVM_NEW_NS, JVM_AGE_NS);
+	file->jvm_at = now + file->jvm_pause;
+	jvm_keeper_ask(s->jvm, file->seen.pid);
+}
+
+void file_take_jvm(struct symbols *s)
+{
+	int pid, result;
+
+	while (jvm_keeper_answer(s->jvm, &pid, &result) == 0) {
+		const struct space *space = spaces_find(s->spaces, pid, now_boottime_ns());
+		struct file *file = space ? file_find(s, jit_number(s, pid, space->begin)) : NULL;
+
+		if (!file)
+			continue;
+		if (result == 0)
+			file->retry_at = file->refreshed = 0;
+		else if (result == -ENODEV)
+			file->jvm_at = now_boottime_ns() + JVM_NEW_NS;
+		else
+			file->jvm_at = 0;
+	}
+}
+
 struct file *file_of_jit(struct symbols *s, const struct space *space)
 {
-	uint64_t number = symbols_mix(symbols_mix(s->seed[0], (uint64_t)space->pid), space->begin) | (STACK_LAST + 1);
+	uint64_t number = jit_number(s, space->pid, space->begin);
 	struct file *file = file_find(s, number);
 
 	if (!file)
 		file = file_add(s, number, "[jit]");
 	if (!file)
 		return NULL;
+	if (!file->perf_map && s->jvm)
+		file->jvm_at = maps_libjvm(s, space);
 	file->perf_map = true;
 	file->stage = STAGE_NAMES;
 	file->seen.pid = space->pid;
+	ask_jvm(s, file, now_boottime_ns());
 	return file;
 }
 

@@ -19,6 +19,7 @@
 #define SONDE_SYMBOLS_STATE_H
 
 #include "stacks/arena.h"
+#include "stacks/jvm.h"
 #include "stacks/kernel.h"
 #include "stacks/perf_events.h"
 #include "stacks/reader.h"
@@ -40,6 +41,8 @@
 #define SWEEP_NS          (5 * NS_PER_SEC)
 #define KERNEL_REREAD_NS  (60 * NS_PER_SEC)
 #define REOPEN_NS         (10 * NS_PER_SEC)
+#define JVM_NEW_NS        (3 * NS_PER_SEC) /* a JVM that is still starting is asked again */
+#define JVM_AGE_NS        (60 * NS_PER_SEC) /* and its map is of that moment: so is one that answered, more and more seldom */
 #define MAP_GROWS_NS      (1500 * NS_PER_MS) /* so long after code is compiled its name may come */
 #define STRIKES_MAX       2u
 #define NAME_SIZE         80u
@@ -88,6 +91,7 @@ struct file {
 	bool wants_inlines;
 	uint32_t names_version; /* changes when there is more to know of its frames than before */
 	unsigned strikes;       /* workers it was with when they died */
+	uint64_t jvm_at;        /* of a perf map: when its JVM may be asked for it (again); 0: it is none */
 	bool perf_map;          /* names of code that a process made itself, by address */
 	bool queued, opening, asked, pinned;
 	bool unreadable;   /* it has no names for us */
@@ -126,6 +130,7 @@ struct symbols {
 	struct reader *slow_reader; /* for the kernel's symbols: 100 000 lines shall hold up no file */
 	struct perf_events *events;
 	struct spaces *spaces;
+	struct jvm_keeper *jvm; /* NULL: JVMs are not asked */
 	struct arena arena;
 	unsigned jobs, waiting, open_files;
 	struct kernel_table *kernel;
@@ -171,6 +176,8 @@ struct file *file_add(struct symbols *s, uint64_t number, const char *path);
 void file_open(struct symbols *s, struct file *file);
 void file_close(struct symbols *s, struct file *file);
 /* A perf map may have grown: then it is another content. */
+/* A JVM answered: its map is there, or why not. */
+void file_take_jvm(struct symbols *s);
 void file_refresh(struct symbols *s, struct file *file, uint64_t now);
 bool file_busy(const struct file *file);
 void file_free(struct symbols *s, struct file *file);
