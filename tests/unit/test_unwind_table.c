@@ -120,6 +120,9 @@ static bool same_rule(const struct comparison *c, const struct unwind_recipe *re
 	const struct unwind_rule *rule = rule_of(&c->parts, recipe, reg);
 	bool kept = unwind_x86_64.kept >> reg & 1;
 
+	/* A register that has been popped is the same again, though its rule still names where it was. */
+	if (kept && !rule && recipe->reg == unwind_x86_64.sp && said[0] == 'c')
+		return -atoi(said + 1) > recipe->offset;
 	/* The end of the stack is written "u" for ra; of kept registers nothing said and "same" are one. */
 	if (reg == unwind_x86_64.pc && !strcmp(said, "u"))
 		return recipe->flags & UNWIND_END;
