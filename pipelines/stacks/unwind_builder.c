@@ -84,7 +84,7 @@ bool unwind_builder_open(struct unwind_builder *b, const struct unwind_arch *arc
 	if (end < head + shares_bytes(&s) + 2 * sizeof(struct unwind_entry))
 		return false;
 	end -= shares_bytes(&s);
-	b->buckets = table->data;
+	b->buckets = (uint32_t *)(table + 1);
 	table->n_buckets = (uint32_t)(MIN_OF(span, UINT32_MAX) >> BUCKET_BITS) + 1;
 	b->buckets[0] = 0;
 	b->rows = b->buckets + table->n_buckets + 1;

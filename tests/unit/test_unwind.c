@@ -540,7 +540,7 @@ static void test_depth_is_bounded(void **state)
 static struct unwind_table *make_arm64_table(void *room)
 {
 	struct unwind_table *t = room;
-	uint32_t *data = t->data;
+	uint32_t *data = (uint32_t *)(t + 1);
 	struct unwind_recipe recipes[] = { { 32, 31, 0, 0 }, { 0, 31, 0, 3 }, { 0, 31, UNWIND_END, 3 } };
 	struct unwind_rule rules[] = { { 29, UNWIND_RULE_AT, (uint16_t)-32 },
 				       { 30, UNWIND_RULE_AT, (uint16_t)-24 },
