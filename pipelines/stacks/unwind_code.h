@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Functions that no table describes, as musl's and hand-written assembly: found by the symbols, and described by following what their
- * instructions do to the stack pointer. Only files without tables of their own are read this way.
+ * instructions do to the stack pointer. Most files have few of
+ * them: a label of assembly here and there.
  */
 #ifndef SONDE_UNWIND_CODE_H
 #define SONDE_UNWIND_CODE_H
@@ -19,6 +20,7 @@ struct unwind_code {
 struct code_symbols {
 	uint64_t offset;
 	uint32_t count;
+	uint32_t rows;  /* that following code may add */
 	uint64_t entry; /* virtual address at which the program begins, 0 in a library */
 };
 
@@ -28,6 +30,7 @@ struct code_reader {
 	struct unwind_builder *builder;
 	struct code_symbols symbols;
 	struct cfi_window table, code;
+	uint64_t until; /* where the next function begins */
 	uint8_t table_bytes[4096], code_bytes[32768];
 };
 
