@@ -2,7 +2,7 @@
 /*
  * Following the stack pointer through x86-64 instructions: for functions that no table describes.
  *
- * The instructions are gone through in their order, twice: first to learn what the state is where jumps lead, then to add rows. Of most
+ * The instructions are gone through in their order, a few times to learn what the state is where jumps lead, and once to add rows. Of most
  * instructions only the length matters. Behind one that never goes on (a return, a jump) the state is what jumps have brought there, or,
  * where a switch may have led there through a table, what it was at the indirect jump; else it is not known, and there is no row.
  * Sources: Intel SDM, volume 2, appendix A (opcode maps) and 2.1 (formats).
@@ -21,6 +21,7 @@
 #define TARGETS_MAX 256u
 #define DEPTH_MAX   30000
 #define UNKNOWN     (-1)
+#define LEARN       3u
 
 enum { KEPT = 6 };
 
@@ -369,20 +370,26 @@ static void apply(struct state *s, const struct instruction *i)
 
 /* ---- flow ---- */
 
-static const struct state *find_target(const struct follow *f, uint32_t at)
+static struct target *find_target(struct follow *f, uint32_t at)
 {
 	for (uint32_t i = 0; i < f->n_targets; i++)
 		if (f->targets[i].at == at)
-			return &f->targets[i].state;
+			return &f->targets[i];
 	return NULL;
 }
 
+/* A later pass knows better than the one before. */
 static void jump_to(struct follow *f, int64_t at)
 {
-	if (at < 0 || (uint64_t)at >= f->code->end - f->code->begin || !known(&f->state) ||
-	    f->n_targets == TARGETS_MAX || find_target(f, (uint32_t)at))
+	struct target *target;
+
+	if (at < 0 || (uint64_t)at >= f->code->end - f->code->begin || !known(&f->state))
 		return;
-	f->targets[f->n_targets++] = (struct target){ (uint32_t)at, f->state };
+	target = find_target(f, (uint32_t)at);
+	if (!target && f->n_targets < TARGETS_MAX)
+		target = &f->targets[f->n_targets++];
+	if (target)
+		*target = (struct target){ (uint32_t)at, f->state };
 }
 
 /* Jumps leave the state where they lead. Returns whether the next instruction is reached from this one. */
@@ -459,11 +466,11 @@ static void pass(struct follow *f)
 		f->state.saved[i] = UNKNOWN;
 	while (b.at < b.end) {
 		uint32_t at = (uint32_t)(b.at - begin);
-		const struct state *jumped = find_target(f, at);
+		const struct target *jumped = find_target(f, at);
 		struct instruction i;
 
 		if (jumped)
-			f->state = *jumped;
+			f->state = jumped->state;
 		else if (!reached && f->has_switch)
 			f->state = f->at_switch;
 		else if (!reached)
@@ -486,9 +493,9 @@ void unwind_x86_64_follow(struct unwind_builder *builder, const struct unwind_co
 	f.builder = builder;
 	f.code = code;
 	f.n_targets = 0;
-	f.has_switch = f.emit = false;
-	pass(&f);
-	f.emit = true;
-	f.has_switch = false;
-	pass(&f);
+	for (unsigned i = 0; i <= LEARN; i++) {
+		f.emit = i == LEARN;
+		f.has_switch = false;
+		pass(&f);
+	}
 }
