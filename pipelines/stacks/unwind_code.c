@@ -89,7 +89,7 @@ void code_describe(struct code_reader *r, uint64_t index)
 		const struct elf_load *load = &t->segments[i];
 		uint64_t at = code.begin - load->address;
 
-		if (at >= load->size || code.end <= code.begin)
+		if (at >= load->size || code.end <= code.begin || code.end - code.begin > CODE_FUNCTION_MAX)
 			continue;
 		code.end = MIN_OF(code.end, load->address + load->size);
 		code.bytes = cfi_window_get(&r->code, load->offset + at, code.end - code.begin);

@@ -9,7 +9,9 @@
 
 #include "stacks/unwind_cfi.h"
 
-/* One function's instructions. */
+#define CODE_FUNCTION_MAX 32768u
+
+/* One function's instructions: at most CODE_FUNCTION_MAX bytes. */
 struct unwind_code {
 	uint64_t begin, end; /* virtual addresses */
 	const uint8_t *bytes;
@@ -31,7 +33,7 @@ struct code_reader {
 	struct code_symbols symbols;
 	struct cfi_window table, code;
 	uint64_t until; /* where the next function begins */
-	uint8_t table_bytes[4096], code_bytes[32768];
+	uint8_t table_bytes[4096], code_bytes[CODE_FUNCTION_MAX];
 };
 
 void code_open(struct code_reader *reader, struct unwind_builder *builder, const struct elf_file *file,

@@ -49,6 +49,7 @@ struct follow {
 	struct state at_switch;
 	bool has_switch, emit;
 	uint32_t n_targets;
+	uint64_t is_target[CODE_FUNCTION_MAX / 64]; /* a bit for each byte of the function */
 	struct target targets[TARGETS_MAX];
 };
 
@@ -372,6 +373,8 @@ static void apply(struct state *s, const struct instruction *i)
 
 static struct target *find_target(struct follow *f, uint32_t at)
 {
+	if (!(f->is_target[at / 64] >> at % 64 & 1))
+		return NULL;
 	for (uint32_t i = 0; i < f->n_targets; i++)
 		if (f->targets[i].at == at)
 			return &f->targets[i];
@@ -388,8 +391,10 @@ static void jump_to(struct follow *f, int64_t at)
 	target = find_target(f, (uint32_t)at);
 	if (!target && f->n_targets < TARGETS_MAX)
 		target = &f->targets[f->n_targets++];
-	if (target)
-		*target = (struct target){ (uint32_t)at, f->state };
+	if (!target)
+		return;
+	f->is_target[at / 64] |= 1ull << at % 64;
+	*target = (struct target){ (uint32_t)at, f->state };
 }
 
 /* Jumps leave the state where they lead. Returns whether the next instruction is reached from this one. */
@@ -493,6 +498,7 @@ void unwind_x86_64_follow(struct unwind_builder *builder, const struct unwind_co
 	f.builder = builder;
 	f.code = code;
 	f.n_targets = 0;
+	memset(f.is_target, 0, (size_t)(code->end - code->begin + 63) / 64 * sizeof f.is_target[0]);
 	for (unsigned i = 0; i <= LEARN; i++) {
 		f.emit = i == LEARN;
 		f.has_switch = false;
