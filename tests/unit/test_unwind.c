@@ -355,18 +355,19 @@ static void test_through_a_signal_handler(void **state)
 
 static void *in_thread(void *argument)
 {
-	stack_t alternate = { .ss_sp = argument, .ss_size = 256u << 10 };
+	stack_t alternate = { .ss_sp = argument, .ss_size = 256u << 10 }, before;
 	pthread_attr_t attributes;
 	void *base;
 	size_t size;
 
-	sigaltstack(&alternate, NULL);
+	sigaltstack(&alternate, &before);
 	pthread_getattr_np(pthread_self(), &attributes);
 	pthread_attr_getstack(&attributes, &base, &size);
 	pthread_attr_destroy(&attributes);
 	trap.stack_end = (uint64_t)base + size;
 	trap.bottom = NULL;
 	descend(20);
+	sigaltstack(&before, NULL);
 	return NULL;
 }
 
