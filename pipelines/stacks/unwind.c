@@ -308,7 +308,7 @@ void unwind_for(const struct unwind_arch *arch, const struct unwind_input *input
 	ret->end = UNWIND_CUT;
 	memcpy(w.registers.values, input->registers, arch->n_registers * sizeof input->registers[0]);
 	w.registers.known = (1ull << arch->n_registers) - 1;
-	w.memory = (struct unwind_memory){ input->slice, input->registers[arch->sp], input->n_slice };
+	w.memory = (struct unwind_memory){ input->slice, input->registers[arch->sp] - input->n_below, input->n_slice };
 	w.mapping = find_mapping(&w, input->registers[arch->pc]);
 	while (!w.done) {
 		if (ret->n_frames == UNWIND_FRAMES_MAX) {

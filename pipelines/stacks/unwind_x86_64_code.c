@@ -434,7 +434,8 @@ static int recipe_of(struct unwind_builder *b, const struct state *s, bool entry
 	uint32_t count = 0;
 	int rules;
 
-	if (s->depth < 0) {
+	/* The frame pointer is surer: a loop may push what nobody can count. */
+	if (s->fp_depth >= 0) {
 		recipe.reg = UNWIND_X86_RBP;
 		recipe.offset = s->fp_depth + 8;
 	}

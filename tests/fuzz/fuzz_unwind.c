@@ -69,6 +69,7 @@ static void walk(const struct unwind_arch *arch, struct unwind_table *table, con
 				      .slice = slice,
 				      .n_slice = n_slice,
 				      .slice_cut = flags & 2,
+				      .n_below = flags & 8 ? 128 : 0,
 				      .mappings = mappings,
 				      .n_mappings = 2,
 				      .table = table_of,

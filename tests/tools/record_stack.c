@@ -19,6 +19,8 @@
 #include "tools/stack_case.h"
 
 #define SLICE_MAX (1u << 20)
+/* What a function may use below its stack pointer. */
+#define BELOW 128u
 
 static char paths[CASE_FILES_MAX][512];
 
@@ -138,9 +140,10 @@ static bool take_memory(struct stack_case *c, int thread)
 		if (sscanf(line, "%lx-%lx %7s %lx %*s %*s %511s", &start, &end, flags, &offset, name) < 4)
 			continue;
 		if (sp >= start && sp < end) {
-			c->head.n_slice = (uint32_t)MIN_OF(end - sp, SLICE_MAX);
+			c->head.n_below = BELOW;
+			c->head.n_slice = (uint32_t)MIN_OF(end - sp, SLICE_MAX) + BELOW;
 			c->head.cut = end - sp > SLICE_MAX;
-			c->slice = read_memory(thread, sp, c->head.n_slice);
+			c->slice = read_memory(thread, sp - BELOW, c->head.n_slice);
 		}
 		if (flags[2] != 'x' || start >> 63)
 			continue;
@@ -184,6 +187,47 @@ static void leave_out(struct stack_case *c, uint32_t file, uint64_t from, uint64
 	leave_out(c, file, middle, to);
 }
 
+/* The same for whole records of .eh_frame, as half a record would break the walk over those behind it. */
+static void leave_out_between(struct stack_case *c, uint32_t file, const uint64_t *at, size_t from, size_t to)
+{
+	uint8_t *bytes = (uint8_t *)c->files[file].bytes;
+	uint64_t size = at[to] - at[from];
+	_cleanup_(free_pointer) uint8_t *held = malloc(size + 1);
+
+	memcpy(held, bytes + at[from], size);
+	memset(bytes + at[from], 0, size);
+	if (case_build(c, file) == 0 && same(c))
+		return;
+	memcpy(bytes + at[from], held, size);
+	if (to - from < 2)
+		return;
+	leave_out_between(c, file, at, from, from + (to - from) / 2);
+	leave_out_between(c, file, at, from + (to - from) / 2, to);
+}
+
+static void leave_out_records(struct stack_case *c, uint32_t file)
+{
+	const struct elf_file *f = &c->files[file];
+	struct elf_header header;
+	Elf64_Shdr s;
+	_cleanup_(free_pointer) uint64_t *at = NULL;
+	size_t n = 0;
+
+	if (elf_read_header(f, &header) < 0 || elf_find_section(f, &header, ".eh_frame", &s) < 0)
+		return;
+	at = calloc(s.sh_size / 4 + 2, sizeof *at);
+	for (uint64_t next = s.sh_offset; next + 4 <= s.sh_offset + s.sh_size; n++) {
+		uint32_t length;
+
+		at[n] = next;
+		memcpy(&length, f->bytes + next, 4);
+		next = MIN_OF(next + 4 + length, s.sh_offset + s.sh_size);
+		at[n + 1] = next;
+	}
+	if (n)
+		leave_out_between(c, file, at, 0, n);
+}
+
 static void shrink(struct stack_case *c)
 {
 	uint32_t whole = c->head.n_slice, low = 0, high = whole;
@@ -197,6 +241,7 @@ static void shrink(struct stack_case *c)
 	}
 	c->head.n_slice = MIN_OF(ALIGN_UP(low, 8u), whole);
 	for (uint32_t i = 0; i < c->head.n_files; i++) {
+		leave_out_records(c, i);
 		leave_out(c, i, 0, c->files[i].size);
 		case_build(c, i);
 	}

@@ -24,7 +24,7 @@
 struct case_head {
 	char magic[8];
 	uint32_t n_mappings, n_frames, n_text, n_slice, n_files;
-	uint32_t end, cut, zero;
+	uint32_t end, cut, n_below;
 	uint64_t registers[SONDE_REGISTERS];
 };
 
@@ -73,6 +73,7 @@ static inline void case_unwind(struct stack_case *c, struct unwind_result *ret)
 				      .slice = c->slice,
 				      .n_slice = c->head.n_slice,
 				      .slice_cut = c->head.cut,
+				      .n_below = c->head.n_below,
 				      .mappings = c->mappings,
 				      .n_mappings = c->head.n_mappings,
 				      .table = case_table,

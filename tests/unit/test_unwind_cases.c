@@ -51,7 +51,7 @@ static void compare_case(struct stack_case *c, const char *name)
 
 static void test_cases_come_out_as_recorded(void **state)
 {
-	for_each_case(compare_case, 13);
+	for_each_case(compare_case, 14);
 }
 
 /* With less of the stack the same frames come out, fewer of them, and it says so. */
@@ -75,7 +75,7 @@ static void cut_case(struct stack_case *c, const char *name)
 
 static void test_short_slices_say_so(void **state)
 {
-	for_each_case(cut_case, 13);
+	for_each_case(cut_case, 14);
 }
 
 /* Any word of the stack overwritten: it ends, within its bounds. */
@@ -101,7 +101,7 @@ static void damage_case(struct stack_case *c, const char *name)
 
 static void test_damaged_stacks_end(void **state)
 {
-	for_each_case(damage_case, 13);
+	for_each_case(damage_case, 14);
 }
 
 int main(void)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the recorded cases of C are made of: chain deep|signal|plt|expression|thread. Build: cc -O2 -fomit-frame-pointer -Wl,-z,lazy chain.c
+ * What the recorded cases of C are made of: chain deep|signal|plt|expression|thread|sha512. Build: cc -O2 -fomit-frame-pointer -Wl,-z,lazy chain.c
  * -o chain -lpthread, or with musl-gcc -static.
  */
 #include <alloca.h>
+#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -62,6 +63,19 @@ static void *in_thread(void *argument)
 	return NULL;
 }
 
+/* OpenSSL's own hand-written code, some ten thousand instructions on: it keeps the stack pointer of its caller below its own. */
+APART static int sha512(void)
+{
+	void *library = dlopen("libcrypto.so.3", RTLD_NOW);
+	void *(*digest)(const void *, size_t, void *) = (void *(*)(const void *, size_t, void *))dlsym(library, "SHA512");
+	static char text[1 << 16], out[64];
+
+	digest(text, 1, out);
+	TRAP();
+	digest(text, sizeof text, out);
+	return out[0] + 1;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "deep";
@@ -77,5 +91,7 @@ int main(int argc, char **argv)
 		return expression(deep);
 	if (!strcmp(what, "thread"))
 		return pthread_create(&thread, NULL, in_thread, NULL) || pthread_join(thread, NULL);
+	if (!strcmp(what, "sha512"))
+		return sha512() + 1;
 	return deep(argc > 2 ? 20 : 300);
 }
