@@ -91,8 +91,9 @@ struct file {
 	bool wants_inlines;
 	uint32_t names_version; /* changes when there is more to know of its frames than before */
 	unsigned strikes;       /* workers it was with when they died */
-	uint64_t jvm_at;        /* of a perf map: when its JVM may be asked for it (again); 0: it is none */
-	bool perf_map;          /* names of code that a process made itself, by address */
+	uint64_t jvm_pause;
+	uint64_t jvm_at; /* of a perf map: when its JVM may be asked for it (again); 0: it is none */
+	bool perf_map;   /* names of code that a process made itself, by address */
 	bool queued, opening, asked, pinned;
 	bool unreadable;   /* it has no names for us */
 	bool wants_learn;  /* samples wait for its unwind table */

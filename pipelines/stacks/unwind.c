@@ -201,37 +201,40 @@ static int compute_cfa(struct walk *w, const struct unwind_recipe *recipe, uint6
 	return known(w, recipe->reg) ? 0 : -ENOENT;
 }
 
-/* All the caller's registers. A register that cannot be had is unknown, and matters only once something needs it; but the pc does. */
-static int apply_rules(struct walk *w, const struct unwind_recipe *recipe, uint64_t cfa, struct unwind_registers *next)
+/* All the caller's registers but for sp and pc, which come back in `ret_pc`. A register that cannot be had is unknown, and matters only
+ * once something needs it; but the pc does. Rules look at the callee's registers, so that these change only when all is computed. */
+static int apply_rules(struct walk *w, const struct unwind_recipe *recipe, uint64_t cfa, uint64_t *ret_pc)
 {
+	struct unwind_registers *r = &w->registers;
 	unsigned column = w->arch->return_column, pc = w->arch->pc;
+	uint64_t values[UNWIND_REGISTERS_MAX], ruled = 0, found = 0;
+	const struct unwind_rule *rules = &w->parts.rules[recipe->rules], *rule;
 	int missing = -ENOENT;
 
-	*next = w->registers;
-	next->known &= w->arch->kept;
-	for (const struct unwind_rule *rule = &w->parts.rules[recipe->rules]; rule->kind != UNWIND_RULE_LAST; rule++) {
-		int error = compute_rule(w, rule, cfa, &next->values[rule->reg]);
+	for (rule = rules; rule->kind != UNWIND_RULE_LAST; rule++) {
+		int error = compute_rule(w, rule, cfa, &values[rule->reg]);
 
-		if (error < 0)
-			next->known &= ~(1ull << rule->reg);
-		else
-			next->known |= 1ull << rule->reg;
+		ruled |= 1ull << rule->reg;
+		found |= (uint64_t)(error == 0) << rule->reg;
 		if (rule->reg == column)
 			missing = error;
 	}
-	if (next->known >> pc & 1)
-		return 0;
-	if (!(next->known >> column & 1))
+	r->known = (r->known & w->arch->kept & ~ruled) | found;
+	for (rule = rules; rule->kind != UNWIND_RULE_LAST; rule++)
+		r->values[rule->reg] = values[rule->reg];
+	if (r->known >> pc & 1)
+		*ret_pc = r->values[pc];
+	else if (r->known >> column & 1)
+		*ret_pc = r->values[column];
+	else
 		return missing;
-	next->values[pc] = next->values[column];
 	return 0;
 }
 
 static void step_recipe(struct walk *w, const struct unwind_recipe *recipe)
 {
 	bool interrupted = recipe->flags & UNWIND_SIGNAL;
-	struct unwind_registers next;
-	uint64_t cfa;
+	uint64_t cfa, pc = 0;
 	int error;
 
 	if (recipe->flags & (UNWIND_END | UNWIND_SWITCH)) {
@@ -243,14 +246,13 @@ static void step_recipe(struct walk *w, const struct unwind_recipe *recipe)
 		end_by(w, error);
 		return;
 	}
-	error = apply_rules(w, recipe, cfa, &next);
+	error = apply_rules(w, recipe, cfa, &pc);
 	if (error < 0) {
 		end_by(w, error);
 		return;
 	}
-	w->registers = next;
 	/* What a signal interrupted on another stack is known, but not what called it: that stack is not here. */
-	go_on(w, cfa, next.values[w->arch->pc], interrupted);
+	go_on(w, cfa, pc, interrupted);
 }
 
 /* The table of the mapping's file into w->table. False: there is none now. */
@@ -306,7 +308,7 @@ void unwind_for(const struct unwind_arch *arch, const struct unwind_input *input
 	ret->end = UNWIND_CUT;
 	memcpy(w.registers.values, input->registers, arch->n_registers * sizeof input->registers[0]);
 	w.registers.known = (1ull << arch->n_registers) - 1;
-	w.memory = (struct unwind_memory){ input->slice, input->registers[arch->sp], input->n_slice };
+	w.memory = (struct unwind_memory){ input->slice, input->registers[arch->sp] - input->n_below, input->n_slice };
 	w.mapping = find_mapping(&w, input->registers[arch->pc]);
 	while (!w.done) {
 		if (ret->n_frames == UNWIND_FRAMES_MAX) {

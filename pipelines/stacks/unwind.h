@@ -37,9 +37,11 @@ struct unwind_result {
 
 struct unwind_input {
 	const uint64_t *registers; /* SONDE_REGISTERS of them */
-	const uint8_t *slice;      /* bytes of the stack from the stack pointer up; 8-byte aligned or not */
+	const uint8_t *slice; /* bytes of the stack from the stack pointer up, and n_below; 8-byte aligned or not */
 	uint32_t n_slice;
 	bool slice_cut; /* the stack goes on behind the slice */
+	/* How much of the slice lies below the stack pointer: 0, or up to 128 on x86-64, whose functions may use that much there. */
+	uint32_t n_below;
 	const struct unwind_mapping *mappings;
 	uint32_t n_mappings;
 	/* The table of a file's content: NULL with `*ret_none` true when the file cannot have one (frame pointers are tried), NULL with

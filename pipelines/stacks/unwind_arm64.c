@@ -3,7 +3,7 @@
  * AArch64 for unwinding. Sources: AAPCS64, 6.1.1; DWARF for AArch64, 4.1; Linux arch/arm64/kernel/signal.c: a handler returns with the
  * stack pointer at siginfo (128 bytes), then struct ucontext, whose registers begin at 184.
  *
- * Return addresses may be signed (pointer authentication): the signature lies above the 48 bits (or 52 at most) of a user address.
+ * Return addresses may be signed (pointer authentication): the signature lies above the 48 bits of a user address (52 bits are only had by programs that ask for them).
  */
 #include "stacks/unwind_arch.h"
 
@@ -27,7 +27,7 @@ const struct unwind_arch unwind_arm64 = {
 	.return_column = LR,
 	.link = true,
 	.kept = 0xfffull << X19,
-	.code_mask = (1ull << 52) - 1,
+	.code_mask = (1ull << 48) - 1,
 	.go = { .link_from_sp = 0 },
 	/* mov x8, #139; svc #0 */
 	.sigreturn = { { .size = 8, .bytes = { 0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4 } } },

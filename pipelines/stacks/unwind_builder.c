@@ -5,8 +5,8 @@
  *	header | buckets | rows ... -> | free | entries -> | recipes | rules | bytes | hash slots
  *
  * Entries are the functions still to come. They are consumed from their front while rows grow towards them, so that rows may take the
- * place of consumed entries. At the end the recipes, rules and bytes move up behind the rows. Entries are sorted by heapsort, which needs
- * no memory and has no bad case, and mostly are sorted already.
+ * place of consumed entries. At the end the recipes, rules and bytes move up behind the rows. What a source announces mostly is sorted
+ * already; else heapsort does it, which needs no memory and has no bad case. Then it is merged with the sources before.
  *
  * Invariants: addresses of rows ascend and lie below `limit`; buckets up to `bucket` are final.
  */
@@ -84,7 +84,7 @@ bool unwind_builder_open(struct unwind_builder *b, const struct unwind_arch *arc
 	if (end < head + shares_bytes(&s) + 2 * sizeof(struct unwind_entry))
 		return false;
 	end -= shares_bytes(&s);
-	b->buckets = table->data;
+	b->buckets = (uint32_t *)(table + 1);
 	table->n_buckets = (uint32_t)(MIN_OF(span, UINT32_MAX) >> BUCKET_BITS) + 1;
 	b->buckets[0] = 0;
 	b->rows = b->buckets + table->n_buckets + 1;
@@ -157,22 +157,62 @@ static void swap_entries(struct unwind_entry *a, struct unwind_entry *b)
 	*b = held;
 }
 
-void unwind_builder_sort(struct unwind_builder *b)
+static void sort_entries(struct unwind_entry *e, uint32_t count)
 {
-	struct unwind_entry *e = b->entries;
-
 	/* They were put in from the end. */
-	for (uint32_t i = 0; i < b->n_entries / 2; i++)
-		swap_entries(&e[i], &e[b->n_entries - 1 - i]);
-	b->rows_end = (uint32_t *)e;
-	if (sorted(e, b->n_entries))
+	for (uint32_t i = 0; i < count / 2; i++)
+		swap_entries(&e[i], &e[count - 1 - i]);
+	if (sorted(e, count))
 		return;
-	for (uint32_t i = b->n_entries / 2; i-- > 0;)
-		sift_down(e, i, b->n_entries);
-	for (uint32_t i = b->n_entries; i-- > 1;) {
+	for (uint32_t i = count / 2; i-- > 0;)
+		sift_down(e, i, count);
+	for (uint32_t i = count; i-- > 1;) {
 		swap_entries(&e[0], &e[i]);
 		sift_down(e, 0, i);
 	}
+}
+
+/* `fresh` entries before the sorted rest, both in order, into one. The fresh ones are put aside where rows will be. */
+static void merge_entries(struct unwind_entry *e, uint32_t fresh, uint32_t count, struct unwind_entry *aside)
+{
+	uint32_t a = 0, b = fresh, at = 0;
+
+	memcpy(aside, e, fresh * sizeof *e);
+	while (a < fresh)
+		e[at++] = b < count && entry_key(&e[b]) < entry_key(&aside[a]) ? e[b++] : aside[a++];
+}
+
+void unwind_builder_sort(struct unwind_builder *b)
+{
+	struct unwind_entry *e = b->entries;
+	uint32_t fresh = b->n_entries - b->n_sorted;
+
+	sort_entries(e, fresh);
+	if (fresh && b->n_sorted && entry_key(&e[fresh]) < entry_key(&e[fresh - 1])) {
+		if ((uint8_t *)e - (uint8_t *)b->rows >= (ptrdiff_t)(fresh * sizeof *e))
+			merge_entries(e, fresh, b->n_entries, (struct unwind_entry *)b->rows);
+		else
+			sort_entries(e, b->n_entries);
+	}
+	b->n_sorted = b->n_entries;
+	b->rows_end = (uint32_t *)e;
+}
+
+bool unwind_builder_has(const struct unwind_builder *b, uint64_t address)
+{
+	const struct unwind_entry *e = b->entries + (b->n_entries - b->n_sorted);
+	uint64_t begin = address - b->table->base;
+	uint32_t low = 0, high = b->n_sorted;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (e[middle].begin < begin)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < b->n_sorted && e[low].begin == begin;
 }
 
 /* ---- rows ---- */

@@ -41,12 +41,11 @@ struct unwind_builder {
 	uint32_t covered;   /* end of the last function */
 	uint32_t limit;     /* end of the function in work */
 	uint16_t last_recipe;
-	uint64_t described; /* bytes of code that .eh_frame speaks of */
-	bool any;           /* there is a row */
-	bool stopped;       /* rows met the entries: no room */
+	bool any;     /* there is a row */
+	bool stopped; /* rows met the entries: no room */
 
 	struct unwind_entry *entries;
-	uint32_t n_entries, most_entries;
+	uint32_t n_entries, n_sorted, most_entries;
 
 	struct unwind_pool recipe_pool, rule_pool;
 	struct unwind_recipe *recipes;
@@ -62,9 +61,11 @@ size_t unwind_builder_room(uint64_t span, uint64_t weight, uint64_t n_functions)
 bool unwind_builder_open(struct unwind_builder *b, const struct unwind_arch *arch, struct unwind_table *table,
 			 size_t size, uint64_t span, uint64_t weight);
 
-/* First all functions are announced, in any order ... */
+/* First all functions are announced, in any order, and sorted, best after each source ... */
 void unwind_builder_announce(struct unwind_builder *b, uint64_t address, enum unwind_source source, uint64_t place);
 void unwind_builder_sort(struct unwind_builder *b);
+/* Is a function that begins at this address among the sorted? */
+bool unwind_builder_has(const struct unwind_builder *b, uint64_t address);
 /* ... then each begins, has rows of ascending addresses, and the next begins. False: these addresses are described already. */
 bool unwind_builder_begin(struct unwind_builder *b, uint64_t begin, uint64_t end);
 void unwind_builder_row(struct unwind_builder *b, uint64_t address, uint16_t recipe);

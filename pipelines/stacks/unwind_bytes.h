@@ -15,6 +15,12 @@ struct unwind_bytes {
 	bool bad;
 };
 
+/* Nothing, and bad, for NULL. */
+static inline struct unwind_bytes bytes_over(const uint8_t *bytes, size_t size)
+{
+	return (struct unwind_bytes){ bytes, bytes ? bytes + size : NULL, !bytes };
+}
+
 /* `size` bytes, or NULL and bad. */
 static inline const uint8_t *bytes_take(struct unwind_bytes *b, uint64_t size)
 {

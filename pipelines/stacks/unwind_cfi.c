@@ -158,7 +158,7 @@ static bool read_augmentation(struct cfi_cie *cie, const char *letters, struct u
 {
 	uint64_t size = bytes_uleb(b);
 	const uint8_t *data = bytes_take(b, size);
-	struct unwind_bytes d = { data, data + (data ? size : 0), false };
+	struct unwind_bytes d = bytes_over(data, (size_t)size);
 
 	for (const char *l = letters + 1; data && *l; l++) {
 		switch (*l) {
@@ -273,8 +273,6 @@ void cfi_announce(struct cfi_reader *r)
 		if (record.is_end || record.is_cie || !parse_fde(r, &record, &b, &begin, &end))
 			continue;
 		unwind_builder_announce(r->builder, begin, r->section.debug ? UNWIND_DEBUG_FRAME : UNWIND_EH_FRAME, at);
-		if (!r->section.debug)
-			r->builder->described += end - begin;
 	}
 }
 

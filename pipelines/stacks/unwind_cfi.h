@@ -36,6 +36,7 @@ enum cfi_rule_kind {
 
 struct cfi_rule {
 	uint8_t kind;
+	bool pushed; /* was in use while its place was on the stack, not below it */
 	int32_t value;
 };
 

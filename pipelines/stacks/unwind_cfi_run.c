@@ -3,6 +3,10 @@
  * The interpreter of call frame programs. Its state is one row: the CFA and a rule for each register. Registers that unwinding never needs
  * (vector registers) are stepped over.
  *
+ * Compilers do not say that an epilogue has popped a register: its rule goes on naming a place that is below the stack pointer by then. The
+ * copy of a stack begins at the stack pointer, but the register has its value back, so that such a rule is turned into "same". Only a
+ * rule whose place was once on the stack: a function that calls nobody may save registers below the stack pointer in the first place.
+ *
  * From a state to a recipe: kept registers without a rule are as they were, others are lost with a call, so that only what differs from
  * that is written down. Source: DWARF 5, section 6.4.2 and 6.4.3; .cfi_* as GNU as and LLVM emit them.
  */
@@ -63,7 +67,7 @@ static void set_rule(struct run *run, uint64_t reg, uint8_t kind, int64_t value)
 		kind = UNWIND_RULE_UNDEFINED;
 		value = 0;
 	}
-	run->state.rules[reg] = (struct cfi_rule){ kind, (int32_t)value };
+	run->state.rules[reg] = (struct cfi_rule){ .kind = kind, .value = (int32_t)value };
 	run->reader->rules_changed = true;
 }
 
@@ -95,6 +99,9 @@ static void set_cfa_offset(struct run *run, int64_t offset)
 {
 	if (offset < INT32_MIN || offset > INT32_MAX)
 		run->bad = true;
+	/* The stack shrinks: something may have been popped. */
+	if (offset < run->state.cfa_offset)
+		run->reader->rules_changed = true;
 	run->state.cfa_offset = (int32_t)offset;
 }
 
@@ -102,8 +109,23 @@ static void set_cfa_register(struct run *run, uint64_t reg)
 {
 	if (reg >= run->reader->builder->arch->n_registers)
 		run->bad = true;
+	run->reader->rules_changed = true;
 	run->state.cfa_register = (uint8_t)reg;
 	run->state.cfa_expression = false;
+}
+
+/* Has the place of this rule been popped? Remembers that it was on the stack. */
+static bool is_popped(struct run *run, struct cfi_rule *rule)
+{
+	const struct cfi_state *s = &run->state;
+	bool below = !s->cfa_expression && s->cfa_register == run->reader->builder->arch->sp &&
+		     rule->value < -(int64_t)s->cfa_offset;
+
+	if (rule->kind != UNWIND_RULE_AT)
+		return false;
+	if (!below)
+		rule->pushed = true;
+	return below && rule->pushed;
 }
 
 /* Rules of the state as the table has them. Returns their index, negative without room. */
@@ -114,9 +136,9 @@ static int intern_rules(struct run *run)
 	uint32_t count = 0;
 
 	for (unsigned i = 0; i < arch->n_registers; i++) {
-		const struct cfi_rule *rule = &run->state.rules[i];
+		struct cfi_rule *rule = &run->state.rules[i];
 		bool kept = arch->kept >> i & 1, is_return = i == arch->return_column;
-		uint8_t kind = rule->kind;
+		uint8_t kind = is_popped(run, rule) ? UNWIND_RULE_SAME : rule->kind;
 
 		if (kind == CFI_UNSPECIFIED && is_return)
 			kind = UNWIND_RULE_SAME;
@@ -126,7 +148,8 @@ static int intern_rules(struct run *run)
 		if ((kind == UNWIND_RULE_AT || kind == UNWIND_RULE_IS) &&
 		    (rule->value < INT16_MIN || rule->value > INT16_MAX))
 			kind = UNWIND_RULE_UNDEFINED;
-		list[count++] = (struct unwind_rule){ (uint8_t)i, kind, (uint16_t)rule->value };
+		list[count++] =
+			(struct unwind_rule){ (uint8_t)i, kind, kind == UNWIND_RULE_SAME ? 0 : (uint16_t)rule->value };
 	}
 	return unwind_builder_rules(run->reader->builder, list, count);
 }

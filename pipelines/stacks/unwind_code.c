@@ -57,7 +57,7 @@ void code_announce(struct code_reader *r)
 	Elf64_Sym s;
 
 	for (uint32_t i = 0; i < r->symbols.count; i++)
-		if (read_symbol(r, i, &s))
+		if (read_symbol(r, i, &s) && !unwind_builder_has(r->builder, s.st_value))
 			unwind_builder_announce(r->builder, s.st_value, UNWIND_CODE, i);
 }
 
@@ -76,22 +76,25 @@ void code_describe(struct code_reader *r, uint64_t index)
 {
 	const struct unwind_table *t = r->builder->table;
 	struct unwind_code code;
+	uint32_t rows;
 	Elf64_Sym s;
 
-	if (!read_symbol(r, index, &s) || s.st_size > UINT32_MAX)
+	if (!r->symbols.rows || !read_symbol(r, index, &s) || s.st_size > UINT32_MAX)
 		return;
 	code = (struct unwind_code){ .begin = s.st_value, .end = s.st_value + (s.st_size ? s.st_size : UNSIZED) };
+	/* The next function, or another name of this one, knows better. */
+	code.end = MIN_OF(code.end, r->until);
 	code.entry = code.begin == r->symbols.entry;
 	for (unsigned i = 0; i < t->n_segments; i++) {
 		const struct elf_load *load = &t->segments[i];
 		uint64_t at = code.begin - load->address;
 
-		if (at >= load->size)
+		if (at >= load->size || code.end <= code.begin || code.end - code.begin > CODE_FUNCTION_MAX)
 			continue;
 		code.end = MIN_OF(code.end, load->address + load->size);
 		code.bytes = cfi_window_get(&r->code, load->offset + at, code.end - code.begin);
 	}
-	if (!code.bytes || !unwind_builder_begin(r->builder, code.begin, code.end))
+	if (!code.bytes || code.end <= code.begin || !unwind_builder_begin(r->builder, code.begin, code.end))
 		return;
 	if (is_sigreturn(r->builder->arch, &code)) {
 		int recipe = unwind_builder_sigreturn(r->builder);
@@ -99,5 +102,7 @@ void code_describe(struct code_reader *r, uint64_t index)
 		unwind_builder_row(r->builder, code.begin, recipe < 0 ? UNWIND_NO_RECIPE : (uint16_t)recipe);
 		return;
 	}
+	rows = t->n_rows;
 	r->builder->arch->follow_code(r->builder, &code);
+	r->symbols.rows -= MIN_OF(r->symbols.rows, t->n_rows - rows);
 }

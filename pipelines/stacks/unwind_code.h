@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Functions that no table describes, as musl's and hand-written assembly: found by the symbols, and described by following what their
- * instructions do to the stack pointer. Only files without tables of their own are read this way.
+ * instructions do to the stack pointer. Most files have few of
+ * them: a label of assembly here and there.
  */
 #ifndef SONDE_UNWIND_CODE_H
 #define SONDE_UNWIND_CODE_H
 
 #include "stacks/unwind_cfi.h"
 
-/* One function's instructions. */
+#define CODE_FUNCTION_MAX 32768u
+
+/* One function's instructions: at most CODE_FUNCTION_MAX bytes. */
 struct unwind_code {
 	uint64_t begin, end; /* virtual addresses */
 	const uint8_t *bytes;
@@ -19,6 +22,7 @@ struct unwind_code {
 struct code_symbols {
 	uint64_t offset;
 	uint32_t count;
+	uint32_t rows;  /* that following code may add */
 	uint64_t entry; /* virtual address at which the program begins, 0 in a library */
 };
 
@@ -28,7 +32,8 @@ struct code_reader {
 	struct unwind_builder *builder;
 	struct code_symbols symbols;
 	struct cfi_window table, code;
-	uint8_t table_bytes[4096], code_bytes[32768];
+	uint64_t until; /* where the next function begins */
+	uint8_t table_bytes[4096], code_bytes[CODE_FUNCTION_MAX];
 };
 
 void code_open(struct code_reader *reader, struct unwind_builder *builder, const struct elf_file *file,

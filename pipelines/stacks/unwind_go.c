@@ -97,7 +97,7 @@ void go_announce(struct go_reader *r)
 {
 	for (uint32_t i = 0; i < r->table.count; i++) {
 		const uint8_t *at = cfi_window_get(&r->functions, r->table.functions + 8ull * i, 8);
-		struct unwind_bytes b = { at, at + 8, false };
+		struct unwind_bytes b = bytes_over(at, 8);
 
 		if (!at)
 			return;
@@ -110,7 +110,7 @@ static bool read_function(struct go_reader *r, uint64_t index, struct function *
 	const struct go_table *t = &r->table;
 	size_t size = t->has_line ? 44 : 40;
 	const uint8_t *at = cfi_window_get(&r->functions, t->functions + 8 * index, 12);
-	struct unwind_bytes b = { at, at + 12, false };
+	struct unwind_bytes b = bytes_over(at, 12);
 	uint64_t record, values;
 
 	if (index >= t->count || !at)
@@ -121,7 +121,7 @@ static bool read_function(struct go_reader *r, uint64_t index, struct function *
 	at = cfi_window_get(&r->names, t->functions + record, size);
 	if (!at)
 		return false;
-	b = (struct unwind_bytes){ at, at + size, false };
+	b = bytes_over(at, size);
 	bytes_take(&b, 4);
 	ret->name = (uint32_t)bytes_unsigned(&b, 4);
 	bytes_take(&b, 8);
@@ -180,7 +180,7 @@ static void put(struct unwind_builder *b, uint64_t at, int recipe)
 static bool read_run(struct go_reader *r, uint64_t *at, bool first, int32_t *value, uint64_t *pc)
 {
 	const uint8_t *bytes = cfi_window_get(&r->values, *at, 10);
-	struct unwind_bytes b = { bytes, bytes + 10, false };
+	struct unwind_bytes b = bytes_over(bytes, 10);
 	uint32_t change;
 
 	if (!bytes)

@@ -53,7 +53,6 @@ struct unwind_table {
 	uint32_t n_rows, n_buckets, n_recipes, n_rules, n_bytes;
 	uint64_t base; /* rows count from this virtual address */
 	struct elf_load segments[ELF_LOADS_MAX];
-	uint32_t data[];
 };
 
 /* Pointers into one table. */
@@ -66,7 +65,7 @@ struct unwind_parts {
 
 static inline struct unwind_parts unwind_table_parts(const struct unwind_table *table)
 {
-	struct unwind_parts p = { .buckets = table->data };
+	struct unwind_parts p = { .buckets = (const uint32_t *)(table + 1) };
 
 	p.rows = p.buckets + table->n_buckets + 1;
 	p.recipes = (const struct unwind_recipe *)(p.rows + table->n_rows);

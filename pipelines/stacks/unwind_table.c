@@ -15,6 +15,10 @@
 #include "stacks/unwind_code.h"
 #include "stacks/unwind_go.h"
 
+/* Code of one file to follow, at most: some seconds' work for a hostile file, and few rows beside those that a large file has. */
+#define UNDESCRIBED_MAX (2u << 20)
+#define UNDESCRIBED_MIN (16u << 10)
+
 /* What a file has. */
 struct survey {
 	struct elf_header header;
@@ -92,6 +96,19 @@ static void find_frames(const struct elf_file *file, struct survey *s)
 			(struct cfi_section){ .offset = section.sh_offset, .size = section.sh_size, .debug = true };
 }
 
+/* About how much code nobody describes: usually a byte of description goes with 12 bytes of code. */
+static void count_undescribed(struct survey *s)
+{
+	uint64_t undescribed = s->code > 12 * s->weight ? s->code - 12 * s->weight : 0;
+
+	if (!s->symbols.count)
+		return;
+	undescribed = MIN_OF(undescribed, UNDESCRIBED_MAX) + UNDESCRIBED_MIN;
+	s->symbols.rows = (uint32_t)(undescribed / 12);
+	s->n_functions += MIN_OF(s->symbols.count, undescribed / 16);
+	s->weight += undescribed / 4;
+}
+
 static int survey(const struct unwind_arch *arch, const struct elf_file *file, struct survey *ret)
 {
 	int r;
@@ -112,13 +129,7 @@ static int survey(const struct unwind_arch *arch, const struct elf_file *file, s
 		code_find_symbols(file, &ret->header, &ret->symbols);
 	ret->weight = ret->eh_frame.size + ret->debug_frame.size + ret->go.count * 24ull;
 	ret->n_functions = (ret->eh_frame.size + ret->debug_frame.size) / 20 + ret->go.count;
-	/* Only files that say next to nothing of their code have it followed. */
-	if (ret->symbols.count && ret->weight < ret->code / 64) {
-		ret->weight += ret->code / 2;
-		ret->n_functions += ret->symbols.count;
-	} else {
-		ret->symbols.count = 0;
-	}
+	count_undescribed(ret);
 	return 0;
 }
 
@@ -161,14 +172,18 @@ static void build_rows(struct build *build, const struct elf_file *file, const s
 	go_open(&build->go, b, file, &s->go);
 	code_open(&build->code, b, file, &s->symbols);
 	cfi_announce(&build->eh_frame);
+	unwind_builder_sort(b);
 	go_announce(&build->go);
+	unwind_builder_sort(b);
 	cfi_announce(&build->debug_frame);
+	unwind_builder_sort(b);
 	code_announce(&build->code);
 	unwind_builder_sort(b);
 	for (uint32_t i = 0; i < b->n_entries; i++) {
 		struct unwind_entry entry = b->entries[i];
 
 		b->rows_end = (uint32_t *)&b->entries[i + 1];
+		build->code.until = i + 1 < b->n_entries ? b->table->base + b->entries[i + 1].begin : UINT64_MAX;
 		describe(build, &entry);
 	}
 	unwind_builder_close(b);
