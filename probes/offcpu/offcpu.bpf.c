@@ -25,7 +25,7 @@
 #include "cause.bpf.h"
 
 #define PAGE         4096u
-#define BUDGET_SHIFT 27     /* 134 ms */
+#define BUDGET_SHIFT 28     /* 268 ms */
 #define STATE_SLEEPS 0x0001 /* TASK_INTERRUPTIBLE */
 #define MUTEX_OWNER  8      /* where glibc's mutex has it, behind the lock word and a counter */
 
@@ -65,7 +65,7 @@ struct {
 /* The sample between its two steps. Used with interrupts off only, so that nothing comes in between. */
 struct slot {
 	__u64 task;   /* whose it is; 0: nobody's */
-	__u64 budget; /* the second, about, that `used` is about */
+	__u64 budget; /* the 268 ms that `used` is about */
 	__u32 used;
 	__u32 blocks; /* enum offcpu_state */
 	struct call call;

@@ -3,8 +3,8 @@
  * profile.offcpu in user space. Samples go into a profile with their cause, and come back as finished rows. Shortly before each window
  * ends, and at the stop, a round over all threads samples those that stay blocked.
  *
- * The interval is stretched when more samples are due than the configured rate, and shrinks back when there are few: it doubles and halves, and
- * each sample carries the time that it stands for, so that sums stay right.
+ * The interval doubles while samples have to be put off, as a CPU has had its share of them, and halves when there are few. Each sample carries
+ * the time that it stands for, so that sums stay right.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -18,7 +18,7 @@
 #include "sonde/module.h"
 #include "stacks/profile.h"
 
-#define BUDGET_NS     (1ull << 30) /* the kernel side's unit of time for `most` */
+#define BUDGET_NS     (1ull << 28) /* the kernel side's unit of time for `most` */
 #define ADAPT_NS      (500 * NS_PER_MS)
 #define INTERVAL_MOST (10 * NS_PER_SEC)
 #define ROUND_LEAD    (500 * NS_PER_MS)
@@ -37,7 +37,7 @@ struct offcpu {
 	struct offcpu_control control;
 	struct offcpu_counts *per_cpu;
 	unsigned n_cpus;
-	uint64_t demand, adapt_at, round_at, rate;
+	uint64_t made, held, adapt_at, round_at, rate;
 	char row[sizeof(struct profile_offcpu) + UINT16_MAX] __attribute__((aligned(8)));
 };
 
@@ -127,33 +127,36 @@ static int write_control(const struct offcpu *o)
 	return bpf_map_update_elem(o->control_map, &zero, &o->control, BPF_ANY) < 0 ? -errno : 0;
 }
 
-/* Samples that were due so far, put off ones included. */
-static uint64_t samples_due(const struct offcpu *o)
+/* Samples that were made and put off, so far. */
+static int read_counts(const struct offcpu *o, uint64_t *ret_made, uint64_t *ret_held)
 {
-	uint64_t sum = 0;
 	uint32_t zero = 0;
 
 	if (bpf_map_lookup_elem(o->counts_map, &zero, o->per_cpu) < 0)
-		return o->demand;
-	for (unsigned i = 0; i < o->n_cpus; i++)
-		sum += o->per_cpu[i].due + o->per_cpu[i].held;
-	return sum;
+		return -errno;
+	*ret_made = *ret_held = 0;
+	for (unsigned i = 0; i < o->n_cpus; i++) {
+		*ret_made += o->per_cpu[i].due;
+		*ret_held += o->per_cpu[i].held;
+	}
+	return 0;
 }
 
+/* How many were put off says nothing: a thread is put off again with each switch until it gets its sample. */
 static void adapt(struct offcpu *o, uint64_t now)
 {
-	uint64_t due, most = o->rate * o->n_cpus * ADAPT_NS / NS_PER_SEC, before = o->control.interval;
+	uint64_t made = 0, held = 0, before = o->control.interval, few = o->rate * o->n_cpus * ADAPT_NS / NS_PER_SEC / 4;
 
-	if (now < o->adapt_at)
+	if (now < o->adapt_at || read_counts(o, &made, &held) < 0)
 		return;
-	due = samples_due(o);
-	if (due - o->demand > most)
+	if (held > o->held)
 		o->control.interval = MIN_OF(before * 2, INTERVAL_MOST);
-	else if (due - o->demand < most / 4)
+	else if (made - o->made < few)
 		o->control.interval = MAX_OF(before / 2, o->control.base);
 	if (o->control.interval != before)
 		write_control(o);
-	o->demand = due;
+	o->made = made;
+	o->held = held;
 	o->adapt_at = now + ADAPT_NS;
 }
 

@@ -79,7 +79,7 @@ struct offcpu_control {
 	__u64 interval;    /* ns of blocked time for each sample */
 	__u64 base;        /* ns: the interval asked for, which `interval` is never below */
 	__u32 slice_bytes; /* of the program's stack, at most */
-	__u32 most;        /* samples for each CPU and 1.07 s */
+	__u32 most;        /* samples for each CPU and 268 ms */
 	__u32 begins;      /* 1: the iterator takes threads in, and samples none */
 	__u32 _pad;
 };
