@@ -131,12 +131,20 @@ sonde_inline void thread_begins(struct thread *t, __u64 sum, __u64 interval)
 	t->due = sum + random_part(interval);
 }
 
-/* Moves the due sum behind `sum`. Returns the ns that were due, 0 when another was faster. */
+/* Moves the due sum behind `sum`. Returns the ns that were due, 0 when another was faster. A changed interval begins at a random point of
+ * itself, as the first one does: else what a thread's last interval leaves over would be missing in its sum. */
 sonde_inline __u64 take_due(struct thread *t, __u64 due, __u64 sum, __u64 interval)
 {
-	__u64 more = interval ? (sum - due) / interval : 0, value = t->step + more * interval;
+	__u64 next = due + (interval == t->step ? interval : random_part(interval)), value = t->step, more;
 
-	if (__sync_val_compare_and_swap(&t->due, due, due + (more + 1) * interval) != due)
+	if (!interval)
+		return 0;
+	if ((__s64)(sum - next) >= 0) {
+		more = (sum - next) / interval + 1;
+		next += more * interval;
+		value += more * interval;
+	}
+	if (__sync_val_compare_and_swap(&t->due, due, next) != due)
 		return 0;
 	t->step = interval;
 	return value;
