@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * The one place of this module that knows the processor: the registers that a thread entered the kernel with, which system call that
  * was, and which calls wait for the file of their first argument.

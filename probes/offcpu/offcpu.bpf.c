@@ -243,7 +243,8 @@ int BPF_PROG(wait__tp_btf, bool preempt, struct task_struct *prev, struct task_s
 	__u64 sum;
 
 	leaves(prev);
-	if (!next->pid)
+	/* Now and then a thread comes in without having been queued; its sum is whole again with the next switch. */
+	if (!next->pid || !next->sched_info.last_queued)
 		return 0;
 	t = bpf_task_storage_get(&offcpu_threads, next, NULL, 0);
 	if (!t)

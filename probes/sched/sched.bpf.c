@@ -88,7 +88,8 @@ int BPF_PROG(switch__tp_btf, bool preempt, struct task_struct *prev, struct task
 	struct thread *t;
 	__u64 sum, delay;
 
-	if (!next->pid)
+	/* Now and then a thread comes in without having been queued; its sums are whole again with the next switch. */
+	if (!next->pid || !next->sched_info.last_queued)
 		return 0;
 	t = bpf_task_storage_get(&sched_threads, next, NULL, 0);
 	if (!t)
@@ -157,7 +158,7 @@ sonde_inline void count_waiting(struct thread *t, struct task_struct *task, __u6
 {
 	__u64 sum = clock - task->sched_info.run_delay - task->se.sum_exec_runtime;
 
-	if (!clock || task->on_cpu || task->sched_info.last_queued || task->nvcsw == t->left)
+	if (!clock || !t->known || task->on_cpu || task->sched_info.last_queued || task->nvcsw == t->left)
 		return;
 	if (was_blocked(task) && (__s64)(sum - t->sum) > 0) {
 		t->blocked_ns += sum - t->sum;
@@ -237,7 +238,7 @@ int threads__iter(struct bpf_iter__task *ctx)
 	t = bpf_task_storage_get(&sched_threads, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!t)
 		return 0;
-	if (!t->known) { /* it was there before */
+	if (!t->known && sched_clock_at(now)) { /* it was there before */
 		t->known = 1;
 		t->delay = task->sched_info.run_delay;
 		t->left = task->nvcsw - (!task->on_cpu && !task->sched_info.last_queued);
