@@ -425,9 +425,9 @@ int BPF_PROG(stack__tp_btf, int vector)
 	return interrupted();
 }
 
-/* Where the processor has no tracepoint for it. */
-SEC("fentry/bpf_ringbuf_notify")
-int BPF_PROG(stack__fentry, void *work)
+/* On arm64 all interrupts of one CPU for another come by one tracepoint. */
+SEC("tp_btf/ipi_entry")
+int BPF_PROG(stack__ipi, const char *reason)
 {
 	return interrupted();
 }
