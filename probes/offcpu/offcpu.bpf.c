@@ -629,10 +629,10 @@ sonde_inline int each_thread(struct bpf_iter__task *ctx, bool sleepable)
 	struct thread *t;
 	char one = 1;
 
-	if (!task || !c || !now || !c->interval)
+	if (!task || !c || !c->interval)
 		return 0;
 	t = bpf_task_storage_get(&offcpu_threads, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!t)
+	if (!t || !now) /* without the clock, from its next switch on */
 		return 0;
 	if (!t->due)
 		take_in(task, t, now, c->interval);
