@@ -41,6 +41,8 @@ static void fail_asked(struct symbols *s, bool strike)
 	file->asked = false;
 	if (s->ask.kind == WORKER_NAMES)
 		frames_fail_asked(s, file);
+	if (s->ask.kind == WORKER_INLINES && file == s->inlines)
+		file_inlines_done(s, false);
 	if (strike && ++file->strikes >= STRIKES_MAX) {
 		file->unreadable = true;
 		frames_drop_waiting(s, file);
@@ -90,6 +92,32 @@ void worker_take_pid(struct symbols *s)
 	}
 }
 
+static void take_file_answer(struct symbols *s, struct file *file)
+{
+	switch (s->ask.kind) {
+	case WORKER_DESCRIBE:
+		if (s->answer.status == 0) {
+			file_take_description(s, file);
+			return;
+		}
+		file->unreadable = true;
+		file->stage = STAGE_NAMES;
+		frames_drop_waiting(s, file);
+		return;
+	case WORKER_INLINES:
+		s->inlines_at = now_boottime_ns() + INLINES_PACE_NS;
+		if (s->answer.status <= 0 && file == s->inlines)
+			file_inlines_done(s, s->answer.count > 0);
+		return;
+	case WORKER_NAMES:
+		frames_take_answer(s, file);
+		return;
+	default:
+		file->wants_learn = false;
+		samples_learned(s, file->node.key);
+	}
+}
+
 static void take_answer(struct symbols *s)
 {
 	struct file *file = asked_file(s);
@@ -102,12 +130,7 @@ static void take_answer(struct symbols *s)
 	if (!file)
 		return;
 	file->asked = false;
-	if (s->ask.kind == WORKER_NAMES) {
-		frames_take_answer(s, file);
-	} else {
-		file->wants_learn = false;
-		samples_learned(s, file->node.key);
-	}
+	take_file_answer(s, file);
 	file_queue(s, file);
 }
 
@@ -134,21 +157,29 @@ static void begin_ask(struct symbols *s, enum worker_kind kind)
 	s->ask.kind = kind;
 }
 
-static void send_ask(struct symbols *s, int fd, uint64_t now)
+static void send_ask(struct symbols *s, int fd, int debug_fd, uint64_t now)
 {
 	s->deadline = now + ASK_DEADLINE_NS;
 	symbols_wake_at(s, s->deadline);
-	if (worker_send(s->worker, &s->ask, fd, -1) < 0)
+	if (worker_send(s->worker, &s->ask, fd, debug_fd) < 0)
 		worker_lose(s, now);
 }
 
-static void ask_about(struct symbols *s, struct file *file, uint64_t now)
+static enum worker_kind kind_of(const struct file *file)
 {
-	begin_ask(s, file->wants_learn ? WORKER_LEARN : WORKER_NAMES);
+	return file->stage == STAGE_NEW && file->fd >= 0 ? WORKER_DESCRIBE
+	       : file->wants_learn                       ? WORKER_LEARN
+							 : WORKER_NAMES;
+}
+
+static void ask_about(struct symbols *s, struct file *file, enum worker_kind kind, uint64_t now)
+{
+	begin_ask(s, kind);
 	s->asked_number = file->node.key;
 	s->ask.form = file->perf_map ? WORKER_PERF_MAP : WORKER_ELF;
 	s->ask.file = file->content;
 	s->ask.size = file->size;
+	s->ask.debug_size = file->debug_fd >= 0 ? file->debug_size : 0;
 	if (file->build_id_given) {
 		s->ask.build_id_length = file->build_id_length;
 		memcpy(s->ask.build_id, file->build_id, sizeof s->ask.build_id);
@@ -157,7 +188,7 @@ static void ask_about(struct symbols *s, struct file *file, uint64_t now)
 		frames_ask(s, file);
 	file->asked = true;
 	file->used = now;
-	send_ask(s, file->fd, now);
+	send_ask(s, file->fd, file->debug_fd, now);
 }
 
 void worker_send_next(struct symbols *s, uint64_t now)
@@ -168,9 +199,14 @@ void worker_send_next(struct symbols *s, uint64_t now)
 		begin_ask(s, WORKER_UNWIND);
 		s->ask.count = samples_ask(s);
 		if (s->ask.count)
-			send_ask(s, -1, now);
+			send_ask(s, -1, -1, now);
 		return;
 	}
-	if (s->queue)
-		ask_about(s, file_queue_take(s), now);
+	if (s->queue) {
+		struct file *file = file_queue_take(s);
+
+		ask_about(s, file, kind_of(file), now);
+	} else if (s->inlines && now >= s->inlines_at) {
+		ask_about(s, s->inlines, WORKER_INLINES, now);
+	}
 }

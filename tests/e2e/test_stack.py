@@ -28,7 +28,7 @@ class EventStacks(common.TestCase):
         for row in execs[1:]:  # the load itself, calling exec anew
             user = functions(row, kernel=False)
             self.assertIn("execve", user[0], row["stack"])
-            self.assertIn("main", user, row["stack"])
+            self.assertIn("run_chain", user, row["stack"])
             self.assertEqual(user[-1], "_start", row["stack"])
             self.assertNotIn("stack_truncated", row)
             self.assertFalse(any(f.startswith(("bpf_", "__bpf_")) for f in functions(row, kernel=True)), row["stack"])
