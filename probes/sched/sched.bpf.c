@@ -182,8 +182,9 @@ sonde_inline bool read_thread(struct sched_report *r, struct thread *t, struct t
 	else
 		delay += going_since(clock, queued);
 	r->window_ns = now - t->mark_time;
-	r->running_ns = running - t->mark_running;
-	r->runnable_ns = delay - t->mark_delay;
+	r->running_ns = (__s64)(running - t->mark_running) > 0 ? running - t->mark_running : 0;
+	/* The clock of what goes on is right to a microsecond only: the next reading may find a little less. */
+	r->runnable_ns = (__s64)(delay - t->mark_delay) > 0 ? delay - t->mark_delay : 0;
 	r->voluntary = left - t->mark_left;
 	r->involuntary = put_off - t->mark_put_off;
 	r->migrations = migrations - t->mark_migrations;
