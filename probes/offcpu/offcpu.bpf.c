@@ -589,6 +589,7 @@ sonde_inline void write_waiting(struct workplace *w, struct task_struct *task, s
 	}
 	size = sizeof w->record.sample + SONDE_STACK_BYTES(w->record.stack.n_kernel, w->record.stack.n_slice);
 	w->record.sample.event.size = size;
+	barrier_var(size); /* older verifiers compare this number, not one like it */
 	if (size > sizeof w->record || bpf_ringbuf_output(&sonde_bulk, &w->record, size, BPF_RB_NO_WAKEUP) < 0)
 		__sync_fetch_and_add(&ledger->dropped[SONDE_DROP_RING_FULL], 1);
 }
