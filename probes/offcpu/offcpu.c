@@ -145,7 +145,8 @@ static int read_counts(const struct offcpu *o, uint64_t *ret_made, uint64_t *ret
 /* How many were put off says nothing: a thread is put off again with each switch until it gets its sample. */
 static void adapt(struct offcpu *o, uint64_t now)
 {
-	uint64_t made = 0, held = 0, before = o->control.interval, few = o->rate * o->n_cpus * ADAPT_NS / NS_PER_SEC / 4;
+	uint64_t made = 0, held = 0, before = o->control.interval,
+		 few = o->rate * o->n_cpus * ADAPT_NS / NS_PER_SEC / 4;
 
 	if (now < o->adapt_at || read_counts(o, &made, &held) < 0)
 		return;

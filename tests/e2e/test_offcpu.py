@@ -13,6 +13,8 @@ import common
 
 SECONDS = float(os.environ.get("SONDE_WAIT_SECONDS") or 6)
 INTERVAL = 10e6
+# The scheduler's clock of an emulated processor is told from outside less well than that of a real one.
+PART = 0.05 if common.GUEST else 0.02
 
 Thread = collections.namedtuple("Thread", "tid what wall running runnable")
 
@@ -46,7 +48,7 @@ class OffCpu(common.TestCase):
         return load, own
 
     def check_totals(self, load, rows):
-        """Each thread's waits are what its wall clock says less running and runnable: 2 %, and the last interval that is not over."""
+        """Each thread's waits are what its wall clock says less running and runnable: 2 % (on real processors), and the interval that is not over."""
         for thread in load.threads:
             truth = thread.wall - thread.running - thread.runnable
             own = [r for r in rows if r["tid"] == thread.tid]
@@ -54,7 +56,7 @@ class OffCpu(common.TestCase):
             interval = max([INTERVAL] + [r["value"] / r["waits"] for r in own if thread.what == "pipe"])  # whose waits are short
             print(f"{thread.what} {thread.tid}: {truth / 1e6:.1f} ms waited, {seen / 1e6:.1f} ms seen,"
                   f" {100 * (seen - truth) / max(truth, 1):+.2f} %", flush=True)
-            self.assertAlmostEqual(seen, truth, delta=0.02 * truth + 2 * interval)
+            self.assertAlmostEqual(seen, truth, delta=PART * truth + 2 * interval)
 
     def check_rows(self, rows):
         profile = [r for r in rows if r["type"] == "profile.offcpu"]
