@@ -30,7 +30,7 @@ uint64_t config_number(const struct config *config, const char *key)
 {
 	return find_value(config, key,
 			  1u << SONDE_OPTION_UINT | 1u << SONDE_OPTION_SIZE | 1u << SONDE_OPTION_POWER |
-				  1u << SONDE_OPTION_DURATION)
+				  1u << SONDE_OPTION_DURATION | 1u << SONDE_OPTION_BOOL)
 		->number;
 }
 

@@ -163,7 +163,7 @@ static void identify(const struct intake *intake, const struct sonde_event *even
 	struct cgroup_name name;
 
 	*ret = (struct identity_text){ 0 };
-	if (!intake->setup.cgroups || event->flags & SONDE_FLAG_NO_TASK || !event->cgroup)
+	if (!intake->setup.cgroups || !event->cgroup)
 		return;
 	cgroups_find(intake->setup.cgroups, event->flags & SONDE_FLAG_CGROUP_V1 ? 1 : 0, event->cgroup, &name);
 	*ret = (struct identity_text){ .cgroup = name.path,

@@ -20,10 +20,12 @@
 
 /* The companions linked in; weak, so that the table names what may exist. */
 extern const struct sonde_module sonde_module_cpu __attribute__((weak));
+extern const struct sonde_module sonde_module_offcpu __attribute__((weak));
+extern const struct sonde_module sonde_module_sched __attribute__((weak));
 static const struct {
 	const char *name;
 	const struct sonde_module *companion;
-} companions[] = { { "cpu", &sonde_module_cpu } };
+} companions[] = { { "cpu", &sonde_module_cpu }, { "offcpu", &sonde_module_offcpu }, { "sched", &sonde_module_sched } };
 
 static int module_add(struct loader *loader, const char *name, void *image, size_t size, bool owned, void *library,
 		      const struct sonde_module *companion, struct fault *fault)

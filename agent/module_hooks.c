@@ -307,7 +307,7 @@ static void detach_links(struct module *module)
 /* Iterators run when they are read, perf_event programs hang on what the companion opens: neither is attached here. */
 static bool attaches_itself(const char *section)
 {
-	return strncmp(section, "iter/", 5) && strncmp(section, "perf_event", 10);
+	return strncmp(section, "iter/", 5) && strncmp(section, "iter.s/", 7) && strncmp(section, "perf_event", 10);
 }
 
 /* 0, -EAGAIN when a hook was refused and another try may go without it, or another error. */

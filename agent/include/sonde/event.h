@@ -58,7 +58,7 @@ struct sonde_event {
 };
 
 #define SONDE_FLAG_NO_TASK                                                                                             \
-	1u /* nothing in the kernel says whose doing this was: no pid, tid, comm, proc, parent, cgroup */
+	1u /* nothing in the kernel says whose doing this was: no pid, tid, comm, proc, parent; a cgroup where there is one */
 #define SONDE_FLAG_CGROUP_V1 2u /* `cgroup` is of the chosen v1 hierarchy */
 #define SONDE_FLAG_TRUNCATED 4u /* a variable part did not fit: the key `truncated` is true */
 #define SONDE_FLAG_STACK     8u /* the record's last eight bytes are the number of its stack */

@@ -26,7 +26,7 @@ struct sonde_host {
 	void *module_data;       /* the module's own */
 	struct symbols *symbols; /* pipelines/stacks/symbols.h; NULL when the agent runs without */
 	uint64_t window_ns;      /* of rows: agent.window */
-	/* Options of this module, by the key of its row. */
+	/* Options of this module, by the key of its row; `number` also of a bool. */
 	uint64_t (*number)(const struct sonde_host *host, const char *key);
 	const char *(*text)(const struct sonde_host *host, const char *key);
 	/* File descriptors of the loaded object's programs and maps by name; -ENOENT. Not the caller's to close. */

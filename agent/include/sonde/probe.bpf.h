@@ -233,10 +233,9 @@ sonde_inline void sonde_copy_comm(char *comm, struct task_struct *task)
 	to[1] &= ((end & -end) >> 7) - 1;
 }
 
-/* The owner of what the task that runs now does. */
-sonde_inline void sonde_owner_current(struct sonde_owner *owner)
+/* The owner of what `task`, one that the verifier knows, does. */
+sonde_inline void sonde_owner_of(struct sonde_owner *owner, struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct sonde_task *known = bpf_task_storage_get(&sonde_tasks, task, NULL, 0);
 	struct cgroup *cgroup;
 
@@ -255,6 +254,12 @@ sonde_inline void sonde_owner_current(struct sonde_owner *owner)
 	cgroup = sonde_cgroup_of(task, &owner->flags);
 	owner->cgroup = cgroup->kn->id;
 	owner->filtered = sonde_is_filtered(owner, known, cgroup);
+}
+
+/* The owner of what the task that runs now does. */
+sonde_inline void sonde_owner_current(struct sonde_owner *owner)
+{
+	sonde_owner_of(owner, bpf_get_current_task_btf());
 }
 
 /* ---- events ---- */

@@ -119,6 +119,8 @@ sonde_inline __u32 sonde_copy_slice(__u8 *to, const __u32 room, __u64 sp, __u32 
 
 		if (step > wanted - done)
 			step = wanted - done;
+		barrier_var(
+			step); /* compilers know that it is within a page, older verifiers only once it is compared */
 		if (!step || step > SONDE_STACK_PAGE || done >= room)
 			break;
 		if (bpf_probe_read_user(to + done, step, (void *)(sp + done)) < 0) {

@@ -39,6 +39,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
@@ -130,6 +131,12 @@ struct qstr {
 	const unsigned char *name;
 };
 
+struct vm_area_struct {
+	unsigned long vm_end;
+	unsigned long vm_flags;
+	struct file *vm_file;
+};
+
 struct super_block {
 	unsigned int s_dev;
 };
@@ -137,6 +144,7 @@ struct super_block {
 struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
+	unsigned int i_rdev;
 	unsigned short i_mode;
 };
 
@@ -178,6 +186,7 @@ struct linux_binprm {
 };
 
 struct fdtable {
+	unsigned int max_fds;
 	struct file **fd;
 };
 
@@ -198,6 +207,7 @@ struct user_pt_regs {
 
 struct pt_regs {
 	struct user_pt_regs user_regs;
+	__s32 syscallno;
 };
 
 struct thread_cpu_context {
@@ -291,10 +301,11 @@ struct signal_struct {
 struct sched_entity {
 	__u64 exec_start;
 	__u64 sum_exec_runtime, prev_sum_exec_runtime;
+	__u64 nr_migrations;
 };
 
 struct sched_info {
-	unsigned long long last_arrival;
+	unsigned long long run_delay, last_arrival, last_queued;
 };
 
 struct task_struct {
@@ -302,6 +313,9 @@ struct task_struct {
 	int pid, tgid;
 	int exit_code;
 	int on_cpu;
+	unsigned int __state;
+	unsigned int sched_contributes_to_load : 1;
+	unsigned long nvcsw, nivcsw;
 	char comm[16];
 	__u64 start_boottime;
 	__u64 self_exec_id;
