@@ -202,12 +202,11 @@ static void loop(struct agent *a)
 		int n = epoll_wait(a->epoll, events, ARRAY_SIZE(events), POLL_MS);
 
 		agent_drain(a);
+		symbols_answer(a->symbols);
 		watch_rings(a);
 		for (int i = 0; i < n; i++) {
 			if (events[i].data.fd == a->signals)
 				take_signal(a);
-			else if (a->symbols && events[i].data.fd == symbols_fd(a->symbols))
-				symbols_answer(a->symbols);
 			else if (a->control && events[i].data.fd == control_fd(a->control))
 				control_serve(a->control);
 			else if (a->metrics && events[i].data.fd == metrics_fd(a->metrics))

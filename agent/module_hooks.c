@@ -183,14 +183,17 @@ static void put_number(struct rodata_writing *w, const struct btf *btf, const st
 
 static void put_setting(void *context, const struct btf *btf, const struct btf_var_secinfo *var)
 {
+	const char *name = btf__name_by_offset(btf, btf__type_by_id(btf, var->type)->name_off);
 	struct rodata_writing *w = context;
 	char key[128];
 
-	if (w->module->companion && w->module->companion->options)
-		return;
-	snprintf(key, sizeof key, "modules.%s.%s", w->module->name,
-		 btf__name_by_offset(btf, btf__type_by_id(btf, var->type)->name_off));
-	put_number(w, btf, var, config_number(w->config, key));
+	/* A companion with options of its own has the row, or the program keeps its value. */
+	for (const struct sonde_option *o = module_options(w->module); o->key; o++) {
+		if (strcmp(o->key, name))
+			continue;
+		snprintf(key, sizeof key, "modules.%s.%s", w->module->name, name);
+		put_number(w, btf, var, config_number(w->config, key));
+	}
 }
 
 /* The numbers that the kernel side cannot know: event ids, the salt, which bytes in a ring wake the reader. */

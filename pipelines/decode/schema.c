@@ -334,6 +334,8 @@ static int read_fields(const struct btf *btf, uint32_t struct_id, struct event_t
 				 "this one",
 				 type->record);
 	type->size = record->size;
+	if (type->internal) /* never written: only the module's own code knows its members */
+		return 0;
 	type->fields = calloc(n, sizeof *type->fields);
 	if (!type->fields)
 		return -ENOMEM;
@@ -342,7 +344,7 @@ static int read_fields(const struct btf *btf, uint32_t struct_id, struct event_t
 
 		if (btf__name_by_offset(btf, members[i].name_off)[0] == '_')
 			continue;
-		if (!type->internal && !key_is_free(btf__name_by_offset(btf, members[i].name_off)))
+		if (!key_is_free(btf__name_by_offset(btf, members[i].name_off)))
 			return fault_set(
 				fault, -EINVAL,
 				"struct %s: member '%.*s' has a name that is longer than %d bytes, or one that "

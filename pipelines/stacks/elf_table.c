@@ -13,147 +13,18 @@
 #include <elf.h>
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
-#define PROGRAM_HEADERS_MAX 128u
-#define SECTIONS_MAX        16384u
-#define SYMBOLS_MAX         4000000u
-#define NOTES_MAX           (16u << 10)
-#define SIZE_BITS           28
-#define SIZE_MASK           ((1u << SIZE_BITS) - 1)
+#define SYMBOLS_MAX 4000000u
+#define NOTES_MAX   (16u << 10)
+#define SIZE_BITS   28
+#define SIZE_MASK   ((1u << SIZE_BITS) - 1)
 /* How far a function without a size may reach; the next function ends it sooner. */
 #define UNSIZED_REACH (64u << 10)
-
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define NATIVE_DATA ELFDATA2LSB
-#else
-#define NATIVE_DATA ELFDATA2MSB
-#endif
 
 struct section {
 	uint64_t offset, size;
 	uint32_t link;
 };
-
-struct elf_header {
-	bool wide;
-	uint64_t programs, sections;
-	uint32_t n_programs, n_sections;
-};
-
-static int read_at(const struct elf_file *file, uint64_t at, void *into, size_t size)
-{
-	if (at > file->size || size > file->size - at)
-		return -ENOEXEC;
-	if (file->bytes) {
-		memcpy(into, file->bytes + at, size);
-		return 0;
-	}
-	for (size_t done = 0; done < size;) {
-		ssize_t n = pread(file->fd, (char *)into + done, size - done, (off_t)(at + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -EIO : -ENOEXEC;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
-static int read_section(const struct elf_file *file, const struct elf_header *header, uint32_t index, Elf64_Shdr *ret)
-{
-	if (index >= header->n_sections)
-		return -ENOEXEC;
-	if (header->wide)
-		return read_at(file, header->sections + (uint64_t)index * sizeof *ret, ret, sizeof *ret);
-
-	Elf32_Shdr narrow;
-	int r = read_at(file, header->sections + (uint64_t)index * sizeof narrow, &narrow, sizeof narrow);
-
-	if (r < 0)
-		return r;
-	*ret = (Elf64_Shdr){ .sh_type = narrow.sh_type,
-			     .sh_offset = narrow.sh_offset,
-			     .sh_size = narrow.sh_size,
-			     .sh_link = narrow.sh_link,
-			     .sh_entsize = narrow.sh_entsize };
-	return 0;
-}
-
-static int read_program(const struct elf_file *file, const struct elf_header *header, uint32_t index, Elf64_Phdr *ret)
-{
-	if (header->wide)
-		return read_at(file, header->programs + (uint64_t)index * sizeof *ret, ret, sizeof *ret);
-
-	Elf32_Phdr narrow;
-	int r = read_at(file, header->programs + (uint64_t)index * sizeof narrow, &narrow, sizeof narrow);
-
-	if (r < 0)
-		return r;
-	*ret = (Elf64_Phdr){ .p_type = narrow.p_type,
-			     .p_flags = narrow.p_flags,
-			     .p_offset = narrow.p_offset,
-			     .p_vaddr = narrow.p_vaddr,
-			     .p_filesz = narrow.p_filesz,
-			     .p_align = narrow.p_align };
-	return 0;
-}
-
-static int read_header_narrow(const struct elf_file *file, struct elf_header *ret)
-{
-	Elf32_Ehdr h;
-	int r = read_at(file, 0, &h, sizeof h);
-
-	if (r < 0)
-		return r;
-	ret->programs = h.e_phoff;
-	ret->n_programs = h.e_phentsize == sizeof(Elf32_Phdr) ? h.e_phnum : 0;
-	ret->sections = h.e_shoff;
-	ret->n_sections = h.e_shoff && h.e_shentsize == sizeof(Elf32_Shdr) ? h.e_shnum : 0;
-	return 0;
-}
-
-static int read_header_wide(const struct elf_file *file, struct elf_header *ret)
-{
-	Elf64_Ehdr h;
-	int r = read_at(file, 0, &h, sizeof h);
-
-	if (r < 0)
-		return r;
-	ret->programs = h.e_phoff;
-	ret->n_programs = h.e_phentsize == sizeof(Elf64_Phdr) ? h.e_phnum : 0;
-	ret->sections = h.e_shoff;
-	ret->n_sections = h.e_shoff && h.e_shentsize == sizeof(Elf64_Shdr) ? h.e_shnum : 0;
-	return 0;
-}
-
-static int read_header(const struct elf_file *file, struct elf_header *ret)
-{
-	uint8_t ident[EI_NIDENT];
-	int r = read_at(file, 0, ident, sizeof ident);
-
-	if (r < 0)
-		return r;
-	if (memcmp(ident, ELFMAG, SELFMAG) || ident[EI_DATA] != NATIVE_DATA)
-		return -ENOEXEC;
-	if (ident[EI_CLASS] != ELFCLASS64 && ident[EI_CLASS] != ELFCLASS32)
-		return -ENOEXEC;
-	ret->wide = ident[EI_CLASS] == ELFCLASS64;
-	r = ret->wide ? read_header_wide(file, ret) : read_header_narrow(file, ret);
-	if (r < 0)
-		return r;
-	if (ret->n_programs > PROGRAM_HEADERS_MAX)
-		ret->n_programs = PROGRAM_HEADERS_MAX;
-	if (ret->n_sections > SECTIONS_MAX)
-		ret->n_sections = SECTIONS_MAX;
-	/* Offsets so large that index arithmetic could wrap are no offsets into this file. */
-	if (ret->programs > file->size)
-		ret->n_programs = 0;
-	if (ret->sections > file->size)
-		ret->n_sections = 0;
-	return 0;
-}
 
 /* The build id among the notes at `offset`. Each note is { name size, description size, type } and both texts, padded.
  */
@@ -169,13 +40,13 @@ static void read_notes(const struct elf_file *file, uint64_t offset, uint64_t si
 		char owner[4];
 		uint64_t body;
 
-		if (read_at(file, offset + at, &note, sizeof note) < 0)
+		if (elf_read_at(file, offset + at, &note, sizeof note) < 0)
 			return;
 		body = at + sizeof note + (((uint64_t)note.n_namesz + pad) & ~pad);
 		if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && note.n_descsz && body < size &&
 		    note.n_descsz <= size - body && note.n_descsz <= ELF_BUILD_ID_MAX &&
-		    read_at(file, offset + at + sizeof note, owner, 4) == 0 && !memcmp(owner, "GNU", 4)) {
-			if (read_at(file, offset + body, table->build_id, note.n_descsz) == 0)
+		    elf_read_at(file, offset + at + sizeof note, owner, 4) == 0 && !memcmp(owner, "GNU", 4)) {
+			if (elf_read_at(file, offset + body, table->build_id, note.n_descsz) == 0)
 				table->build_id_length = (uint8_t)note.n_descsz;
 			return;
 		}
@@ -188,7 +59,7 @@ static void read_programs(const struct elf_file *file, const struct elf_header *
 	for (uint32_t i = 0; i < header->n_programs; i++) {
 		Elf64_Phdr p;
 
-		if (read_program(file, header, i, &p) < 0)
+		if (elf_read_program(file, header, i, &p) < 0)
 			return;
 		if (p.p_type == PT_LOAD && (p.p_flags & PF_X) && table->n_loads < ELF_LOADS_MAX && p.p_filesz &&
 		    p.p_filesz <= UINT32_MAX && p.p_vaddr <= UINT64_MAX - p.p_filesz)
@@ -207,13 +78,13 @@ static bool find_symbols(const struct elf_file *file, const struct elf_header *h
 	for (uint32_t i = 0; i < header->n_sections; i++) {
 		Elf64_Shdr s, strings;
 
-		if (read_section(file, header, i, &s) < 0)
+		if (elf_read_section(file, header, i, &s) < 0)
 			return false;
 		if (s.sh_type != type)
 			continue;
 		if (s.sh_entsize != entry || s.sh_offset > file->size || s.sh_size > file->size - s.sh_offset)
 			return false;
-		if (read_section(file, header, s.sh_link, &strings) < 0 || strings.sh_offset > file->size)
+		if (elf_read_section(file, header, s.sh_link, &strings) < 0 || strings.sh_offset > file->size)
 			return false;
 		*symbols = (struct section){ .offset = s.sh_offset, .size = s.sh_size };
 		*names = (struct section){ .offset = strings.sh_offset, .size = strings.sh_size };
@@ -236,7 +107,7 @@ int64_t elf_table_room(const struct elf_file *file)
 	struct elf_header header;
 	struct section symbols, names;
 	uint64_t count = 0;
-	int r = read_header(file, &header);
+	int r = elf_read_header(file, &header);
 
 	if (r < 0)
 		return r;
@@ -301,7 +172,7 @@ static int read_symbols(const struct elf_file *file, const struct elf_header *he
 
 	for (uint64_t i = 0; i < count; i += 256) {
 		size_t n = count - i < 256 ? (size_t)(count - i) : 256;
-		int r = read_at(file, symbols->offset + i * entry, &piece, n * entry);
+		int r = elf_read_at(file, symbols->offset + i * entry, &piece, n * entry);
 
 		if (r < 0)
 			return r;
@@ -364,7 +235,7 @@ int elf_table_build(const struct elf_file *file, void *room, size_t size)
 	if (size < sizeof *table)
 		return -ENOSPC;
 	memset(table, 0, sizeof *table);
-	r = read_header(file, &header);
+	r = elf_read_header(file, &header);
 	if (r < 0)
 		return r;
 	read_programs(file, &header, table);
@@ -397,7 +268,7 @@ static int read_name(const struct elf_table *table, const struct elf_file *file,
 	uint64_t most = table->names_size - name;
 	size_t want = most < ELF_NAME_MAX - 1 ? (size_t)most : ELF_NAME_MAX - 1;
 
-	if (name >= table->names_size || read_at(file, table->names + name, text, want) < 0)
+	if (name >= table->names_size || elf_read_at(file, table->names + name, text, want) < 0)
 		return 0;
 	text[want] = 0;
 

@@ -7,20 +7,11 @@
 #ifndef SONDE_ELF_TABLE_H
 #define SONDE_ELF_TABLE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "stacks/elf_file.h"
 
 #define ELF_BUILD_ID_MAX 32
 #define ELF_LOADS_MAX    8
 #define ELF_NAME_MAX     256 /* bytes of a function's name, with its NUL; a longer name is cut */
-
-/* Where the bytes come from: an open file, or memory when `bytes` is set. `size` bounds every read. */
-struct elf_file {
-	int fd;
-	const uint8_t *bytes;
-	uint64_t size;
-};
 
 /* One function: its address relative to the table's base; `size` holds the rank among aliases in its top four bits. */
 struct elf_symbol {

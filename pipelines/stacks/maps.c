@@ -27,6 +27,12 @@
 #define MAPS_READ_MAX (16u << 20)
 #define LINE_MAX_SIZE (MAPS_PATH_MAX + 256u)
 
+/* A list on its way. */
+struct reading {
+	struct maps maps;
+	uint32_t capacity, text_capacity;
+};
+
 static bool number(char **at, int base, char end, uint64_t *ret)
 {
 	char *stop;
@@ -81,31 +87,61 @@ static void unescape(char *path)
 	*to = 0;
 }
 
-static void keep(struct maps *maps, const struct mapping *mapping, const char *path)
+/* Room for one more mapping. Most processes have few, so both areas begin small. */
+static bool reserve_mapping(struct maps *maps, uint32_t *capacity)
 {
-	size_t length = strlen(path);
-	const struct mapping *last = maps->count ? &maps->mappings[maps->count - 1] : NULL;
-	struct mapping *m;
+	uint32_t wanted = MIN_OF(MAX_OF(*capacity * 2, 64u), MAPS_MAX);
+	struct mapping *mappings;
 
-	if (maps->count == MAPS_MAX || length >= MAPS_PATH_MAX)
-		return;
-	/* Neighbours of one file share their path. */
-	if (last && !strcmp(maps->text + last->path, path)) {
-		m = &maps->mappings[maps->count++];
-		*m = *mapping;
-		m->path = last->path;
-		return;
-	}
-	if (length + 1 > MAPS_TEXT_MAX - maps->text_size)
-		return;
-	m = &maps->mappings[maps->count++];
-	*m = *mapping;
-	m->path = maps->text_size;
-	memcpy(maps->text + maps->text_size, path, length + 1);
-	maps->text_size += (uint32_t)length + 1;
+	if (maps->count < *capacity)
+		return true;
+	if (maps->count == MAPS_MAX || !(mappings = realloc(maps->mappings, wanted * sizeof *mappings)))
+		return false;
+	maps->mappings = mappings;
+	*capacity = wanted;
+	return true;
 }
 
-static void take_line(struct maps *maps, char *line)
+static bool reserve_text(struct maps *maps, size_t more, uint32_t *capacity)
+{
+	size_t wanted = MAX_OF(*capacity, 4096u);
+	char *text;
+
+	if (more > MAPS_TEXT_MAX - maps->text_size)
+		return false;
+	if (maps->text_size + more <= *capacity)
+		return true;
+	while (wanted < maps->text_size + more)
+		wanted *= 2;
+	if (!(text = realloc(maps->text, wanted)))
+		return false;
+	maps->text = text;
+	*capacity = (uint32_t)wanted;
+	return true;
+}
+
+static void keep(struct reading *r, const struct mapping *mapping, const char *path)
+{
+	struct maps *maps = &r->maps;
+	size_t length = strlen(path);
+	const struct mapping *last = maps->count ? &maps->mappings[maps->count - 1] : NULL;
+	/* Neighbours of one file share their path. */
+	bool same = last && !strcmp(maps->text + last->path, path);
+	uint32_t at = same ? last->path : maps->text_size;
+
+	if (length >= MAPS_PATH_MAX || !reserve_mapping(maps, &r->capacity))
+		return;
+	if (!same) {
+		if (!reserve_text(maps, length + 1, &r->text_capacity))
+			return;
+		memcpy(maps->text + at, path, length + 1);
+		maps->text_size += (uint32_t)length + 1;
+	}
+	maps->mappings[maps->count] = *mapping;
+	maps->mappings[maps->count++].path = at;
+}
+
+static void take_line(struct reading *r, char *line)
 {
 	struct mapping mapping;
 	const char *path;
@@ -113,10 +149,10 @@ static void take_line(struct maps *maps, char *line)
 	if (!maps_parse_line(line, &mapping, &path))
 		return;
 	unescape((char *)path);
-	keep(maps, &mapping, path);
+	keep(r, &mapping, path);
 }
 
-static int read_lines(int fd, struct maps *maps)
+static int read_lines(int fd, struct reading *r)
 {
 	char buffer[2 * LINE_MAX_SIZE];
 	size_t filled = 0, total = 0;
@@ -130,7 +166,7 @@ static int read_lines(int fd, struct maps *maps)
 		buffer[filled] = 0;
 		while ((end = memchr(line, '\n', filled - (size_t)(line - buffer)))) {
 			*end = 0;
-			take_line(maps, line);
+			take_line(r, line);
 			line = end + 1;
 		}
 		filled -= (size_t)(line - buffer);
@@ -142,7 +178,8 @@ static int read_lines(int fd, struct maps *maps)
 	return total ? 0 : -ESRCH;
 }
 
-static void shrink(struct maps *maps)
+/* Gives back what is not used; an empty list still has areas of its own. */
+static int shrink(struct maps *maps)
 {
 	struct mapping *mappings = realloc(maps->mappings, MAX_OF(maps->count, 1) * sizeof *mappings);
 	char *text = realloc(maps->text, MAX_OF(maps->text_size, 1));
@@ -151,11 +188,12 @@ static void shrink(struct maps *maps)
 		maps->mappings = mappings;
 	if (text)
 		maps->text = text;
+	return maps->mappings && maps->text ? 0 : -ENOMEM;
 }
 
 int maps_read(int pid, struct maps *ret)
 {
-	struct maps maps = { 0 };
+	struct reading reading = { 0 };
 	char path[32];
 	int r;
 
@@ -165,15 +203,14 @@ int maps_read(int pid, struct maps *ret)
 
 	if (fd < 0)
 		return -errno;
-	maps.mappings = malloc(MAPS_MAX * sizeof *maps.mappings);
-	maps.text = malloc(MAPS_TEXT_MAX);
-	r = maps.mappings && maps.text ? read_lines(fd, &maps) : -ENOMEM;
+	r = read_lines(fd, &reading);
+	if (r == 0)
+		r = shrink(&reading.maps);
 	if (r < 0) {
-		maps_free(&maps);
+		maps_free(&reading.maps);
 		return r;
 	}
-	shrink(&maps);
-	*ret = maps;
+	*ret = reading.maps;
 	return 0;
 }
 
@@ -195,14 +232,11 @@ static int open_map_file(int pid, uint64_t start, uint64_t end)
 	return fd < 0 ? -errno : fd;
 }
 
-static int open_in_root(int pid, const char *name)
+/* A bare handle on `name` below `folder`, out of which no link leads. */
+static int open_below(const char *folder, const char *name)
 {
 	struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
-	char path[32];
-
-	snprintf(path, sizeof path, "/proc/%d/root", pid);
-
-	_cleanup_(close_fd) int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(close_fd) int root = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (root < 0)
 		return -errno;
@@ -212,11 +246,21 @@ static int open_in_root(int pid, const char *name)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+static int open_in_root(int pid, const char *name)
+{
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/%d/root", pid);
+	return open_below(path, name);
+}
+
 /* overlayfs and btrfs show a mapping's device differently from stat; there the inode number must do. */
 static bool same_file(int fd, const struct stat *st, uint64_t dev, uint64_t ino)
 {
 	struct statfs fs;
 
+	if (!ino)
+		return true;
 	if (st->st_ino != ino)
 		return false;
 	if (st->st_dev == dev)
@@ -224,32 +268,84 @@ static bool same_file(int fd, const struct stat *st, uint64_t dev, uint64_t ino)
 	return fstatfs(fd, &fs) == 0 && (fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == BTRFS_SUPER_MAGIC);
 }
 
+/* Only a regular file is opened to be read. */
+static int reopen(int handle, const struct stat *st, struct file_identity *ret)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", handle);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return -errno;
+	*ret = (struct file_identity){ .dev = st->st_dev,
+				       .ino = st->st_ino,
+				       .size = (uint64_t)st->st_size,
+				       .modified_ns = (uint64_t)st->st_mtim.tv_sec * NS_PER_SEC +
+						      (uint64_t)st->st_mtim.tv_nsec };
+	return fd;
+}
+
 int maps_open_file(int pid, uint64_t start, uint64_t end, uint64_t dev, uint64_t ino, const char *path,
 		   struct file_identity *ret)
 {
 	_cleanup_(close_fd) int handle = open_map_file(pid, start, end);
-	char reopen[32];
 	struct stat st;
-	int fd;
 
 	if (handle < 0)
 		handle = open_in_root(pid, path);
+	if (handle < 0)
+		handle = open_below("/", path);
 	if (handle < 0)
 		return handle;
 	if (fstat(handle, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode) || !same_file(handle, &st, dev, ino))
 		return -ESTALE;
-	snprintf(reopen, sizeof reopen, "/proc/self/fd/%d", handle);
-	fd = open(reopen, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
+	return reopen(handle, &st, ret);
+}
+
+/* The pid as the process itself has it: the last number of the line. */
+static int inner_pid(int pid)
+{
+	_cleanup_(free_pointer) char *text = NULL;
+	const char *line, *last = NULL;
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/%d/status", pid);
+	if (read_small_file(path, 16384, &text, NULL) < 0)
+		return -ESRCH;
+	line = strstr(text, "\nNSpid:");
+	if (!line)
+		return pid;
+	for (const char *at = line + 7; *at && *at != '\n'; at++)
+		if (*at == '\t')
+			last = at + 1;
+	return last ? atoi(last) : pid;
+}
+
+int maps_open_perf_map(int pid, struct file_identity *ret)
+{
+	int inner = inner_pid(pid);
+	struct stat st, process;
+	char path[48];
+
+	if (inner < 0)
+		return inner;
+	snprintf(path, sizeof path, "/proc/%d", pid);
+	if (stat(path, &process) < 0)
 		return -errno;
-	*ret = (struct file_identity){ .dev = st.st_dev,
-				       .ino = st.st_ino,
-				       .size = (uint64_t)st.st_size,
-				       .modified_ns = (uint64_t)st.st_mtim.tv_sec * NS_PER_SEC +
-						      (uint64_t)st.st_mtim.tv_nsec };
-	return fd;
+	snprintf(path, sizeof path, "/tmp/perf-%d.map", inner);
+
+	_cleanup_(close_fd) int handle = open_in_root(pid, path);
+
+	if (handle < 0)
+		return handle;
+	if (fstat(handle, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || (st.st_uid && st.st_uid != process.st_uid))
+		return -ESTALE;
+	return reopen(handle, &st, ret);
 }
 
 void maps_base_name(const char *path, char *name, unsigned size)

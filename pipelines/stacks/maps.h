@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MAPS_MAX      512u        /* executable mappings kept of one process; more are unknown addresses */
-#define MAPS_TEXT_MAX (64u << 10) /* bytes of their paths together */
+#define MAPS_MAX      4096u        /* executable mappings kept of one process; more are unknown addresses */
+#define MAPS_TEXT_MAX (256u << 10) /* bytes of their paths together */
 #define MAPS_PATH_MAX 4096u
 
 struct mapping {
@@ -38,10 +38,15 @@ struct file_identity {
 };
 
 /* Opens the file behind a mapping for reading: by /proc/PID/map_files where permitted (right even when deleted), else
- * by its path within the process's root, never leaving it, and only when it is the same inode. -ENOENT, -ESTALE
+ * by its path within the process's root, never leaving it, else (the process has ended) by its path as the agent sees it; and only
+ * when it is the same inode. With `ino` 0 that is not known, and the caller has to look at what is in there. -ENOENT, -ESTALE
  * (another file has its name), -EACCES. */
 int maps_open_file(int pid, uint64_t start, uint64_t end, uint64_t dev, uint64_t ino, const char *path,
 		   struct file_identity *ret);
+
+/* Opens /tmp/perf-PID.map within the process's root, by its pid there, when it is the process's own user's or root's. -ENOENT, -EACCES,
+ * -ESTALE: somebody else's. */
+int maps_open_perf_map(int pid, struct file_identity *ret);
 
 /* The name a frame shows: the path without its folder and without " (deleted)", control characters replaced. */
 void maps_base_name(const char *path, char *name, unsigned size);

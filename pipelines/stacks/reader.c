@@ -99,6 +99,10 @@ static void do_job(struct reader_job *job)
 		job->fd = maps_open_file(job->pid, m->start, m->end, m->dev, m->ino, job->path, &job->identity);
 		job->status = MIN_OF(job->fd, 0);
 		break;
+	case READER_PERF_MAP:
+		job->fd = maps_open_perf_map(job->pid, &job->identity);
+		job->status = MIN_OF(job->fd, 0);
+		break;
 	case READER_KERNEL:
 		job->status = kernel_table_read(job->fd, &job->kernel);
 		break;

@@ -11,18 +11,18 @@
 #include "stacks/kernel.h"
 #include "stacks/maps.h"
 
-enum reader_kind { READER_MAPS, READER_OPEN, READER_KERNEL };
+enum reader_kind { READER_MAPS, READER_OPEN, READER_PERF_MAP, READER_KERNEL };
 
 struct reader_job {
 	struct reader_job *next;
 	enum reader_kind kind;
 	int pid;
-	uint64_t proc;
-	struct mapping mapping; /* OPEN: of which */
+	uint64_t number, time;  /* the asker's */
+	struct mapping mapping; /* OPEN: of which; without an inode number its path must do */
 	/* Results. */
 	int status; /* 0 or a negative errno */
 	struct maps maps;
-	int fd; /* OPEN: the file; KERNEL: kallsyms, given in */
+	int fd; /* OPEN, PERF_MAP: the file; KERNEL: kallsyms, given in */
 	struct file_identity identity;
 	struct kernel_table *kernel;
 	char path[]; /* OPEN */

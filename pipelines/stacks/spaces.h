@@ -36,6 +36,7 @@ struct space {
 	int pid;
 	uint64_t begin, end; /* boot clock, ns; end 0: lives */
 	bool known;          /* false: older than the agent, and /proc not read yet */
+	int source; /* while not known: whose /proc/PID/maps says it, as `pid` or the process that it was forked from */
 	uint32_t n_mappings;
 	const struct space_mapping *mappings; /* sorted by start, no two overlapping */
 };
@@ -72,7 +73,8 @@ void spaces_exec(struct spaces *spaces, int pid, uint64_t time);
 void spaces_fork(struct spaces *spaces, int parent, int pid, uint64_t time);
 void spaces_exit(struct spaces *spaces, int pid, uint64_t time);
 /* What /proc/PID/maps said of a process older than the agent, read at `time`: events that came since win. An empty list marks the space
- * as known too. */
+ * as known too. A process that has exec'd since `time` gets nothing from it, as the list may be of either program; its spaces of before
+ * are marked as known. Spaces that share the mappings of `pid` (see `source`) become known with it. */
 void spaces_give(struct spaces *spaces, int pid, uint64_t time, const struct maps *maps);
 /* Now and then: forgets what ended longer ago than the grace. */
 void spaces_sweep(struct spaces *spaces, uint64_t now);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From addresses to frame texts. The agent's side: it knows the mappings of processes and the kernel's symbols, opens
- * ELF files, and asks the stack worker, a process with no privileges, to read them. Asking never blocks: an answer not
- * there yet is asked for again by the caller's next round, and after its deadline the frame goes out as
- * library+0xoffset [build-id].
+ * From a sample to the texts of its frames, the agent's side. It knows the mappings of processes (spaces.h, fed by the kernel's events),
+ * opens ELF files, and asks the stack worker, a process with no privileges, to unwind and to read them. Nothing here blocks: a stack
+ * comes by a call back, and a name not there yet is asked for again by the caller's next round; after its deadline the frame goes out
+ * as library+0xoffset [build-id].
  */
 #ifndef SONDE_SYMBOLS_H
 #define SONDE_SYMBOLS_H
 
 #include "base/base.h"
+#include "sonde/stack.h"
+#include "stacks/unwind.h"
 
 struct symbols; /* opaque */
 
@@ -16,22 +18,46 @@ struct symbols_options {
 	uint64_t cache_bytes;  /* bound of the agent's own tables */
 	uint64_t worker_bytes; /* bound of the worker's tables */
 	unsigned worker_uid;   /* 0: keep (unprivileged tests) */
+	bool no_events;        /* without the kernel's events of mappings: /proc alone (unprivileged tests) */
 };
 
 struct symbols_health {
-	uint64_t files, frames, evicted;      /* now cached, now cached, so far (files, frames and processes) */
-	uint64_t bytes;                       /* of the agent's own tables, now */
-	uint64_t worker_restarts, unresolved; /* so far; frames whose function stayed unknown */
-	uint64_t held_up;                     /* reads of /proc or of a file that did not come back in time, so far */
-	int worker_pid;                       /* 0: none */
+	uint64_t files, frames, spaces, evicted; /* now cached, now cached, now cached, so far */
+	uint64_t bytes;                          /* of the agent's own tables, now */
+	uint64_t worker_restarts, unresolved;    /* so far; frames whose function stayed unknown */
+	uint64_t held_up; /* reads of /proc or of a file that did not come back in time, so far */
+	uint64_t unwound, cut, broken,
+		lost;         /* stacks so far: all, with an end too early, with no way on, lost with a worker */
+	uint64_t events_lost; /* mapping events that did not fit their ring */
+	int worker_pid;       /* 0: none */
+};
+
+/* What stack_frame.file is when it is no file's number. */
+#define STACK_KERNEL    0ull
+#define STACK_BARE      1ull /* no mapping holds the address */
+#define STACK_ANONYMOUS 2ull /* memory without a file, and without names for its code */
+#define STACK_COMPAT    3ull /* in place of the frames of a 32-bit program that are not looked for */
+#define STACK_LAST      15ull
+
+/* A place in code: `at` is the offset in the file's content (with UNWIND_EXACT as in unwind.h), or the address where there is none. */
+struct stack_frame {
+	uint64_t file, at;
+};
+
+/* The program's frames of one sample, leaf first. Valid during the call. */
+struct stack_frames {
+	const struct stack_frame *frames;
+	unsigned count;
+	bool truncated; /* it does not reach the stack's root */
 };
 
 /* One frame as it stands now. */
 struct symbols_frame {
 	/* "function+0x1f (library)", "library+0x2a10 [build-id]", or "0x7f..." where no mapping is known; for the
-	 * kernel "function+0x1f ([k])". Lives until the next call of any function here. */
+	 * kernel "function+0x1f ([k])". Functions inlined there come before it, "function (library) [inline]", each text but the last
+	 * followed by a NUL. Lives until the next call of any function here. */
 	const char *text;
-	size_t length;
+	size_t length; /* without the last NUL */
 	/* Names the place in the code, the same on every host: over build id and file offset where known, else over the
 	 * text. */
 	uint64_t id;
@@ -43,20 +69,24 @@ struct symbols_frame {
 int symbols_open(struct symbols **ret, const struct symbols_options *options, struct fault *fault);
 void symbols_close(struct symbols *symbols);
 
-/* A descriptor to watch: symbols_answer() takes in what arrived and sends on what waits, also for deadlines. A worker
- * that died or hangs is started anew, counted. */
+/* A descriptor to watch. symbols_answer() takes in what arrived and sends on what waits: to be called when the descriptor is readable, and
+ * after samples were handed in or names asked for. A worker that died or hangs is started anew, counted. */
 int symbols_fd(const struct symbols *symbols);
 void symbols_answer(struct symbols *symbols);
 
-/* A process ran a program or ended. `proc` names the execution. What ended is kept for a grace of 60 s, for samples
- * still on their way. */
-void symbols_process(struct symbols *symbols, uint64_t proc, int pid);
-void symbols_process_ended(struct symbols *symbols, uint64_t proc);
+/* Unwinds the program's side of a sample of `pid` taken at `time` (boot clock). `stack` is checked against `bytes`, what lies from its
+ * begin to the end of its record: -EBADMSG. Else 0, and `done` is called exactly once, perhaps before this returns, with `context`; at
+ * symbols_close() at the latest. */
+int symbols_unwind(struct symbols *symbols, int pid, uint64_t time, const struct sonde_stack *stack, size_t bytes,
+		   void (*done)(void *context, const struct stack_frames *frames), void *context);
 
+/* All samples on their way come home now, with what is known of them. */
+void symbols_finish(struct symbols *symbols);
+
+void symbols_user_frame(struct symbols *symbols, const struct stack_frame *frame, struct symbols_frame *ret);
 /* `caller`: the address is where a call returns to, so the function is the one that holds the byte before it. */
-void symbols_user_frame(struct symbols *symbols, uint64_t proc, int pid, uint64_t address, bool caller,
-			struct symbols_frame *ret);
 void symbols_kernel_frame(struct symbols *symbols, uint64_t address, bool caller, struct symbols_frame *ret);
+
 void symbols_health(const struct symbols *symbols, struct symbols_health *ret);
 
 #endif

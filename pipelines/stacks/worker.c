@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Keeper and worker. Both are forks of the agent that never execute anything and never allocate: the keeper sleeps in
- *recvmsg and forks a worker per request; a worker sleeps in recvmsg and answers. All tables lie in one mapping,
- *reserved before the sandbox closes:
+ * recvmsg and forks a worker per request; a worker sleeps in recvmsg and answers. All memory that they write is mapped before the
+ * sandbox closes: this file's struct, the shelf of tables, the arena shared with the agent.
  *
- *	[ table | table | table | .... free .... ]
- *
- * A new table is built at the end. When room is short the least recently used goes and the rest move up, which
- * they may, being position-independent. The same file number means the same content, so a table is found again without
- *a look at the file.
- *
- * Invariants: shelf[] is in the order of the tables in memory, without gaps; the worker holds a file only during its
- *question.
+ * Invariant: the worker holds a file only during its question.
  */
 #include "stacks/worker.h"
 
@@ -30,48 +23,36 @@
 
 #include "base/base.h"
 #include "stacks/sandbox.h"
-
-#define SHELF_MAX 1024u
-
-struct shelf_entry {
-	uint64_t file, used;
-	size_t bytes;
-	int status; /* 0, or why there is no table: known without reading the file again */
-};
-
-struct shelf {
-	uint8_t *memory;
-	size_t size, filled;
-	uint64_t clock;
-	unsigned count;
-	struct shelf_entry entries[SHELF_MAX];
-};
+#include "stacks/shelf.h"
 
 struct keeper {
 	struct sandbox keeper, worker;
-	struct worker_ask ask;
-	struct worker_answer answer;
+	struct worker_state state;
 	struct shelf shelf;
 	size_t mapped;
 };
 
-/* Sends `size` bytes and, with `fd` not negative, that descriptor. */
-static int send_message(int socket, const void *bytes, size_t size, int fd, int flags)
+#define FILES_A_MESSAGE 2
+
+union control {
+	struct cmsghdr header;
+	char room[CMSG_SPACE(FILES_A_MESSAGE * sizeof(int))];
+};
+
+/* Sends `size` bytes and the first `n_fds` of `fds`. */
+static int send_message(int socket, const void *bytes, size_t size, const int *fds, unsigned n_fds, int flags)
 {
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof fd)];
-	} control = { 0 };
+	union control control = { 0 };
 	struct iovec part = { .iov_base = (void *)bytes, .iov_len = size };
 	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
 
-	if (fd >= 0) {
+	if (n_fds) {
 		message.msg_control = &control;
-		message.msg_controllen = sizeof control.room;
+		message.msg_controllen = CMSG_SPACE(n_fds * sizeof *fds);
 		control.header.cmsg_level = SOL_SOCKET;
 		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(sizeof fd);
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+		control.header.cmsg_len = CMSG_LEN(n_fds * sizeof *fds);
+		memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof *fds);
 	}
 	for (;;) {
 		if (sendmsg(socket, &message, flags | MSG_NOSIGNAL) >= 0)
@@ -82,20 +63,18 @@ static int send_message(int socket, const void *bytes, size_t size, int fd, int 
 	}
 }
 
-/* Receives one message. Returns its size, 0 at the end of the connection. Descriptors that were not asked for are not
- * taken. */
-static ssize_t receive_message(int socket, void *bytes, size_t size, int *ret_fd, int flags)
+/* Receives one message. Returns its size, 0 at the end of the connection. Descriptors that were not asked for (`fds` NULL) are not
+ * taken; of others, those not sent are -1. */
+static ssize_t receive_message(int socket, void *bytes, size_t size, int *fds, int flags)
 {
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
+	union control control;
 	struct iovec part = { .iov_base = bytes, .iov_len = size };
 	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
 	ssize_t n;
 
-	if (ret_fd) {
-		*ret_fd = -1;
+	for (unsigned i = 0; fds && i < FILES_A_MESSAGE; i++)
+		fds[i] = -1;
+	if (fds) {
 		message.msg_control = &control;
 		message.msg_controllen = sizeof control.room;
 	}
@@ -105,125 +84,32 @@ static ssize_t receive_message(int socket, void *bytes, size_t size, int *ret_fd
 	if (n < 0)
 		return -errno;
 
-	struct cmsghdr *header = ret_fd ? CMSG_FIRSTHDR(&message) : NULL;
+	struct cmsghdr *header = fds ? CMSG_FIRSTHDR(&message) : NULL;
 
 	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-	    header->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(ret_fd, CMSG_DATA(header), sizeof(int));
+	    header->cmsg_len >= CMSG_LEN(sizeof(int)))
+		memcpy(fds, CMSG_DATA(header),
+		       MIN_OF(header->cmsg_len - CMSG_LEN(0), (size_t)FILES_A_MESSAGE * sizeof(int)));
 	return n;
-}
-
-static struct shelf_entry *shelf_find(struct shelf *shelf, uint64_t file, size_t *ret_at)
-{
-	*ret_at = 0;
-	for (unsigned i = 0; i < shelf->count; i++) {
-		if (shelf->entries[i].file == file)
-			return &shelf->entries[i];
-		*ret_at += shelf->entries[i].bytes;
-	}
-	return NULL;
-}
-
-static void shelf_remove(struct shelf *shelf, unsigned index)
-{
-	size_t at = 0, bytes = shelf->entries[index].bytes;
-
-	for (unsigned i = 0; i < index; i++)
-		at += shelf->entries[i].bytes;
-	memmove(shelf->memory + at, shelf->memory + at + bytes, shelf->filled - at - bytes);
-	shelf->filled -= bytes;
-	shelf->count--;
-	memmove(&shelf->entries[index], &shelf->entries[index + 1], (shelf->count - index) * sizeof shelf->entries[0]);
-}
-
-static void shelf_make_room(struct shelf *shelf, size_t bytes)
-{
-	while (shelf->count && (shelf->count == SHELF_MAX || shelf->size - shelf->filled < bytes)) {
-		unsigned oldest = 0;
-
-		for (unsigned i = 1; i < shelf->count; i++)
-			if (shelf->entries[i].used < shelf->entries[oldest].used)
-				oldest = i;
-		shelf_remove(shelf, oldest);
-	}
-}
-
-/* Pages behind the tables, written while a table was built, go back to the system. */
-static void shelf_trim(struct shelf *shelf, size_t reached)
-{
-	size_t keep = ALIGN_UP(shelf->filled, (size_t)4096);
-
-	if (reached > keep + (256u << 10))
-		madvise(shelf->memory + keep, ALIGN_UP(reached, (size_t)4096) - keep, MADV_DONTNEED);
-}
-
-static struct shelf_entry *shelf_build(struct shelf *shelf, uint64_t name, const struct elf_file *file, size_t *ret_at)
-{
-	int64_t room = elf_table_room(file);
-	size_t bytes = room > 0 ? MIN_OF((size_t)room, shelf->size) : 0;
-	struct shelf_entry entry = { .file = name, .status = room < 0 ? (int)room : 0 };
-
-	shelf_make_room(shelf, bytes);
-	*ret_at = shelf->filled;
-	if (!entry.status)
-		entry.status = elf_table_build(file, shelf->memory + shelf->filled,
-					       MIN_OF(bytes, shelf->size - shelf->filled));
-	if (!entry.status) {
-		entry.bytes = elf_table_bytes((void *)(shelf->memory + shelf->filled));
-		shelf->filled += entry.bytes;
-		shelf_trim(shelf, *ret_at + bytes);
-	}
-	shelf->entries[shelf->count] = entry;
-	return &shelf->entries[shelf->count++];
-}
-
-/* Fills the answer; returns how many bytes of it are used. */
-static size_t answer_ask(struct shelf *shelf, const struct worker_ask *ask, int fd, struct worker_answer *answer)
-{
-	struct elf_file file = { .fd = fd, .size = ask->size };
-	size_t at, used = 0;
-	struct shelf_entry *entry = shelf_find(shelf, ask->file, &at);
-
-	memset(answer, 0, offsetof(struct worker_answer, text));
-	if (!entry)
-		entry = shelf_build(shelf, ask->file, &file, &at);
-	entry->used = ++shelf->clock;
-	answer->ticket = ask->ticket;
-	answer->count = ask->count;
-	answer->status = entry->status;
-	if (entry->status)
-		return offsetof(struct worker_answer, text);
-
-	const struct elf_table *table = (void *)(shelf->memory + at);
-
-	answer->build_id_length = table->build_id_length;
-	memcpy(answer->build_id, table->build_id, sizeof answer->build_id);
-	for (uint32_t i = 0; i < ask->count; i++) {
-		struct worker_name *name = &answer->names[i];
-		int length = elf_table_find(table, &file, ask->offsets[i], answer->text + used, &name->delta);
-
-		if (length <= 0)
-			continue;
-		name->at = (uint16_t)used;
-		name->length = (uint16_t)length;
-		used += (size_t)length;
-	}
-	return offsetof(struct worker_answer, text) + used;
 }
 
 static _Noreturn void run_worker(struct keeper *k, int socket)
 {
-	for (;;) {
-		int fd;
-		ssize_t n = receive_message(socket, &k->ask, sizeof k->ask, &fd, 0);
+	struct worker_state *state = &k->state;
 
-		if (n != sizeof k->ask || fd < 0 || k->ask.count > WORKER_BATCH)
+	for (;;) {
+		int fds[FILES_A_MESSAGE];
+		ssize_t n = receive_message(socket, &state->ask, sizeof state->ask, fds, 0);
+
+		if (n != sizeof state->ask)
 			_exit(0);
 
-		size_t size = answer_ask(&k->shelf, &k->ask, fd, &k->answer);
+		size_t size = worker_answer(state, fds[0], fds[1]);
 
-		close(fd);
-		if (send_message(socket, &k->answer, size, -1, 0) < 0)
+		for (unsigned i = 0; i < FILES_A_MESSAGE; i++)
+			if (fds[i] >= 0)
+				close(fds[i]);
+		if (send_message(socket, &state->answer, size, NULL, 0, 0) < 0)
 			_exit(0);
 	}
 }
@@ -249,8 +135,10 @@ static _Noreturn void run_keeper(struct keeper *k, int control)
 
 	for (;;) {
 		char request;
-		int socket;
-		ssize_t n = receive_message(control, &request, 1, &socket, 0);
+		int fds[FILES_A_MESSAGE], socket;
+		ssize_t n = receive_message(control, &request, 1, fds, 0);
+
+		socket = fds[0];
 
 		if (worker > 0)
 			kill(worker, SIGKILL);
@@ -261,7 +149,7 @@ static _Noreturn void run_keeper(struct keeper *k, int control)
 			_exit(0);
 		worker = fork_worker(k, control, socket);
 		close(socket);
-		send_message(control, &worker, sizeof worker, -1, 0);
+		send_message(control, &worker, sizeof worker, NULL, 0, 0);
 	}
 }
 
@@ -311,17 +199,19 @@ static void unmap_keeper(struct keeper **k)
 }
 
 /* One mapping holds everything the two processes will ever write. */
-static int map_keeper(size_t table_bytes, struct keeper **ret)
+static int map_keeper(const struct worker_options *options, struct keeper **ret)
 {
-	size_t head = ALIGN_UP(sizeof **ret, (size_t)4096), size = head + ALIGN_UP(table_bytes, (size_t)4096);
+	size_t head = ALIGN_UP(sizeof **ret, (size_t)4096), bound = ALIGN_UP(options->table_bytes, (size_t)4096),
+	       size = head + bound + SHELF_SCRATCH;
 	struct keeper *k = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	int r;
 
 	if (k == MAP_FAILED)
 		return -errno;
 	k->mapped = size;
-	k->shelf.memory = (uint8_t *)k + head;
-	k->shelf.size = size - head;
+	shelf_open(&k->shelf, (uint8_t *)k + head, bound);
+	k->state.shelf = &k->shelf;
+	k->state.arena = *options->arena;
 	r = sandbox_compile(true, &k->keeper);
 	if (r == 0)
 		r = sandbox_compile(false, &k->worker);
@@ -335,7 +225,7 @@ static int map_keeper(size_t table_bytes, struct keeper **ret)
 int worker_start_keeper(const struct worker_options *options, int *ret_control, int *ret_pid)
 {
 	_cleanup_(unmap_keeper) struct keeper *k = NULL;
-	int ends[2], pid, r = map_keeper(options->table_bytes, &k);
+	int ends[2], pid, r = map_keeper(options, &k);
 
 	if (r < 0)
 		return r;
@@ -361,7 +251,7 @@ int worker_spawn(int control)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
-	r = send_message(control, "", 1, ends[1], MSG_DONTWAIT);
+	r = send_message(control, "", 1, &ends[1], 1, MSG_DONTWAIT);
 	close(ends[1]);
 	if (r < 0) {
 		close(ends[0]);
@@ -381,9 +271,20 @@ int worker_spawned(int control)
 	return n == sizeof pid ? (pid > 0 ? pid : -EAGAIN) : -EPIPE;
 }
 
-int worker_send(int worker, const struct worker_ask *ask, int fd)
+int worker_send(int worker, const struct worker_ask *ask, int fd, int debug_fd)
 {
-	return send_message(worker, ask, sizeof *ask, fd, MSG_DONTWAIT);
+	const int fds[] = { fd, debug_fd };
+
+	return send_message(worker, ask, sizeof *ask, fds, (fd >= 0) + (fd >= 0 && debug_fd >= 0), MSG_DONTWAIT);
+}
+
+/* All within what was sent, and the inlined ones ended by a NUL. */
+static bool is_name_sound(const struct worker_answer *answer, uint32_t i, size_t text)
+{
+	const struct worker_name *name = &answer->names[i];
+	size_t end = (size_t)name->at + name->length + name->inlined;
+
+	return name->length < ELF_NAME_MAX && end <= text && (!name->inlined || !answer->text[end - 1]);
 }
 
 /* A worker that a hostile file took over may say anything: lengths are checked here, texts where they are used. */
@@ -399,8 +300,7 @@ int worker_receive(int worker, struct worker_answer *answer)
 	if ((size_t)n < head || answer->count > WORKER_BATCH || answer->build_id_length > ELF_BUILD_ID_MAX)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < answer->count; i++)
-		if (answer->names[i].length >= ELF_NAME_MAX ||
-		    (size_t)answer->names[i].at + answer->names[i].length > (size_t)n - head)
+		if (!is_name_sound(answer, i, (size_t)n - head))
 			return -EBADMSG;
 	return 0;
 }

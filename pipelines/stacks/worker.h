@@ -1,36 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The stack worker: the process that reads ELF files. The agent forks a keeper while it is still privileged and has one
+ * The stack worker: the process that reads ELF files and unwinds. The agent forks a keeper while it is still privileged and has one
  * thread; the keeper gives everything up and from then on only forks, kills and reaps workers, so that a worker can be
  * replaced when the agent itself may no longer change its uid, signal another user's process or execute a program.
- * Agent and worker talk over one sequenced-packet socket; each question carries the open file.
+ * Agent and worker talk over one sequenced-packet socket, one question at a time: a question about a file carries it, and samples to
+ * unwind lie in the memory that both share (arena.h).
  */
 #ifndef SONDE_WORKER_H
 #define SONDE_WORKER_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include "stacks/arena.h"
 #include "stacks/elf_table.h"
 
-#define WORKER_BATCH 64u
-#define WORKER_TEXT  (WORKER_BATCH * ELF_NAME_MAX)
+#define WORKER_BATCH 64u         /* addresses named by one question */
+#define WORKER_TEXT  (48u << 10) /* bytes of their names: what does not fit is asked for again */
 
-/* One question: which functions hold these bytes of the attached file? `file` names the file's content: the same number
- * is the same table. */
+enum worker_kind {
+	WORKER_NAMES,  /* which functions hold these places of the attached file? */
+	WORKER_LEARN,  /* make the unwind table of the attached file; without one: there is none */
+	WORKER_UNWIND, /* unwind the first `count` samples of the arena */
+};
+
+enum worker_form { WORKER_ELF, WORKER_PERF_MAP };
+
+/* One question. `file` names the file's content: the same number is the same table. */
 struct worker_ask {
-	uint32_t ticket, count;
+	uint32_t ticket, kind, form, count;
 	uint64_t file, size;
-	uint64_t offsets[WORKER_BATCH];
+	uint64_t debug_size; /* of the second attached file, the first one's debug file; 0: none */
+	/* The build id that the file must have, where it was found by its name alone. */
+	uint32_t build_id_length;
+	uint8_t build_id[ELF_BUILD_ID_MAX];
+	uint64_t places[WORKER_BATCH]; /* file offsets; addresses where the form is a perf map */
 };
 
 struct worker_name {
 	uint32_t delta;
 	uint16_t at, length; /* in text; length 0: unknown */
+	uint16_t inlined; /* bytes behind the name: the functions inlined there, innermost first, each with its NUL */
 };
 
 struct worker_answer {
-	uint32_t ticket, count;
-	int32_t status; /* 0, or the negative errno of the file: then every frame is unknown */
+	uint32_t ticket, count; /* NAMES: of how many places this is the answer */
+	int32_t status; /* 0, or the negative errno of the file: then every place is unknown. -ESTALE: another file */
 	uint32_t build_id_length;
 	uint8_t build_id[ELF_BUILD_ID_MAX];
 	struct worker_name names[WORKER_BATCH];
@@ -38,9 +52,22 @@ struct worker_answer {
 };
 
 struct worker_options {
-	size_t table_bytes; /* of the worker's tables: its only memory that grows */
-	unsigned uid;       /* 0: keep */
+	size_t table_bytes;  /* of the worker's tables: its only memory that grows */
+	struct arena *arena; /* shared with the workers */
+	unsigned uid;        /* 0: keep */
 };
+
+/* What one worker works with: all memory that it will ever write. */
+struct worker_state {
+	struct worker_ask ask;
+	struct worker_answer answer;
+	struct shelf *shelf;
+	struct arena arena; /* a copy: the agent's heap is wiped here */
+};
+
+/* The worker's side: answers the question in `state->ask`. Returns how many bytes of the answer are used. `fd` and `debug_fd`: -1 for
+ * none. */
+size_t worker_answer(struct worker_state *state, int fd, int debug_fd);
 
 /* Forks the keeper. `ret_control` is its socket: worker_spawn() writes to it, worker_spawned() reads. */
 int worker_start_keeper(const struct worker_options *options, int *ret_control, int *ret_pid);
@@ -53,8 +80,8 @@ int worker_spawn(int control);
  * keeper is gone. */
 int worker_spawned(int control);
 
-/* Sends one question with its file; returns 0, -EAGAIN, -EPIPE. */
-int worker_send(int worker, const struct worker_ask *ask, int fd);
+/* Sends one question with its files (-1: none); returns 0, -EAGAIN, -EPIPE. */
+int worker_send(int worker, const struct worker_ask *ask, int fd, int debug_fd);
 
 /* Takes in one answer, checked: 0, -EAGAIN, -EPIPE (the worker is gone), -EBADMSG. */
 int worker_receive(int worker, struct worker_answer *answer);

@@ -1,52 +1,94 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One sample: who runs, the kernel's stack, the program's stack by frame pointers. Stacks differ in length by a factor of a
- * hundred, so the sample is built in per-CPU memory and only what is used is copied into the ring. That is safe here and not in
- * tracepoints: a perf_event program runs with interrupts off, and the kernel never starts a second one on the same CPU
- * meanwhile (kernel/events/core.c, bpf_overflow_handler() and bpf_prog_active).
+ * One sample: who runs, the kernel's stack, the program's registers and a copy of its stack, for user space to unwind. Stacks differ in
+ * length by a factor of a thousand: how much there is to copy is known before, and the sample is built in the ring, in the smallest of
+ * three size classes that holds it.
  */
 #include "sonde/probe.bpf.h"
+#include "sonde/stack.bpf.h"
 #include "cpu.h"
 
-#define DEPTH_BYTES (CPU_DEPTH_MAX * sizeof(__u64))
+#define KERNEL_BYTES (SONDE_STACK_KERNEL_MAX * sizeof(__u64))
+#define SMALL_SLICE  2048u
+#define MEDIUM_SLICE 12288u
 
-struct scratch {
-	struct cpu_sample sample;
-	__u64 frames[2 * (CPU_DEPTH_MAX + 1)];
+SONDE_SETTING(__u32, slice, SONDE_STACK_SLICE_MAX, 1024, SONDE_STACK_SLICE_MAX, "bytes",
+	      "the most that is copied of a program's stack");
+
+/* Registers as the program has them: in the event where it interrupted the program, else where the kernel saved them. */
+sonde_inline void take_program(struct bpf_perf_event_data *ctx, struct task_struct *task, struct sonde_stack *stack)
+{
+	struct pt_regs *saved;
+
+	if (!sonde_is_program(task))
+		return;
+	stack->flags |= SONDE_STACK_USER;
+	if (SONDE_USER_MODE(&ctx->regs)) {
+		sonde_take_registers(stack, &ctx->regs);
+		return;
+	}
+	saved = (struct pt_regs *)bpf_task_pt_regs(task);
+	sonde_take_registers(stack, SONDE_PT_REGS(saved));
+}
+
+/* What there is to copy of the program's stack, and how much of it. */
+struct extent {
+	__u64 sp, end;
+	__u32 wanted;
+	bool cut;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct scratch);
-} cpu_scratch SEC(".maps");
-
-/* Frames written at `to`. A side that is not there (a kernel thread's program, the kernel of a task in user mode) has none. */
-sonde_inline __u32 take_frames(void *ctx, __u64 *to, __u64 flags)
+sonde_inline void measure(struct task_struct *task, __u64 sp, struct extent *ret)
 {
-	long bytes = bpf_get_stack(ctx, to, DEPTH_BYTES, flags);
+	ret->sp = sp;
+	ret->end = sonde_stack_end(task, sp);
+	ret->wanted = slice;
+	ret->cut = !ret->end || ret->end - sp > slice;
+	if (!ret->cut)
+		ret->wanted = (__u32)(ret->end - sp);
+}
 
-	if (bytes < 0)
-		return 0;
-	return (__u32)bytes / sizeof(__u64);
+/* `room` is a constant: bytes of the slice's size class. */
+sonde_inline void take_sample(struct bpf_perf_event_data *ctx, struct sonde_counts *counts,
+			      const struct sonde_owner *owner, const struct sonde_stack *head, const struct extent *x,
+			      const __u32 room)
+{
+	struct cpu_sample *s = bpf_ringbuf_reserve(&sonde_bulk, sizeof *s + KERNEL_BYTES + room + SONDE_STACK_PAGE, 0);
+	__u32 kernel = 0, copied = 0;
+	bool cut = x->cut;
+	long n;
+
+	if (!s) {
+		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
+		return;
+	}
+	sonde_fill_header(&s->event, cpu_sample_type.id, owner);
+	s->stack = *head;
+	n = bpf_get_stack(ctx, s + 1, KERNEL_BYTES, 0);
+	if (n > 0)
+		kernel = ((__u32)n / sizeof(__u64)) & 127;
+	if (kernel == SONDE_STACK_KERNEL_MAX)
+		s->stack.flags |= SONDE_STACK_KERNEL_CUT;
+	if (head->flags & SONDE_STACK_USER)
+		copied = sonde_copy_slice((__u8 *)(s + 1) + kernel * sizeof(__u64), room, x->sp, x->wanted, &cut);
+	if (cut)
+		s->stack.flags |= SONDE_STACK_CUT;
+	s->stack.n_kernel = (__u16)kernel;
+	s->stack.n_slice = copied;
+	sonde_submit(cpu_sample, s, sizeof *s + kernel * sizeof(__u64) + copied);
 }
 
 SEC("perf_event")
-int sample__perf_event(void *ctx)
+int sample__perf_event(struct bpf_perf_event_data *ctx)
 {
-	__u32 zero = 0, size;
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct scratch *s;
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct sonde_counts *counts = sonde_counts_of(cpu_sample_type.id);
+	struct sonde_stack head = {};
 	struct sonde_owner owner;
-	__u32 kernel, user, wake;
+	struct extent x = {};
 
 	/* The idle task: no time of anybody's. */
-	if (!(__u32)pid_tgid || !counts)
-		return 0;
-	s = bpf_map_lookup_elem(&cpu_scratch, &zero);
-	if (!s)
+	if (!(__u32)bpf_get_current_pid_tgid() || !counts)
 		return 0;
 	__sync_fetch_and_add(&counts->produced, 1);
 	sonde_owner_current(&owner);
@@ -54,22 +96,15 @@ int sample__perf_event(void *ctx)
 		__sync_fetch_and_add(&counts->filtered, 1);
 		return 0;
 	}
-	kernel = take_frames(ctx, s->frames, 0) & 127;
-	user = take_frames(ctx, &s->frames[kernel], BPF_F_USER_STACK) & 127;
-	sonde_fill_header(&s->sample.event, cpu_sample_type.id, &owner);
-	s->sample.n_kernel = (__u16)kernel;
-	s->sample.n_user = (__u16)user;
-	s->sample.truncated = kernel == CPU_DEPTH_MAX || user == CPU_DEPTH_MAX;
-	size = sizeof s->sample + (kernel + user) * sizeof(__u64);
-	s->sample.event.size = size;
-	if (size > sizeof *s) { /* cannot be, but the verifier wants to hear it */
-		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_TOO_LARGE], 1);
-		return 0;
-	}
-	wake = bpf_ringbuf_query(&sonde_bulk, BPF_RB_AVAIL_DATA) > sonde_wake_bulk ? BPF_RB_FORCE_WAKEUP
-										   : BPF_RB_NO_WAKEUP;
-	if (bpf_ringbuf_output(&sonde_bulk, s, size, wake) < 0)
-		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
+	take_program(ctx, task, &head);
+	if (head.flags & SONDE_STACK_USER)
+		measure(task, head.registers[SONDE_REGISTER_SP], &x);
+	if (x.wanted <= SMALL_SLICE)
+		take_sample(ctx, counts, &owner, &head, &x, SMALL_SLICE);
+	else if (x.wanted <= MEDIUM_SLICE)
+		take_sample(ctx, counts, &owner, &head, &x, MEDIUM_SLICE);
+	else
+		take_sample(ctx, counts, &owner, &head, &x, SONDE_STACK_SLICE_MAX);
 	return 0;
 }
 

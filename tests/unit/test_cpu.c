@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The cpu module with a host of the test's own: windows and rows with made-up samples, whose sums are known exactly, and the real program on
+ * The cpu module with a host of the test's own: rows of made-up samples, whose sums are known exactly, and the real program on
  * real perf events, for which root is needed.
  */
 #include <setjmp.h>
@@ -19,7 +19,6 @@
 #include "base/base.h"
 #include "modules.h"
 #include "probes/cpu/cpu.h"
-#include "probes/cpu/sums.h"
 #include "sonde/module.h"
 #include "sonde/shared.h"
 #include "stacks/symbols.h"
@@ -28,7 +27,7 @@ extern const struct sonde_module sonde_module_cpu;
 
 struct sample {
 	struct cpu_sample head;
-	uint64_t frames[2 * CPU_DEPTH_MAX];
+	uint64_t frames[SONDE_STACK_KERNEL_MAX];
 };
 
 /* What the host saw. One test at a time uses it. */
@@ -109,85 +108,19 @@ static struct sonde_host make_host(struct symbols *symbols)
 				    .settled = host_settled };
 }
 
-static struct sample make_sample(uint64_t proc, uint32_t tid, unsigned kernel, unsigned user, uint64_t first)
+/* A kernel thread's: its frames are all there is. */
+static struct sample make_sample(uint64_t proc, uint32_t tid, unsigned kernel, uint64_t first)
 {
-	struct sample s = { .head = { .event = { .size = (uint32_t)(sizeof s.head + (kernel + user) * 8),
+	struct sample s = { .head = { .event = { .size = (uint32_t)(sizeof s.head + kernel * 8),
 						 .proc = proc,
 						 .pid = (uint32_t)proc,
 						 .tid = tid,
 						 .comm = "made-up" },
-				      .n_kernel = (uint16_t)kernel,
-				      .n_user = (uint16_t)user } };
+				      .stack = { .n_kernel = (uint16_t)kernel } } };
 
-	for (unsigned i = 0; i < kernel + user; i++)
+	for (unsigned i = 0; i < kernel; i++)
 		s.frames[i] = first + i * 16;
 	return s;
-}
-
-/* ---- windows ---- */
-
-static void test_equal_samples_are_one_entry(void **state)
-{
-	struct cpu_sums *w;
-	const struct cpu_sum *fresh, *first;
-	struct sample a = make_sample(7, 7, 2, 3, 0x1000), b = make_sample(7, 8, 2, 3, 0x1000);
-
-	assert_int_equal(cpu_sums_open(&w, 1u << 20, 64), 0);
-	assert_int_equal(cpu_sums_add(w, &a.head, &first), 0);
-	assert_non_null(first);
-	assert_int_equal(cpu_sums_add(w, &b.head, &fresh), 0);
-	assert_null(fresh);
-	assert_int_equal(first->value, 2);
-	assert_int_equal(first->event.tid, 7); /* threads mixed: the process's */
-	/* The same frames in another split, name or program are another stack. */
-	b.head.n_kernel = 3;
-	b.head.n_user = 2;
-	assert_int_equal(cpu_sums_add(w, &b.head, &fresh), 0);
-	assert_non_null(fresh);
-	assert_int_equal(fresh->event.tid, 8);
-	strcpy(b.head.event.comm, "renamed");
-	assert_int_equal(cpu_sums_add(w, &b.head, &fresh), 0);
-	assert_non_null(fresh);
-	assert_int_equal(cpu_sums_count(w), 3);
-	cpu_sums_clear(w);
-	assert_null(cpu_sums_next(w, NULL));
-	cpu_sums_close(w);
-}
-
-static void test_samples_that_lie_are_refused(void **state)
-{
-	struct cpu_sums *w;
-	const struct cpu_sum *fresh;
-	struct sample s = make_sample(7, 7, 2, 3, 0x1000);
-
-	assert_int_equal(cpu_sums_open(&w, 1u << 20, 64), 0);
-	s.head.n_user = 4;
-	assert_int_equal(cpu_sums_add(w, &s.head, &fresh), -EBADMSG);
-	s.head.n_user = CPU_DEPTH_MAX + 1;
-	s.head.event.size = UINT32_MAX;
-	assert_int_equal(cpu_sums_add(w, &s.head, &fresh), -EBADMSG);
-	assert_int_equal(cpu_sums_count(w), 0);
-	cpu_sums_close(w);
-}
-
-static void test_stacks_end_where_numbers_are_no_addresses(void **state)
-{
-	static const uint64_t wrong[] = { 0, 1, 4095, 1ull << 56, UINT64_MAX };
-	struct cpu_sums *w;
-	const struct cpu_sum *fresh;
-
-	assert_int_equal(cpu_sums_open(&w, 1u << 20, 64), 0);
-	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
-		struct sample s = make_sample(100 + i, 7, 1, 4, 0x5000);
-
-		s.frames[3] = wrong[i];
-		assert_int_equal(cpu_sums_add(w, &s.head, &fresh), 0);
-		assert_int_equal(fresh->n_user, 2);
-		s.frames[1] = wrong[i]; /* the leaf is where the CPU was, whatever it says */
-		assert_int_equal(cpu_sums_add(w, &s.head, &fresh), 0);
-		assert_int_equal(fresh->n_user, 2);
-	}
-	cpu_sums_close(w);
 }
 
 /* ---- rows ---- */
@@ -226,7 +159,7 @@ static void test_every_sample_is_settled(void **state)
 	seen.refuse = 3;
 	for (unsigned round = 0; round < 5; round++) {
 		for (unsigned i = 0; i < 2000; i++, fed++) {
-			struct sample s = make_sample(1 + i % 5, 9, i % 3, i % 7, 0x1000 * (1 + i % 50));
+			struct sample s = make_sample(1 + i % 5, 9, i % 7, 0x1000 * (1 + i % 50));
 
 			sonde_module_cpu.record(&host, &s.head.event);
 		}
@@ -247,7 +180,7 @@ static void test_a_full_window_ends_early(void **state)
 
 	attach_idle(&host);
 	for (uint64_t i = 0; i < 20000; i++, fed++) {
-		struct sample s = make_sample(1 + i, 9, 60, 60, 0x1000 * i);
+		struct sample s = make_sample(1 + i, 9, 120, 0x1000 * i);
 
 		sonde_module_cpu.record(&host, &s.head.event);
 	}
@@ -258,10 +191,31 @@ static void test_a_full_window_ends_early(void **state)
 	detach(&host);
 }
 
-static void test_long_texts_are_cut(void **state)
+static void test_samples_that_lie_are_refused(void **state)
 {
 	struct sonde_host host = make_host(NULL);
-	struct sample s = make_sample(1, 1, CPU_DEPTH_MAX, CPU_DEPTH_MAX, 0xffffffff00000000ull);
+	struct sample s = make_sample(1, 1, 3, 0x1000);
+
+	attach_idle(&host);
+	s.head.stack.n_kernel = 4;
+	sonde_module_cpu.record(&host, &s.head.event);
+	s.head.stack.n_kernel = 3;
+	s.head.stack.n_slice = 1;
+	sonde_module_cpu.record(&host, &s.head.event);
+	s.head.stack.n_slice = UINT32_MAX;
+	sonde_module_cpu.record(&host, &s.head.event);
+	s.head.event.size = sizeof s.head.event;
+	sonde_module_cpu.record(&host, &s.head.event);
+	sonde_module_cpu.flush(&host, 100);
+	assert_int_equal(seen.rows, 0);
+	assert_int_equal(seen.dropped, 4);
+	detach(&host);
+}
+
+static void test_long_stacks_are_whole(void **state)
+{
+	struct sonde_host host = make_host(NULL);
+	struct sample s = make_sample(1, 1, SONDE_STACK_KERNEL_MAX, 0xffffffff00000000ull);
 
 	attach_idle(&host);
 	sonde_module_cpu.record(&host, &s.head.event);
@@ -358,12 +312,8 @@ __attribute__((unused)) static void test_samples_of_a_real_load(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_stacks_end_where_numbers_are_no_addresses),
-		cmocka_unit_test(test_equal_samples_are_one_entry),
-		cmocka_unit_test(test_samples_that_lie_are_refused),
-		cmocka_unit_test(test_every_sample_is_settled),
-		cmocka_unit_test(test_a_full_window_ends_early),
-		cmocka_unit_test(test_long_texts_are_cut),
+		cmocka_unit_test(test_every_sample_is_settled),      cmocka_unit_test(test_a_full_window_ends_early),
+		cmocka_unit_test(test_samples_that_lie_are_refused), cmocka_unit_test(test_long_stacks_are_whole),
 #ifndef __SANITIZE_THREAD__ /* its runtime takes the samples, and keeps no frame pointers */
 		cmocka_unit_test(test_samples_of_a_real_load),
 #endif

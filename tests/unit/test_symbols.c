@@ -42,7 +42,8 @@ static struct symbols *open_symbols(uint64_t cache_bytes)
 {
 	struct symbols_options options = { .cache_bytes = cache_bytes,
 					   .worker_bytes = 16u << 20,
-					   .worker_uid = geteuid() == 0 ? 65534 : 0 };
+					   .worker_uid = geteuid() == 0 ? 65534 : 0,
+					   .no_events = geteuid() != 0 };
 	struct symbols *s = NULL;
 	struct fault fault = { 0 };
 
@@ -59,22 +60,62 @@ static void turn(struct symbols *s, int timeout_ms)
 	symbols_answer(s);
 }
 
-static const char *user_text(struct symbols *s, int pid, uint64_t address, bool caller)
+static void take_place(void *context, const struct stack_frames *frames)
+{
+	struct stack_frame *place = context;
+
+	assert_int_equal(frames->count, 1);
+	*place = frames->frames[0];
+}
+
+/* A sample whose leaf is the address, and which has no stack. */
+static void begin_place(struct symbols *s, int pid, uint64_t address, struct stack_frame *ret)
+{
+	struct sonde_stack stack = { .flags = SONDE_STACK_USER };
+
+	ret->file = UINT64_MAX;
+	stack.registers[SONDE_REGISTER_PC] = address;
+	assert_int_equal(symbols_unwind(s, pid, now_boottime_ns(), &stack, sizeof stack, take_place, ret), 0);
+}
+
+static struct stack_frame place_in(struct symbols *s, int pid, uint64_t address)
+{
+	uint64_t until = now_boottime_ns() + WAIT_NS;
+	struct stack_frame place;
+
+	begin_place(s, pid, address, &place);
+	while (place.file == UINT64_MAX && now_boottime_ns() < until)
+		turn(s, 20);
+	assert_int_not_equal(place.file, UINT64_MAX);
+	return place;
+}
+
+static const char *text_of(struct symbols *s, struct stack_frame place)
 {
 	static char text[1024];
 	struct symbols_frame frame;
 	uint64_t until = now_boottime_ns() + WAIT_NS;
 
 	do {
-		symbols_user_frame(s, (uint64_t)pid, pid, address, caller, &frame);
+		symbols_user_frame(s, &place, &frame);
 		assert_int_equal(frame.length, strlen(frame.text));
 		snprintf(text, sizeof text, "%s", frame.text);
 		if (frame.final)
 			return text;
-		turn(s, 50);
+		turn(s, 20);
 	} while (now_boottime_ns() < until);
-	fail_msg("no final text for %llx, so far '%s'", (unsigned long long)address, text);
+	fail_msg("no final text, so far '%s'", text);
 	return NULL;
+}
+
+static const char *user_text(struct symbols *s, int pid, uint64_t address, bool caller)
+{
+	struct stack_frame place = place_in(s, pid, address);
+
+	assert_true(place.at & UNWIND_EXACT);
+	if (caller)
+		place.at &= ~UNWIND_EXACT;
+	return text_of(s, place);
 }
 
 static struct symbols_health health_of(struct symbols *s)
@@ -298,11 +339,13 @@ static void test_own_functions(void **state)
 	struct symbols *s = open_symbols(8u << 20);
 	uint64_t target = (uint64_t)(uintptr_t)test_symbols_target;
 	struct symbols_frame frame;
+	struct stack_frame place;
 
 	assert_string_equal(user_text(s, getpid(), target + 2, false), "test_symbols_target+0x2 (test_symbols)");
 	assert_string_equal(user_text(s, getpid(), target + 2, true), "test_symbols_target+0x2 (test_symbols)");
 	assert_string_equal(user_text(s, getpid(), 0x10, false), "0x10");
-	symbols_user_frame(s, (uint64_t)getpid(), getpid(), target + 2, false, &frame);
+	place = place_in(s, getpid(), target + 2);
+	symbols_user_frame(s, &place, &frame);
 	assert_true(frame.final && frame.id);
 	symbols_close(s);
 }
@@ -539,8 +582,8 @@ static void test_hanging_worker_is_replaced(void **state)
 
 	kill(before, SIGSTOP);
 	begin = now_boottime_ns();
-	/* What was with it falls back, with the build id known from before or none. */
-	assert_non_null(strstr(user_text(s, getpid(), target + 1, false), "test_symbols+0x"));
+	/* What was with it is asked once more. */
+	assert_string_equal(user_text(s, getpid(), target + 1, false), "test_symbols_target+0x1 (test_symbols)");
 	assert_true(now_boottime_ns() - begin < 4 * NS_PER_SEC);
 	wait_for_worker(s, before);
 	assert_int_equal(health_of(s).worker_restarts, 1);
@@ -584,15 +627,14 @@ static void test_lost_keeper_leaves_offsets(void **state)
 static void test_memory_stays_bounded(void **state)
 {
 	struct symbols *s = open_symbols(2u << 20);
-	Dl_info libc;
+	struct stack_frame place;
 	struct symbols_frame frame;
-	uint64_t base, asked = 0, highest = 0;
+	uint64_t highest = 0;
 
-	assert_true(dladdr((void *)getpid, &libc) != 0);
-	base = (uint64_t)(uintptr_t)libc.dli_fbase + 0x30000;
+	place = place_in(s, getpid(), (uint64_t)(uintptr_t)getpid);
 	for (uint64_t i = 0; i < 40000; i++) {
-		symbols_user_frame(s, (uint64_t)getpid(), getpid(), base + i * 8, false, &frame);
-		asked++;
+		place.at = (0x30000 + i * 8) | UNWIND_EXACT;
+		symbols_user_frame(s, &place, &frame);
 		if (i % 256 == 0)
 			turn(s, 10);
 		highest = MAX_OF(highest, health_of(s).bytes);
@@ -605,35 +647,92 @@ static void test_memory_stays_bounded(void **state)
 	symbols_close(s);
 }
 
-static void test_many_processes_stay_bounded(void **state)
+static void count_stack(void *context, const struct stack_frames *frames)
+{
+	++*(unsigned *)context;
+}
+
+/* More samples than can be kept, of processes that there are not: each comes home, once. */
+static void test_every_sample_comes_home(void **state)
 {
 	struct symbols *s = open_symbols(4u << 20);
-	struct symbols_frame frame;
+	struct {
+		struct sonde_stack stack;
+		uint8_t slice[32768];
+	} *sample = calloc(1, sizeof *sample);
+	unsigned home = 0;
+	uint64_t until = now_boottime_ns() + 2 * WAIT_NS;
 
-	for (uint64_t proc = 1; proc <= 6000; proc++) {
-		/* No process has this pid. */
-		symbols_user_frame(s, proc, 0x7ffffff0, 0x1000, false, &frame);
-		if (proc % 512 == 0)
+	sample->stack.flags = SONDE_STACK_USER;
+	sample->stack.n_slice = sizeof sample->slice;
+	sample->stack.registers[SONDE_REGISTER_PC] = 0x1000;
+	sample->stack.registers[SONDE_REGISTER_SP] = 0x7fff0000;
+	for (int i = 0; i < 6000; i++) {
+		assert_int_equal(symbols_unwind(s, 0x7ff00000 + i % 600, now_boottime_ns(), &sample->stack,
+						sizeof *sample, count_stack, &home),
+				 0);
+		if (i % 512 == 0)
 			turn(s, 10);
 	}
-	assert_true(health_of(s).evicted >= 6000 - 4096);
-	assert_true(health_of(s).bytes <= 4u << 20);
+	while (home < 6000 && now_boottime_ns() < until)
+		turn(s, 50);
+	assert_int_equal(home, 6000);
+	assert_true(health_of(s).lost > 0);
+	assert_true(health_of(s).bytes <= 5u << 20);
+	symbols_close(s);
+	free(sample);
+}
+
+static void test_samples_that_lie_are_refused(void **state)
+{
+	struct symbols *s = open_symbols(4u << 20);
+	struct sonde_stack stack = { .flags = SONDE_STACK_USER, .n_slice = 1 };
+	unsigned home = 0;
+
+	assert_int_equal(symbols_unwind(s, 1, 1, &stack, sizeof stack, count_stack, &home), -EBADMSG);
+	assert_int_equal(symbols_unwind(s, 1, 1, &stack, sizeof stack - 1, count_stack, &home), -EBADMSG);
+	stack.n_slice = SONDE_STACK_SLICE_MAX + 1;
+	assert_int_equal(symbols_unwind(s, 1, 1, &stack, SIZE_MAX, count_stack, &home), -EBADMSG);
+	stack.n_slice = 0;
+	stack.n_kernel = SONDE_STACK_KERNEL_MAX + 1;
+	assert_int_equal(symbols_unwind(s, 1, 1, &stack, SIZE_MAX, count_stack, &home), -EBADMSG);
+	assert_int_equal(home, 0);
 	symbols_close(s);
 }
 
+/* What waits when all ends comes home all the same. */
+static void test_closing_brings_samples_home(void **state)
+{
+	struct symbols *s = open_symbols(4u << 20);
+	struct sonde_stack stack = { .flags = SONDE_STACK_USER };
+	unsigned home = 0;
+
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(
+			symbols_unwind(s, getpid(), now_boottime_ns(), &stack, sizeof stack, count_stack, &home), 0);
+	symbols_close(s);
+	assert_int_equal(home, 100);
+}
+
+/* A program that a child of ours became: its mappings come from the kernel's events, and are those of its own time. */
 static void test_exec_gives_new_mappings(void **state)
 {
+	char path[] = "/tmp/sonde-test-XXXXXX", expected[64];
+	int fd = mkstemp(path);
 	struct symbols *s = open_symbols(8u << 20);
-	uint64_t target = (uint64_t)(uintptr_t)test_symbols_target;
-	struct symbols_frame frame;
 
-	assert_string_equal(user_text(s, getpid(), target, false), "test_symbols_target+0x0 (test_symbols)");
-	/* The pid runs another execution: the old one's mappings stay for its samples, and are not read again. */
-	symbols_process(s, 777, getpid());
-	assert_string_equal(user_text(s, getpid(), target, false), "test_symbols_target+0x0 (test_symbols)");
-	symbols_user_frame(s, (uint64_t)getpid(), getpid(), 0x20, false, &frame);
-	assert_true(frame.final);
-	symbols_process_ended(s, 777);
+	if (geteuid() != 0)
+		skip();
+	close(fd);
+	build_program("-O1 -no-pie", path);
+
+	struct program p = start_program(path);
+
+	snprintf(expected, sizeof expected, "known_place+0x1 (%s)", path + 5);
+	end_program(&p);
+	/* It has ended, and its file is still where it was. */
+	assert_string_equal(user_text(s, p.pid, p.address + 1, false), expected);
+	unlink(path);
 	symbols_close(s);
 }
 
@@ -658,7 +757,9 @@ int main(void)
 		cmocka_unit_test(test_hanging_worker_is_replaced),
 		cmocka_unit_test(test_lost_keeper_leaves_offsets),
 		cmocka_unit_test(test_memory_stays_bounded),
-		cmocka_unit_test(test_many_processes_stay_bounded),
+		cmocka_unit_test(test_every_sample_comes_home),
+		cmocka_unit_test(test_samples_that_lie_are_refused),
+		cmocka_unit_test(test_closing_brings_samples_home),
 		cmocka_unit_test(test_exec_gives_new_mappings),
 	};
 

@@ -187,7 +187,37 @@ struct files_struct {
 
 struct mm_struct {
 	unsigned long arg_start, arg_end;
+	unsigned long start_stack;
 };
+
+#if defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+	__u64 regs[31];
+	__u64 sp, pc, pstate;
+};
+
+struct pt_regs {
+	struct user_pt_regs user_regs;
+};
+
+struct thread_cpu_context {
+	unsigned long tp_value;
+};
+
+struct thread_struct {
+	struct thread_cpu_context uw;
+};
+
+#else
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+	unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+
+struct thread_struct {
+	unsigned long fsbase;
+};
+#endif
 
 struct kernfs_node {
 	__u64 id;
@@ -287,6 +317,7 @@ struct task_struct {
 	struct list_head thread_node;
 	struct sched_entity se;
 	struct sched_info sched_info;
+	struct thread_struct thread;
 };
 
 struct in6_addr {
@@ -368,5 +399,23 @@ struct bpf_iter__task {
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
 #pragma clang attribute pop
 #endif
+
+/* What a perf event's program is given: part of the kernel's user interface, and its members are to be read whole. */
+#if defined(__TARGET_ARCH_arm64)
+struct perf_event_registers {
+	__u64 regs[31];
+	__u64 sp, pc, pstate;
+};
+#else
+struct perf_event_registers {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+	unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+#endif
+
+struct bpf_perf_event_data {
+	struct perf_event_registers regs;
+	__u64 sample_period, addr;
+};
 
 #endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files. A file is known from the moment a mapping of it is looked at, and opened by the reader thread when somebody needs what is in it:
+ * by the process that maps it where that lives, else by its path, when the kernel told the build id that must be found there. `content`
+ * names what was opened: a file that changes (a perf map grows) gets another, and the worker makes another table.
+ */
+#include "stacks/symbols_state.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct file *file_find(struct symbols *s, uint64_t number)
+{
+	return (struct file *)table_find(&s->files, number);
+}
+
+struct file *file_add(struct symbols *s, uint64_t number, const char *path)
+{
+	struct file *file = calloc(1, sizeof *file);
+
+	if (!file)
+		return NULL;
+	file->path = strdup(path);
+	if (!file->path) {
+		free(file);
+		return NULL;
+	}
+	file->node.key = file->content = number;
+	file->node.bytes = (uint32_t)(sizeof *file + strlen(path) + 48);
+	file->fd = -1;
+	file->last = &file->first;
+	maps_base_name(path, file->name, sizeof file->name);
+	table_add(&s->files, &file->node);
+	return file;
+}
+
+/* Memory that programs fill with code of their own making goes under these names, unless the kernel found a build id there. */
+static bool is_made_code(const struct space_file *known)
+{
+	static const char *const prefixes[] = { "/memfd:", "/dev/zero", "/dev/shm/", "/SYSV", "/anon_hugepage" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(prefixes) && !known->build_id_length; i++)
+		if (!strncmp(known->path, prefixes[i], strlen(prefixes[i])))
+			return true;
+	return false;
+}
+
+struct file *file_of_jit(struct symbols *s, const struct space *space)
+{
+	uint64_t number = symbols_mix(symbols_mix(s->seed[0], (uint64_t)space->pid), space->begin) | (STACK_LAST + 1);
+	struct file *file = file_find(s, number);
+
+	if (!file)
+		file = file_add(s, number, "[jit]");
+	if (!file)
+		return NULL;
+	file->perf_map = true;
+	file->seen.pid = space->pid;
+	return file;
+}
+
+static struct file *file_known(struct symbols *s, const struct space_file *known)
+{
+	struct file *file = file_add(s, known->number, known->path);
+
+	if (!file)
+		return NULL;
+	file->dev = known->dev;
+	file->ino = known->ino;
+	file->build_id_given = known->build_id_length > 0;
+	file->build_id_length = known->build_id_length;
+	memcpy(file->build_id, known->build_id, sizeof file->build_id);
+	return file;
+}
+
+struct file *file_of_mapping(struct symbols *s, const struct space *space, const struct space_mapping *mapping)
+{
+	struct file *file = mapping->file ? file_find(s, mapping->file) : NULL;
+	const struct space_file *known;
+
+	if (!mapping->file)
+		return !strcmp(mapping->name, "[vdso]") ? file_find(s, s->vdso)
+		       : mapping->name[0] == '['        ? NULL
+							: file_of_jit(s, space);
+	if (!file) {
+		known = spaces_file(s->spaces, mapping->file);
+		if (!known)
+			return NULL;
+		if (is_made_code(known))
+			return file_of_jit(s, space);
+		file = file_known(s, known);
+	}
+	/* Another process's mapping may be one that can still be opened. */
+	if (file && file->seen.pid != space->pid) {
+		file->seen = (struct whereabouts){ .pid = space->pid, .start = mapping->start, .end = mapping->end };
+		if (file->gone)
+			file->retry_at = 0;
+	}
+	return file;
+}
+
+void file_close(struct symbols *s, struct file *file)
+{
+	if (file->fd < 0)
+		return;
+	close_fd(&file->fd);
+	s->open_files--;
+}
+
+bool file_busy(const struct file *file)
+{
+	return file->queued || file->opening || file->asked || file->first || file->pinned || file->wants_learn;
+}
+
+void file_free(struct symbols *s, struct file *file)
+{
+	file_close(s, file);
+	table_remove(&s->files, &file->node);
+	free(file->path);
+	free(file);
+}
+
+void file_open(struct symbols *s, struct file *file)
+{
+	struct reader_job *job;
+
+	if (file->fd >= 0 || file->opening || now_boottime_ns() < file->retry_at)
+		return;
+	job = reader_new_job(s->reader, file->perf_map ? READER_PERF_MAP : READER_OPEN, file->path);
+	if (!job)
+		return;
+	job->pid = file->seen.pid;
+	job->number = file->node.key;
+	job->mapping = (struct mapping){
+		.start = file->seen.start, .end = file->seen.end, .dev = file->dev, .ino = file->ino
+	};
+	file->opening = symbols_submit(s, s->reader, job);
+}
+
+/* What the file holds now. Its own number will do where a build id says what must be in there. */
+static void name_content(struct file *file, uint64_t size, uint64_t modified)
+{
+	file->size = size;
+	if (!file->build_id_given)
+		file->content = symbols_mix(symbols_mix(file->node.key, size), modified) | (STACK_LAST + 1);
+}
+
+void file_refresh(struct file *file, uint64_t now)
+{
+	struct stat st;
+
+	if (!file->perf_map || file->fd < 0 || now < file->refreshed + NS_PER_SEC || fstat(file->fd, &st) < 0)
+		return;
+	file->refreshed = now;
+	name_content(file, (uint64_t)st.st_size,
+		     (uint64_t)st.st_mtim.tv_sec * NS_PER_SEC + (uint64_t)st.st_mtim.tv_nsec);
+}
+
+/* It cannot be opened now. Samples that need its table go on without one, and frames get their names from what is known. */
+static void lose_file(struct symbols *s, struct file *file, uint64_t now)
+{
+	file->gone = true;
+	file->retry_at = now + REOPEN_NS;
+	frames_drop_waiting(s, file);
+	file_queue(s, file);
+}
+
+void file_take_job(struct symbols *s, struct reader_job *job)
+{
+	struct file *file = file_find(s, job->number);
+	uint64_t now = now_boottime_ns();
+
+	if (!file)
+		return;
+	file->opening = false;
+	if (job->status < 0) {
+		lose_file(s, file, now);
+		return;
+	}
+	if (file->fd < 0) {
+		file->fd = job->fd;
+		job->fd = -1;
+		s->open_files++;
+	}
+	file->gone = false;
+	file->used = file->refreshed = now;
+	name_content(file, job->identity.size, job->identity.modified_ns);
+	file_queue(s, file);
+	symbols_wake_at(s, now + SWEEP_NS);
+}
+
+/* Those that samples wait for come first. */
+void file_queue(struct symbols *s, struct file *file)
+{
+	bool can_learn = file->wants_learn && (file->fd >= 0 || file->gone);
+
+	if (file->queued || file->asked || !(can_learn || (file->first && file->fd >= 0)))
+		return;
+	file->queued = true;
+	if (can_learn) {
+		file->next = s->queue;
+		s->queue = file;
+		if (!file->next)
+			s->queue_last = &file->next;
+	} else {
+		file->next = NULL;
+		*s->queue_last = file;
+		s->queue_last = &file->next;
+	}
+}
+
+struct file *file_queue_take(struct symbols *s)
+{
+	struct file *file = s->queue;
+
+	if (!file)
+		return NULL;
+	s->queue = file->next;
+	if (!s->queue)
+		s->queue_last = &s->queue;
+	file->queued = false;
+	return file;
+}

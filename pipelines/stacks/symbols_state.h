@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files behind symbols.h share.
+ *
+ *	symbols.c          opening, closing, the loop's part, bounds
+ *	symbols_files.c    files: number -> name, build id, a descriptor while it is in use; opened by the reader thread
+ *	symbols_worker.c   the one question that is with the worker, and its answer
+ *	symbols_frames.c   frames: file and offset -> the finished text
+ *	symbols_unwind.c   samples on their way to the worker and back
+ *
+ * A sample waits for its process's mappings (only when older than the agent), then for tables that the worker lacks, each of which is a file
+ * to be opened and learned, and then becomes a list of places: file and offset. A place becomes a text once the file's functions were asked for.
+ *
+ * Invariants: a waiting frame is never evicted and belongs to a file that is not evicted; `asked` holds waiting frames of one file; file
+ * numbers are keyed hashes, so a hostile program cannot make its file look like another's; each sample is in exactly one of the lists of
+ * struct symbols.
+ */
+#ifndef SONDE_SYMBOLS_STATE_H
+#define SONDE_SYMBOLS_STATE_H
+
+#include "stacks/arena.h"
+#include "stacks/kernel.h"
+#include "stacks/perf_events.h"
+#include "stacks/reader.h"
+#include "stacks/spaces.h"
+#include "stacks/symbols.h"
+#include "stacks/table.h"
+#include "stacks/worker.h"
+
+#define FILES_MAX         4096u
+#define OPEN_FILES_MAX    64u
+#define WAITING_MAX       16384u
+#define SAMPLES_MAX       16384u
+#define ASK_DEADLINE_NS   (3 * NS_PER_SEC)
+#define BATCH_NS          (200 * NS_PER_MS) /* samples of known spaces are gathered as long */
+#define SPACES_KNOWN      512u              /* a power of two */
+#define SAMPLE_PATIENCE   (7 * NS_PER_SEC)  /* a sample goes out with what it has */
+#define SPAWN_PAUSE_NS    (100 * NS_PER_MS)
+#define SWEEP_NS          (5 * NS_PER_SEC)
+#define KERNEL_REREAD_NS  (60 * NS_PER_SEC)
+#define REOPEN_NS         (10 * NS_PER_SEC)
+#define STRIKES_MAX       2u
+#define NAME_SIZE         80u
+#define SCRATCH_SIZE      6144u
+#define CACHE_BYTES_LEAST (1u << 20)
+#define SPACES_PART       4u /* of the cache's bytes are for spaces */
+#define GRACE_NS          (60 * NS_PER_SEC)
+
+enum frame_state { FRAME_WAITING, FRAME_KNOWN, FRAME_UNKNOWN };
+
+struct frame {
+	struct node node;
+	uint64_t file, at, id;
+	struct frame *next; /* waiting for the same file */
+	uint16_t length;
+	uint8_t state;
+	char text[];
+};
+
+/* Where a file was last seen: how to open it. */
+struct whereabouts {
+	int pid;
+	uint64_t start, end;
+};
+
+struct file {
+	struct node node; /* key: its number */
+	struct whereabouts seen;
+	uint64_t content; /* what the worker knows it by */
+	uint64_t dev, ino, size, used, refreshed;
+	struct frame *first, **last; /* that wait */
+	struct file *next;           /* in the queue */
+	char *path;
+	int fd;
+	unsigned strikes; /* workers it was with when they died */
+	bool perf_map;    /* names of code that a process made itself, by address */
+	bool queued, opening, asked, pinned;
+	bool unreadable;   /* it has no names for us */
+	bool wants_learn;  /* samples wait for its unwind table */
+	bool gone;         /* it could not be opened: there is no table, and the worker is told so */
+	uint64_t retry_at; /* when opening it again may help */
+	uint8_t build_id_length;
+	uint8_t build_id[ELF_BUILD_ID_MAX];
+	bool build_id_given; /* by the kernel, so that what was opened by its path must have it */
+	char name[NAME_SIZE];
+};
+
+/* A sample on its way. Its stack lies in the arena. */
+struct sample {
+	struct sample *next;
+	void (*done)(void *context, const struct stack_frames *frames);
+	void *context;
+	int pid;
+	unsigned strikes;
+	uint64_t time, deadline;
+	uint32_t block;
+	size_t bytes;
+	uint64_t missing; /* number of the file whose table it waits for */
+};
+
+struct sample_list {
+	struct sample *first, *last;
+	unsigned count;
+};
+
+struct symbols {
+	uint64_t cache_bytes, seed[2];
+	int epoll, timer, control, worker, keeper_pid, worker_pid, kallsyms;
+	uint64_t timer_at, spawn_at, sweep_at, kernel_at, drained_at;
+	struct reader *reader;
+	struct reader *slow_reader; /* for the kernel's symbols: 100 000 lines shall hold up no file */
+	struct perf_events *events;
+	struct spaces *spaces;
+	struct arena arena;
+	unsigned jobs, waiting, open_files;
+	struct kernel_table *kernel;
+	bool kernel_reading, kernel_read;
+	struct table files, frames;
+	struct file *queue, **queue_last; /* with frames that wait, or to be learned */
+	uint64_t vdso, vdso_size;
+	struct sample_list ready;            /* to be unwound next */
+	uint64_t ready_at;                   /* by then, or when there are enough for one question */
+	uint64_t spaces_known[SPACES_KNOWN]; /* numbers of spaces that samples were unwound in, by their low bits */
+	struct sample_list with_worker;
+	struct sample_list unmapped; /* waiting for their process's mappings */
+	struct sample_list missing;  /* waiting for a table */
+	/* The one question with the worker. */
+	struct worker_ask ask;
+	uint64_t asked_number; /* of the file it is about */
+	struct frame *asked[WORKER_BATCH];
+	uint64_t deadline; /* 0: none is out */
+	struct worker_answer answer;
+	struct unwind_result result; /* a copy that the worker cannot change */
+	struct stack_frame places[UNWIND_FRAMES_MAX];
+	uint64_t evicted, restarts, unresolved, held_up, unwound, cut, broken, lost;
+	char scratch[SCRATCH_SIZE];
+};
+
+/* symbols.c: makes symbols_fd() readable at `when` at the latest. */
+void symbols_wake_at(struct symbols *s, uint64_t when);
+void symbols_watch(struct symbols *s, int fd);
+bool symbols_submit(struct symbols *s, struct reader *reader, struct reader_job *job);
+uint64_t symbols_mix(uint64_t h, uint64_t v);
+/* What the kernel told of mappings up to now is in the spaces. */
+void symbols_take_events(struct symbols *s);
+
+/* symbols_files.c */
+struct file *file_find(struct symbols *s, uint64_t number);
+/* The file of a mapping, made known when it is not yet; NULL: without memory for it. */
+struct file *file_of_mapping(struct symbols *s, const struct space *space, const struct space_mapping *mapping);
+/* The names of a process's own code, by address. */
+struct file *file_of_jit(struct symbols *s, const struct space *space);
+struct file *file_add(struct symbols *s, uint64_t number, const char *path);
+void file_open(struct symbols *s, struct file *file);
+void file_close(struct symbols *s, struct file *file);
+/* A perf map may have grown: then it is another content. */
+void file_refresh(struct file *file, uint64_t now);
+bool file_busy(const struct file *file);
+void file_free(struct symbols *s, struct file *file);
+/* Puts it into the queue when the worker can do something for it now. */
+void file_queue(struct symbols *s, struct file *file);
+struct file *file_queue_take(struct symbols *s);
+void file_take_job(struct symbols *s, struct reader_job *job);
+
+/* symbols_worker.c */
+void worker_start(struct symbols *s);
+void worker_lose(struct symbols *s, uint64_t now);
+void worker_take_pid(struct symbols *s);
+void worker_take_answers(struct symbols *s, uint64_t now);
+void worker_send_next(struct symbols *s, uint64_t now);
+
+/* symbols_frames.c */
+void frame_free(struct symbols *s, struct frame *frame);
+bool frame_evict(struct symbols *s);
+/* Nobody will answer these: they are forgotten, and asking again gives what is known of the file. */
+void frames_drop_waiting(struct symbols *s, struct file *file);
+void frames_ask(struct symbols *s, struct file *file);
+void frames_take_answer(struct symbols *s, struct file *file);
+void frames_fail_asked(struct symbols *s, struct file *file);
+void frames_take_kernel(struct symbols *s, struct reader_job *job);
+
+/* symbols_unwind.c */
+bool samples_are_due(const struct symbols *s, uint64_t now);
+unsigned samples_ask(struct symbols *s);
+void samples_take_answer(struct symbols *s);
+void samples_fail_asked(struct symbols *s);
+/* What waited for this file's table can be tried again. */
+void samples_learned(struct symbols *s, uint64_t file);
+void samples_take_maps(struct symbols *s, struct reader_job *job);
+void samples_expire(struct symbols *s, uint64_t now);
+unsigned samples_count(const struct symbols *s);
+
+#endif
