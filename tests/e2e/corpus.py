@@ -4,8 +4,8 @@
 
 A chain is a regular expression over a stack's text, leaf first, one line "function|library" for each frame of the program (the
 kernel's are not judged). It spells the whole stack: a missing frame, one too many, or a stack that does not reach its
-root is wrong. Judged are the samples whose leaf is where the program burns; that these are as many as the CPU time that
-the program says it burned keeps a judge from being content with the few samples that it likes.
+root is wrong. Judged are the samples whose leaf is where the program burns; that these are next to all of its samples, and its samples as
+many as the CPU time that it says it burned, keeps a judge from being content with the few that it likes.
 
 The judges themselves are held against another source: corpus.py --perf [NAME ...] runs the same programs under `perf record
 --call-graph dwarf` and judges what `perf script` says. usage: corpus.py [--perf] [--seconds S] [NAME ...]
@@ -25,7 +25,7 @@ SOURCES = os.path.join(common.ROOT, "tests", "corpus")
 BINARIES = os.path.join(common.BUILD, "tests", "corpus")
 RATE = 99
 RIGHT = 0.99  # share of the judged samples that must show the known chain
-ENOUGH = 0.9  # judged samples, as a share of burned seconds times rate
+ENOUGH = 0.9  # judged samples, as a share of all of the program's
 
 # What is never judged by its exact text is what lies between the program's outermost function and the end of its stack.
 FRAME = re.compile(r"^(?P<name>.*?)(?:\+0x[0-9a-f]+)? \((?P<library>\[[^\]]*\]|[^()\s]+)\)(?: \[[^\]]*\])?(?: \(inlined\))?$")
@@ -79,13 +79,12 @@ def rust(name):
 class Case:
     """One program. `judged` says of a leaf line whether the sample is judged; `chain` is the whole stack."""
 
-    def __init__(self, name, argv, chain, judged=fn("burn"), guest=True, select=None, build=None, feed=None, enough=ENOUGH):
+    def __init__(self, name, argv, chain, judged=fn("burn"), guest=True, select=None, build=None, feed=None):
         self.name, self.argv, self.guest, self.text = name, argv, guest, chain
         self.chain, self.judged = re.compile(chain), re.compile(judged)
         self.select = select or (lambda row: True)  # rows that are judged at all
         self.build = build  # makes what the C build does not; None: that does
         self.feed = feed  # called with the running process (which has a pipe at both ends) once it is there
-        self.enough = enough  # None: the CPU time is not only the chain's
 
     def command(self, seconds):
         return [a.format(bin=BINARIES, src=SOURCES, seconds=seconds, python=python312() or "") for a in self.argv]
@@ -309,8 +308,11 @@ class Verdict:
         faults = []
         if not self.samples:
             faults.append("no sample at all")
-        if self.case.enough and self.judged < self.case.enough * self.expected - 2:
-            faults.append(f"{self.judged} samples have their leaf where it burned, of some {self.expected:.0f}")
+        # Where others want the CPU too, how often a sample hits this program is chance: four standard deviations.
+        if self.samples < 0.9 * self.expected - 4 * self.expected ** 0.5:
+            faults.append(f"{self.samples} samples for some {self.expected:.0f}")
+        if self.judged < ENOUGH * self.samples:
+            faults.append(f"{self.judged} of {self.samples} samples have their leaf where it burned")
         if self.share < RIGHT:
             faults.append(f"{self.share:.1%} of them show the chain")
         return faults

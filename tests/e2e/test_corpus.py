@@ -90,7 +90,7 @@ class Judge(unittest.TestCase):
 
     def test_refuses_few_samples(self):
         self.assertTrue(self.faults())
-        self.assertTrue(self.faults((self.WHOLE, 80)))
+        self.assertTrue(self.faults((self.WHOLE, 45)))
         self.assertTrue(self.faults((self.WHOLE, 80), ([("", "plain")], 20)), "a leaf without its name is not the burning one")
 
     def test_counts_the_depth(self):
