@@ -360,7 +360,7 @@ class PerfSource:
         self.path = path
 
     def start(self, rate=RATE):
-        self.process = subprocess.Popen(["perf", "record", "-q", "-F", str(rate), "-e", "cpu-clock", "-a", "--call-graph", "dwarf,65528",
+        self.process = subprocess.Popen(["perf", "record", "-q", "-B", "-N", "-F", str(rate), "-e", "cpu-clock", "-a", "--call-graph", "dwarf,65528",
                                          "-o", self.path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         common.wait_until(lambda: os.path.exists(self.path) and os.path.getsize(self.path) > 0, 10, "perf's file")
 
