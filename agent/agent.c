@@ -32,8 +32,9 @@
 #define LAST_FLUSH_MS 2000
 #define SECOND_NS     NS_PER_SEC
 #define CGROUPS_MAX   16384
-#define NOBODY        65534 /* where no user has that name */
-#define SYMBOLS_PART  4     /* of agent.memory goes to the agent's symbol tables, and as much to the worker's */
+#define NOBODY        65534      /* where no user has that name */
+#define STACKS_BYTES  (4u << 20) /* stacks of events, and the events that wait for them */
+#define SYMBOLS_PART  4          /* of agent.memory goes to the agent's symbol tables, and as much to the worker's */
 
 void agent_say(void *context, const char *text)
 {
@@ -150,6 +151,7 @@ static void timers(struct agent *a)
 
 	if (now >= a->next_tick) {
 		tick_modules(a, now);
+		event_stacks_tick(a->stacks, now);
 		a->next_tick = now + TICK_NS;
 	}
 	if (now >= a->next_second) {
@@ -311,6 +313,15 @@ static int open_symbols(struct agent *a, struct fault *fault)
 	return symbols_open(&a->symbols, &options, fault);
 }
 
+static int open_stacks(struct agent *a)
+{
+	const struct event_stacks_options options = {
+		.symbols = a->symbols, .bytes = STACKS_BYTES, .context = a, .write = agent_on_stack
+	};
+
+	return event_stacks_open(&a->stacks, &options);
+}
+
 static int open_rings(struct agent *a, struct fault *fault)
 {
 	a->priority = ring_buffer__new(loader_map(a->setup.loader, "sonde_priority"), agent_on_priority, a, NULL);
@@ -417,6 +428,8 @@ static int begin(struct agent *a, struct fault *fault)
 	if (r == 0)
 		r = open_symbols(a, fault);
 	if (r == 0)
+		r = open_stacks(a);
+	if (r == 0)
 		r = open_journal(a, fault);
 	if (r == 0)
 		r = open_cgroups(a, fault);
@@ -501,6 +514,7 @@ static void finish(struct agent *a)
 	uint64_t expired;
 
 	drain_to_the_end(a);
+	event_stacks_flush(a->stacks, LAST_FLUSH_MS);
 	for (size_t i = loader_count(a->setup.loader); i-- > 1;)
 		agent_stop_module(a, loader_module(a->setup.loader, i), LAST_FLUSH_MS);
 	ledger_refresh(a->ledger, true);
@@ -524,6 +538,7 @@ static void close_all(struct agent *a)
 	ring_buffer__free(a->priority);
 	ring_buffer__free(a->bulk);
 	sched_clock_close(a->clock);
+	event_stacks_close(a->stacks);
 	if (a->symbols)
 		symbols_close(a->symbols);
 	intake_close(a->intake);

@@ -38,9 +38,37 @@ struct guest *agent_guest(struct agent *a, const char *module)
 	return NULL;
 }
 
+/* The stack of an event that comes right behind it. */
+static void take_stack(struct agent *a, const struct event_type *type, const struct sonde_event *e)
+{
+	if (event_stacks_sample(a->stacks, e) < 0)
+		ledger_dropped(a->ledger, type->id, LEDGER_MALFORMED, 1);
+	else
+		ledger_journaled(a->ledger, type->id, 1);
+}
+
+/* An event whose stack may still be on its way: its number stands at the record's end. */
+static void take_with_stack(struct agent *a, const struct sonde_event *e, size_t size)
+{
+	uint64_t number;
+
+	memcpy(&number, (const uint8_t *)e + size - sizeof number, sizeof number);
+	event_stacks_hold(a->stacks, number, e);
+}
+
+void agent_on_stack(void *context, const struct sonde_event *event, const struct stack_text *stack)
+{
+	intake_write(((struct agent *)context)->intake, event, stack);
+}
+
 static void take_internal(struct agent *a, const struct event_type *type, const struct sonde_event *e)
 {
 	struct guest *guest;
+
+	if (!strcmp(type->record, "sonde_stack_sample")) {
+		take_stack(a, type, e);
+		return;
+	}
 
 	if (!strcmp(type->record, "cgroup_changed")) {
 		take_cgroup(a, (const struct cgroup_changed *)e);
@@ -66,8 +94,10 @@ static void take_record(struct agent *a, const void *data, size_t size)
 		ledger_dropped(a->ledger, type->id, LEDGER_MALFORMED, 1);
 	else if (type->internal)
 		take_internal(a, type, e);
+	else if (e->flags & SONDE_FLAG_STACK && size >= sizeof *e + sizeof(uint64_t))
+		take_with_stack(a, e, size);
 	else
-		intake_write(a->intake, e);
+		intake_write(a->intake, e, NULL);
 }
 
 /* Ends a batch early where the next record would have to wait: what a callback was given is taken. */

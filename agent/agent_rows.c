@@ -48,7 +48,7 @@ static int row_write(struct agent *a, const struct row *row, const char *record)
 	row->event->type = type->id;
 	row->event->size = row->at;
 	ledger_made(a->ledger, type->id);
-	return intake_write(a->intake, row->event);
+	return intake_write(a->intake, row->event, NULL);
 }
 
 void agent_write_start(struct agent *a)

@@ -9,6 +9,7 @@
 #include "agent.h"
 #include "intake.h"
 #include "probes/identity/identity.h"
+#include "stacks/event_stacks.h"
 #include "stacks/symbols.h"
 
 struct ring_buffer;
@@ -37,6 +38,7 @@ struct agent {
 	struct cgroups *cgroups;
 	int v1_hierarchy; /* the kernel's number of the chosen v1 hierarchy, or -1 */
 	struct symbols *symbols;
+	struct event_stacks *stacks; /* of events: modules.NAME.stack */
 	struct sched_clock *clock;
 	struct ring_buffer *priority, *bulk;
 	struct guest guests[MODULES_MAX];
@@ -62,6 +64,7 @@ struct guest *agent_guest(struct agent *a, const char *module);
 int agent_on_priority(void *context, void *data, size_t size);
 int agent_on_bulk(void *context, void *data, size_t size);
 void agent_drain(struct agent *a);
+void agent_on_stack(void *context, const struct sonde_event *event, const struct stack_text *stack);
 
 /* agent_guests.c: what the agent does for modules */
 struct guest *agent_guest_make(struct agent *a, struct module *module);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "encode/plan.h"
+#include "stacks/stack_text.h"
 
 #define MARKS           1024
 #define BLOCKED_ROOM    (72u << 10) /* the largest ring record, as a map */
@@ -171,13 +172,21 @@ static void identify(const struct intake *intake, const struct sonde_event *even
 				       .container_length = name.container_length };
 }
 
+static void add_stack(const struct stack_text *stack, struct identity_text *identity)
+{
+	identity->stack = stack->texts;
+	identity->stack_size = (uint32_t)stack->size;
+	identity->stack_id = stack->id;
+	identity->stack_truncated = stack->truncated;
+}
+
 static int drop(struct intake *intake, const struct event_type *type, enum ledger_reason reason, int error)
 {
 	ledger_dropped(intake->setup.ledger, type->id, reason, 1);
 	return error;
 }
 
-int intake_write(struct intake *intake, const struct sonde_event *event)
+int intake_write(struct intake *intake, const struct sonde_event *event, const struct stack_text *stack)
 {
 	const struct event_type *type = schema_type(intake->setup.schema, event->type);
 	struct plan *plan = plan_of(intake, type);
@@ -188,7 +197,11 @@ int intake_write(struct intake *intake, const struct sonde_event *event)
 	if (!plan)
 		return drop(intake, type, LEDGER_TABLE_FULL, -ENOMEM);
 	identify(intake, event, &identity);
-	room = plan_room(plan, event->size, identity.cgroup_length + identity.container_length);
+	if (stack)
+		add_stack(stack, &identity);
+	room = plan_room(plan, event->size,
+			 identity.cgroup_length + identity.container_length +
+				 (stack ? IDENTITY_STACK_ROOM(identity.stack_size) : 0));
 	if (keeps_out(intake, type, room))
 		return drop(intake, type, LEDGER_JOURNAL_FULL, -ENOBUFS);
 	map = journal_reserve(intake->setup.journal, room);

@@ -14,6 +14,7 @@
 
 enum overflow { OVERFLOW_DROP_OLDEST, OVERFLOW_DROP_NEWEST, OVERFLOW_BLOCK };
 
+struct stack_text;
 struct intake; /* opaque */
 
 struct intake_setup {
@@ -32,7 +33,7 @@ void intake_set_overflow(struct intake *intake, const char *module, enum overflo
 void intake_set_followed(struct intake *intake, bool followed);
 
 /* Journals one event whose `type` and `size` are right; counts it as journaled or dropped. Returns 0 or a negative errno. */
-int intake_write(struct intake *intake, const struct sonde_event *event);
+int intake_write(struct intake *intake, const struct sonde_event *event, const struct stack_text *stack);
 
 /* Whether events of a module with overflow `block` must wait in that ring now. With intake_end_blocking() nothing waits any more:
  * what does not fit is dropped and counted. */

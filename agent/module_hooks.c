@@ -145,7 +145,16 @@ static bool is_covered(const struct module *module, const struct hook *hook)
 	return false;
 }
 
-static void choose_hooks(struct module *module, struct bpf_object *object)
+/* Without a configuration (a look at the hooks) everything is wanted. */
+static bool option_is_on(const struct module *module, const struct config *config, const char *option)
+{
+	char key[128];
+
+	snprintf(key, sizeof key, "modules.%s.%s", module->name, option);
+	return !config || config_bool(config, key);
+}
+
+static void choose_hooks(struct module *module, struct bpf_object *object, const struct config *config)
 {
 	struct bpf_program *program;
 
@@ -158,7 +167,8 @@ static void choose_hooks(struct module *module, struct bpf_object *object)
 		const struct hook *h = hook_in_use(m);
 
 		m->covered_by = is_covered(module, h) ? h->covered_by : NULL;
-		if (m->covered_by)
+		m->off = h && h->when[0] && !option_is_on(module, config, h->when) ? h->when : NULL;
+		if (m->covered_by || m->off)
 			m->in_use = -1;
 		h = hook_in_use(m);
 		program = h ? bpf_object__find_program_by_name(object, h->program) : NULL;
@@ -200,6 +210,7 @@ static void put_setting(void *context, const struct btf *btf, const struct btf_v
 static void fill_rodata(struct module *module, struct bpf_object *object, const struct config *config)
 {
 	const struct loader *l = module->loader;
+	const struct event_type *stack = schema_find_record(l->schema, "identity", "sonde_stack_sample");
 	const struct {
 		const char *name;
 		uint64_t value;
@@ -208,7 +219,9 @@ static void fill_rodata(struct module *module, struct bpf_object *object, const 
 			{ "sonde_page_bytes", (uint64_t)sysconf(_SC_PAGESIZE) },
 			{ "sonde_cgroup_v1", (uint64_t)(int64_t)l->cgroup_v1 },
 			{ "sonde_wake_priority", l->options.priority_bytes / 8 },
-			{ "sonde_wake_bulk", l->options.bulk_bytes / 8 } };
+			{ "sonde_wake_bulk", l->options.bulk_bytes / 8 },
+			{ "sonde_stack_wanted", config && option_is_on(module, config, "stack") },
+			{ "sonde_stack_type", stack ? stack->id : 0 } };
 	struct btf *btf = bpf_object__btf(object);
 	struct bpf_map *map = rodata_map(object);
 	struct rodata_writing w = { .module = module, .config = config };
@@ -328,7 +341,7 @@ static int try_start(struct module *module, const struct config *config, struct 
 
 	if (!object)
 		return -EINVAL;
-	choose_hooks(module, object);
+	choose_hooks(module, object, config);
 	fill_rodata(module, object, config);
 	r = share_maps(module, object);
 	if (r < 0)
@@ -377,7 +390,7 @@ static void tell_missing(const struct module *module)
 	char text[512];
 
 	for (size_t i = 0; i < n; i++) {
-		if (measures[i].hook || module->measures[i].covered_by)
+		if (measures[i].hook || module->measures[i].covered_by || module->measures[i].off)
 			continue;
 		snprintf(text, sizeof text, "module '%s' runs without its measure '%s', which no hook serves here: %s",
 			 module->name, measures[i].name, measures[i].why);

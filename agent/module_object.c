@@ -78,7 +78,10 @@ static void read_preference(struct hook *hook, const struct btf *btf)
 {
 	int id = btf ? btf__find_by_name_kind(btf, hook->program, BTF_KIND_FUNC) : -1;
 	const char *covered = id > 0 ? object_tag(btf, (uint32_t)id, "covered") : NULL;
+	const char *when = id > 0 ? object_tag(btf, (uint32_t)id, "when") : NULL;
 
+	if (when)
+		snprintf(hook->when, sizeof hook->when, "%s", when);
 	if (covered)
 		snprintf(hook->covered_by, sizeof hook->covered_by, "%s", covered);
 	if (id > 0 && object_tag(btf, (uint32_t)id, "preferred"))
@@ -191,7 +194,7 @@ static int check_settings(const struct module *module, struct fault *fault)
 	size_t n = 0;
 
 	for (const struct sonde_option *o = module_options(module); o->key; o++, n++)
-		if (!strcmp(o->key, "enabled") || !strcmp(o->key, "overflow"))
+		if (!strcmp(o->key, "enabled") || !strcmp(o->key, "overflow") || !strcmp(o->key, "stack"))
 			return fault_set(fault, -EINVAL, "module '%s' declares an option '%s', which every module has",
 					 module->name, o->key);
 	return n <= SETTINGS_MAX ? 0

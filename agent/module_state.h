@@ -16,6 +16,7 @@ struct hook {
 	char program[64];    /* exec__tp_btf */
 	char section[96];    /* tp_btf/sched_process_exec */
 	int rank;            /* lower is preferred */
+	char when[32];       /* the option that wants it; "": always */
 	char covered_by[64]; /* a program that, when it is in use, does this one's work too */
 	bool refused;
 	char why[160];
@@ -27,6 +28,7 @@ struct measure {
 	size_t n_hooks;
 	int in_use;             /* index of hooks, -1: none */
 	const char *covered_by; /* the program that does its work; NULL: none */
+	const char *off;        /* the option that is off, so that it has none to do; NULL: it has */
 	uint64_t misses;        /* of programs that were unloaded since */
 };
 

@@ -201,6 +201,10 @@ static const struct sonde_option common_rows[] = {
 	  .choices = "drop-oldest|drop-newest|block",
 	  .live = 1,
 	  .help = "what goes when the journal is full of records that no sink has taken yet" },
+	{ .type = SONDE_OPTION_BOOL,
+	  .key = "stack",
+	  .value = "false",
+	  .help = "each of its events carries the stack of the thread that did it" },
 };
 
 struct module_table {

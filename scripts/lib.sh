@@ -8,9 +8,10 @@ build=${SONDE_BUILD:-$root/build}
 
 # One list of Debian packages for each purpose. A Debian 12 with nothing but git needs no more.
 packages_build='gcc libc6-dev cmake ninja-build pkg-config clang llvm libbpf-dev libelf-dev zlib1g-dev libmsgpack-dev
-	librdkafka-dev libpcap-dev libyaml-dev libcap-ng-dev libseccomp-dev libmicrohttpd-dev'
+	librdkafka-dev libpcap-dev libyaml-dev libcap-ng-dev libseccomp-dev libmicrohttpd-dev
+	liblzma-dev libiberty-dev'
 packages_kafka='openjdk-17-jre-headless maven kcat python3 python3-msgpack'
-packages_test="libcmocka-dev python3 python3-jsonschema python3-msgpack iproute2 procps util-linux bpftool linux-perf curl"
+packages_test="libcmocka-dev g++ binutils xz-utils nodejs golang-go rustc python3 python3-jsonschema python3-msgpack iproute2 procps util-linux bpftool linux-perf curl"
 packages_fuzz='libclang-rt-14-dev llvm'
 packages_vm='qemu-system-x86 busybox-static python3 iproute2 util-linux bpftool binutils'
 packages_bench='libbpf-tools bpftool python3'

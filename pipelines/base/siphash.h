@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SipHash-2-4: a hash under a secret key, for what others choose and would gain from two of which look the same. Source: Aumasson and
- * Bernstein, "SipHash: a fast short-input PRF", 2012.
+ * SipHash-2-4: a hash under a secret key, for what others choose and would gain from two of which look the same.
+ * Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012.
  */
 #ifndef SONDE_SIPHASH_H
 #define SONDE_SIPHASH_H

@@ -40,6 +40,14 @@ const struct common_key common_keys[] = {
 	{ 0 },
 };
 
+const struct common_key stack_keys[] = {
+	{ "stack", "array", "frame texts, leaf first, where modules.NAME.stack is on", "code.stacktrace", NULL },
+	{ "stack_id", "str", "names the stack, the same on every host with the same binaries, and in profiles", NULL,
+	  NULL },
+	{ "stack_truncated", "bool", "the stack does not reach its root", NULL, NULL },
+	{ 0 },
+};
+
 int schema_new(struct schema **ret)
 {
 	*ret = calloc(1, sizeof **ret);

@@ -73,6 +73,8 @@ struct common_key {
 	const char *key, *type, *doc, *otel, *ecs;
 };
 extern const struct common_key common_keys[];
+/* Keys at the end of the map, of events that carry a stack: all but those that have such keys of their own. */
+extern const struct common_key stack_keys[];
 
 /* The msgpack type that a field becomes: "uint", "str", "array of str" ...; its JSON and SQL counterparts follow from it. */
 const char *field_type_name(const struct field *field);

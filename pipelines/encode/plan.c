@@ -519,6 +519,20 @@ static void encode_task(struct pack *p, const struct sonde_event *e, const struc
 	}
 }
 
+static void encode_stack(struct pack *p, const struct identity_text *identity, uint16_t *count)
+{
+	PACK_KEY(p, "stack");
+	pack_list(p, identity->stack, identity->stack_size);
+	PACK_KEY(p, "stack_id");
+	pack_id(p, identity->stack_id);
+	*count += 2;
+	if (!identity->stack_truncated)
+		return;
+	PACK_KEY(p, "stack_truncated");
+	pack_bool(p, true);
+	++*count;
+}
+
 uint32_t plan_encode(const struct plan *plan, const struct envelope *envelope, const struct sonde_event *event,
 		     uint64_t seq, const struct identity_text *identity, void *room, uint32_t room_size)
 {
@@ -550,6 +564,8 @@ uint32_t plan_encode(const struct plan *plan, const struct envelope *envelope, c
 			encode_number(&p, s, envelope, at, &count);
 		}
 	}
+	if (identity && identity->stack)
+		encode_stack(&p, identity, &count);
 	if (event->flags & SONDE_FLAG_TRUNCATED) {
 		PACK_KEY(&p, "truncated");
 		pack_bool(&p, true);

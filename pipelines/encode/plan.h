@@ -26,10 +26,17 @@ void plan_free(struct plan *plan);
 /* Room that is always enough for a record of `record_bytes`. */
 uint32_t plan_room(const struct plan *plan, uint32_t record_bytes, uint32_t identity_bytes);
 
+/* What the agent knows of the event's task, and adds. */
 struct identity_text {
 	const char *cgroup, *container; /* "" or NULL: absent */
 	uint32_t cgroup_length, container_length;
+	const char *stack; /* frame texts, NUL-terminated each, leaf first; NULL: the event has none */
+	uint32_t stack_size;
+	uint64_t stack_id;
+	bool stack_truncated;
 };
+
+#define IDENTITY_STACK_ROOM(size) ((size) + (size) / 16 + 96) /* bytes of the three keys, added to `identity_bytes` */
 
 /* Writes the map into `room`: its length, or 0 when the record is malformed (a variable part outside of it, a size that
  * cannot be) or the room too small. `event->size` must be at most the bytes there. */

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A dummy event on each CPU counts nothing; it only asks for the records of tasks and mappings, which the kernel writes to the ring of the CPU
- * on which they happen. So what one process does on two CPUs lies in two rings, and a drain merges them by time.
+ * A dummy event on each CPU counts nothing; it only asks for the records of tasks and mappings, which the kernel writes
+ * to the ring of the CPU on which they happen. So what one process does on two CPUs lies in two rings, and a drain
+ * merges them by time.
  *
- * Order: a drain delivers only what is older than its own begin, which it takes before it looks at any ring, and leaves the rest to the next.
- * A record that caused another (fork, then what the child does) was in its ring before the other's time was taken, so it was there
- * when the drain looked: across drains, too, no effect comes before its cause. And whatever happened before a sample that the
- * caller holds already is delivered.
+ * Order: a drain delivers only what is older than its own begin, which it takes before it looks at any ring, and leaves
+ * the rest to the next. A record that caused another (fork, then what the child does) was in its ring before the
+ * other's time was taken, so it was there when the drain looked: across drains, too, no effect comes before its cause.
+ * And whatever happened before a sample that the caller holds already is delivered.
  *
- * CPUs come and go: the event of a CPU that went away stays dead when it comes back. Its running time stands still, which is how
- * perf_events_follow() knows; what its ring holds is delivered first.
+ * CPUs come and go: the event of a CPU that went away stays dead when it comes back. Its running time stands still,
+ * which is how perf_events_follow() knows; what its ring holds is delivered first.
  */
 #include "stacks/perf_events.h"
 
@@ -21,31 +22,27 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "stacks/perf_merge.h"
 #include "stacks/perf_record.h"
 #include "stacks/perf_ring.h"
 #include "stacks/perf_threads.h"
 
 struct cpu_ring {
-	int fd; /* -1: none */
+	struct perf_ring ring; /* first: it is found by it */
+	int fd;                /* -1: none */
 	void *area;
 	uint64_t running;
-	bool dead; /* only what it still holds is of interest */
-	struct perf_ring ring;
-};
-
-/* A ring with something to deliver. */
-struct pending {
-	uint64_t time;
-	unsigned cpu;
+	uint64_t last; /* time of the record delivered last: nothing of before is missing */
+	bool dead;     /* only what it still holds is of interest */
 };
 
 struct perf_events {
-	unsigned n_cpus, n_pending;
+	unsigned n_cpus;
 	size_t page_size, data_size;
 	uint64_t lost, broken;
 	int epoll;
 	struct cpu_ring *cpus;
-	struct pending *heap; /* the earliest first */
+	struct perf_merge merge;
 	struct perf_threads threads;
 	uint8_t scratch[PERF_RING_RECORD_MAX];
 };
@@ -95,7 +92,7 @@ static int ring_open(struct perf_events *p, unsigned cpu)
 		munmap(area, size);
 		return error;
 	}
-	p->cpus[cpu] = (struct cpu_ring){ .fd = fd, .area = area };
+	p->cpus[cpu] = (struct cpu_ring){ .fd = fd, .area = area, .last = now_boottime_ns() };
 	perf_ring_init(&p->cpus[cpu].ring, area, p->page_size, p->data_size);
 	fd = -1;
 	return 0;
@@ -162,8 +159,8 @@ static int init(struct perf_events *p, unsigned pages)
 	p->page_size = (size_t)sysconf(_SC_PAGESIZE);
 	p->data_size = pages * p->page_size;
 	p->cpus = calloc(p->n_cpus, sizeof *p->cpus);
-	p->heap = calloc(p->n_cpus, sizeof *p->heap);
-	if (!p->cpus || !p->heap)
+	p->merge.heap = calloc(p->n_cpus, sizeof *p->merge.heap);
+	if (!p->cpus || !p->merge.heap)
 		return -ENOMEM;
 	for (unsigned cpu = 0; cpu < p->n_cpus; cpu++)
 		p->cpus[cpu].fd = -1;
@@ -204,59 +201,8 @@ void perf_events_close(struct perf_events *p)
 	perf_threads_close(&p->threads);
 	close_fd(&p->epoll);
 	free(p->cpus);
-	free(p->heap);
+	free(p->merge.heap);
 	free(p);
-}
-
-/* ---- merging ---- */
-
-static void sift_down(struct perf_events *p, unsigned i)
-{
-	struct pending moving = p->heap[i];
-
-	for (;;) {
-		unsigned child = 2 * i + 1;
-
-		if (child + 1 < p->n_pending && p->heap[child + 1].time < p->heap[child].time)
-			child++;
-		if (child >= p->n_pending || p->heap[child].time >= moving.time)
-			break;
-		p->heap[i] = p->heap[child];
-		i = child;
-	}
-	p->heap[i] = moving;
-}
-
-static void look_at_all(struct perf_events *p)
-{
-	p->n_pending = 0;
-	for (unsigned cpu = 0; cpu < p->n_cpus; cpu++) {
-		struct cpu_ring *c = &p->cpus[cpu];
-		uint64_t time;
-
-		if (c->fd < 0 || !perf_ring_look(&c->ring))
-			continue;
-		if (perf_ring_peek(&c->ring, &time) == 0)
-			p->heap[p->n_pending++] = (struct pending){ .time = time, .cpu = cpu };
-		else
-			perf_ring_release(&c->ring); /* passed over */
-	}
-	for (unsigned i = p->n_pending / 2; i--;)
-		sift_down(p, i);
-}
-
-/* The earliest ring moves on to its next record, or drops out. */
-static void advance(struct perf_events *p, uint64_t until)
-{
-	struct pending *first = &p->heap[0];
-	struct perf_ring *ring = &p->cpus[first->cpu].ring;
-
-	if (perf_ring_peek(ring, &first->time) < 0 || first->time > until) {
-		perf_ring_release(ring);
-		*first = p->heap[--p->n_pending];
-	}
-	if (p->n_pending)
-		sift_down(p, 0);
 }
 
 /* ---- delivering ---- */
@@ -299,11 +245,11 @@ static bool count_threads(struct perf_threads *threads, const struct perf_record
 	return false;
 }
 
-static void take_record(struct perf_events *p, struct perf_ring *ring, const struct perf_events_handler *handler)
+static void take_record(struct perf_events *p, struct cpu_ring *c, const struct perf_events_handler *handler)
 {
 	struct perf_record record;
 	size_t size;
-	const void *bytes = perf_ring_take(ring, p->scratch, &size);
+	const void *bytes = perf_ring_take(&c->ring, p->scratch, &size);
 
 	if (!bytes)
 		return;
@@ -311,19 +257,28 @@ static void take_record(struct perf_events *p, struct perf_ring *ring, const str
 		p->broken++;
 		return;
 	}
-	p->lost += record.lost;
+	if (record.kind == PERF_LOST) {
+		p->lost += record.lost;
+		if (handler->lost)
+			handler->lost(handler->context, c->last, record.time);
+	}
 	deliver(&record, count_threads(&p->threads, &record), handler);
+	c->last = record.time;
 }
 
 void perf_events_drain(struct perf_events *p, const struct perf_events_handler *handler)
 {
 	uint64_t until = now_boottime_ns();
+	struct perf_ring *ring;
 
-	look_at_all(p);
-	while (p->n_pending && p->heap[0].time <= until) {
-		take_record(p, &p->cpus[p->heap[0].cpu].ring, handler);
-		advance(p, until);
+	for (unsigned cpu = 0; cpu < p->n_cpus; cpu++)
+		if (p->cpus[cpu].fd >= 0)
+			perf_merge_add(&p->merge, &p->cpus[cpu].ring);
+	while ((ring = perf_merge_first(&p->merge, until))) {
+		take_record(p, (struct cpu_ring *)ring, handler);
+		perf_merge_advance(&p->merge);
 	}
+	perf_merge_end(&p->merge);
 }
 
 int perf_events_parse(const void *record, size_t size, const struct perf_events_handler *handler)
@@ -354,7 +309,7 @@ uint64_t perf_events_bytes(const struct perf_events *p)
 	for (unsigned cpu = 0; cpu < p->n_cpus; cpu++)
 		rings += p->cpus[cpu].fd >= 0;
 	return rings * (p->page_size + p->data_size) + sizeof *p + perf_threads_bytes(&p->threads) +
-	       p->n_cpus * (sizeof *p->cpus + sizeof *p->heap);
+	       p->n_cpus * (sizeof *p->cpus + sizeof *p->merge.heap);
 }
 
 int perf_events_fd(const struct perf_events *p)

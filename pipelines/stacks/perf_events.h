@@ -17,6 +17,8 @@ struct perf_events_handler {
 	void (*exec)(void *context, int pid, uint64_t time);
 	void (*fork)(void *context, int parent, int pid, uint64_t time); /* processes, not threads */
 	void (*exit)(void *context, int pid, uint64_t time); /* with its last thread, as far as can be told */
+	void (*lost)(void *context, uint64_t since,
+		     uint64_t until); /* events between these times are missing; may be NULL */
 };
 
 /* `pages` of each CPU's ring, a power of two. While privileged; -EPERM, -EACCES, -ENOENT (no perf events here). CPUs that come later are

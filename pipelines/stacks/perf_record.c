@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each record is a header with its whole size, its own part, and the trailer that all share. The own part is copied out at its known length
- * before anything is read from it, as records may lie unaligned. Records are ignored, not refused, when they are of another kind.
+ * Each record is a header with its whole size, its own part, and the trailer that all share. The own part is copied out
+ * at its known length before anything is read from it, as records may lie unaligned. Records are ignored, not refused,
+ * when they are of another kind.
  */
 #include "stacks/perf_record.h"
 

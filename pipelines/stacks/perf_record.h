@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel's records about tasks and mappings, as perf_events.c asks for them: each ends with thread, time and CPU. Source:
- * linux/perf_event.h.
+ * The kernel's records about tasks and mappings, as perf_events.c asks for them: each ends with thread, time and CPU.
+ * Source: linux/perf_event.h.
  */
 #ifndef SONDE_PERF_RECORD_H
 #define SONDE_PERF_RECORD_H

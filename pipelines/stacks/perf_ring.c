@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Head and tail count bytes and never wrap; their low bits are the place in the ring. The head is read with acquire, so that the records
- * before it are seen whole; the tail is written with release, so that they have been read before the kernel writes over them. Source:
- * perf_event_open(2), kernel/events/ring_buffer.c.
+ * Head and tail count bytes and never wrap; their low bits are the place in the ring. The head is read with acquire, so
+ * that the records before it are seen whole; the tail is written with release, so that they have been read before the
+ * kernel writes over them. Source: perf_event_open(2), kernel/events/ring_buffer.c.
  *
- * Invariant: tail <= head <= tail + size. What does not keep it, or is no record, is passed over up to the head and counted.
+ * Invariant: tail <= head <= tail + size. What does not keep it, or is no record, is passed over up to the head and
+ * counted.
  */
 #include "stacks/perf_ring.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reader's side of one perf ring: the kernel moves the head, the reader the tail. A record may wrap around the ring's end; it is then
- * copied out.
+ * The reader's side of one perf ring: the kernel moves the head, the reader the tail. A record may wrap around the
+ * ring's end; it is then copied out.
  */
 #ifndef SONDE_PERF_RING_H
 #define SONDE_PERF_RING_H
@@ -28,7 +28,8 @@ void perf_ring_init(struct perf_ring *ring, void *area, size_t page_size, uint64
 int perf_ring_look(struct perf_ring *ring);
 /* The time of the next record in `ret_time`. 0, or -ENODATA. */
 int perf_ring_peek(struct perf_ring *ring, uint64_t *ret_time);
-/* The next record, in place or in `scratch` of PERF_RING_RECORD_MAX bytes; NULL at the end. Valid until perf_ring_release(). */
+/* The next record, in place or in `scratch` of PERF_RING_RECORD_MAX bytes; NULL at the end. Valid until
+ * perf_ring_release(). */
 const void *perf_ring_take(struct perf_ring *ring, void *scratch, size_t *ret_size);
 /* Gives the room of what was taken back to the kernel. */
 void perf_ring_release(struct perf_ring *ring);

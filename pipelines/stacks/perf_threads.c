@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel tells the end of each thread, and a process ends with its last, which need not be its first one. So threads that were
- * seen to begin are counted, for processes that have any: an open-addressed table of pid -> count.
+ * The kernel tells the end of each thread, and a process ends with its last, which need not be its first one. So
+ * threads that were seen to begin are counted, for processes that have any: an open-addressed table of pid -> count.
  *
- * What cannot be known: threads older than the agent, and those beyond SLOTS_MAX / 2 processes with threads, are not counted; such a process
- * is taken to end with its first thread. Being wrong costs little: a space that is asked for after its end is still found (spaces.c).
+ * What cannot be known: threads older than the agent, and those beyond SLOTS_MAX / 2 processes with threads, are not
+ * counted; such a process is taken to end with its first thread. Being wrong costs little: a space that is asked for
+ * after its end is still found (spaces.c).
  */
 #include "stacks/perf_threads.h"
 

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "stacks/stack_text.h"
 #include "stacks/sums.h"
 
 #define WINDOW_BYTES   (4u << 20)
@@ -40,66 +41,18 @@ struct pending {
 
 /* ---- rows ---- */
 
-/* Frame `i` as it stands now. */
-static void name_frame(struct symbols *symbols, const struct sum *e, unsigned i, struct symbols_frame *ret)
+static struct stack_view view_of(const struct sum *e)
 {
-	if (i >= e->n_kernel)
-		symbols_user_frame(symbols, &sum_user(e)[i - e->n_kernel], ret);
-	else
-		symbols_kernel_frame(symbols, sum_kernel(e)[i], i > 0, ret);
+	return (struct stack_view){
+		.kernel = sum_kernel(e), .user = sum_user(e), .n_kernel = e->n_kernel, .n_user = e->n_user
+	};
 }
 
 static bool names_final(const struct profile *p, const struct sum *e)
 {
-	bool final = true;
+	struct stack_view view = view_of(e);
 
-	for (unsigned i = 0; p->options.symbols && i < e->n_kernel + (unsigned)e->n_user; i++) {
-		struct symbols_frame frame;
-
-		name_frame(p->options.symbols, e, i, &frame);
-		final = final && frame.final;
-	}
-	return final;
-}
-
-/* Without symbols a frame is its address. */
-static void bare_frame(const struct sum *e, unsigned i, char text[40], struct symbols_frame *ret)
-{
-	bool kernel = i < e->n_kernel;
-	unsigned long long address = kernel ? sum_kernel(e)[i] : sum_user(e)[i - e->n_kernel].at & ~UNWIND_EXACT;
-	int n = snprintf(text, 40, "0x%llx%s", address, kernel ? " ([k])" : "");
-
-	*ret = (struct symbols_frame){ .text = text, .length = (size_t)n, .id = hash_bytes(text, (size_t)n) };
-}
-
-/* The texts, and the number of the stack from those of its frames. */
-static void fill_stack(struct profile *p, const struct sum *e, struct profile_row *row)
-{
-	size_t room = sizeof p->text - p->options.row_bytes, at = 0;
-	uint64_t id = 0xcbf29ce484222325ull;
-	bool full = false;
-	char text[40];
-
-	for (unsigned i = 0; i < e->n_kernel + (unsigned)e->n_user; i++) {
-		struct symbols_frame frame;
-
-		if (p->options.symbols)
-			name_frame(p->options.symbols, e, i, &frame);
-		else
-			bare_frame(e, i, text, &frame);
-		id = (id ^ frame.id) * 0x100000001b3ull;
-		id ^= id >> 32;
-		if (full || at + frame.length + 1 > room) {
-			full = row->truncated = true;
-			continue;
-		}
-		memcpy(p->text + at, frame.text, frame.length);
-		p->text[at + frame.length] = 0;
-		at += frame.length + 1;
-	}
-	row->stack = p->text;
-	row->stack_size = at;
-	row->stack_id = id;
+	return !p->options.symbols || stack_is_final(p->options.symbols, &view);
 }
 
 /* Why a row was refused, in the ledger's words: its samples go the same way. */
@@ -123,8 +76,15 @@ static void send_row(struct profile *p, struct sum *e)
 				   .cause_size = e->cause_size,
 				   .truncated = e->truncated };
 
+	struct stack_view view = view_of(e);
+	struct stack_text text;
+
 	e->event.time = p->closing_end;
-	fill_stack(p, e, &row);
+	stack_write(p->options.symbols, &view, p->text, sizeof p->text - p->options.row_bytes, &text);
+	row.stack = text.texts;
+	row.stack_size = text.size;
+	row.stack_id = text.id;
+	row.truncated |= text.truncated;
 	e->done = true;
 	p->options.settled(p->options.context, e->samples, refusal(p->options.row(p->options.context, &row)));
 }

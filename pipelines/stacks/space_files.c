@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two tables by number: `used` holds the files that mapping lists refer to, `idle` the others, in the order in which they were last asked
- * for. The number is SipHash under a key of this run over the build id and the path's last part; without one over device, inode and path, since an inode is
- * used again once its file is gone. Nobody can choose a file whose number is another's.
+ * Two tables by number: `used` holds the files that mapping lists refer to, `idle` the others, in the order in which
+ * they were last asked for. The number is SipHash under a key of this run over the build id and the path's last part; without
+ * one over device, inode and path, since an inode is used again once its file is gone. Nobody can choose a file whose number is
+ * another's.
  *
  * Invariant: an entry is in `used` exactly while its `refs` is not 0.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The files that are or were mapped: one entry for each content, named by a keyed hash. What a mapping refers to stays; what nobody
- * refers to any more is kept while there is room, for those who still hold its number.
+ * The files that are or were mapped: one entry for each content, named by a keyed hash. What a mapping refers to stays;
+ * what nobody refers to any more is kept while there is room, for those who still hold its number.
  */
 #ifndef SONDE_SPACE_FILES_H
 #define SONDE_SPACE_FILES_H
@@ -18,8 +18,8 @@ struct space_files {
 int space_files_open(struct space_files *files, uint32_t buckets);
 void space_files_close(struct space_files *files);
 
-/* The number of the file that `seen` describes (its number is ignored), which is taken in when it is new. 0: no memory. It stays
- * until space_files_evict(), or for good once referred to. */
+/* The number of the file that `seen` describes (its number is ignored), which is taken in when it is new. 0: no
+ * memory. It stays until space_files_evict(), or for good once referred to. */
 uint64_t space_files_take(struct space_files *files, const struct space_file *seen);
 /* Numbers without an entry, 0 among them, are passed over. */
 void space_files_ref(struct space_files *files, uint64_t number);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A list is a sorted array of mappings that do not overlap. Replacing is one splice: what lies between the first and the last mapping
- * touched goes, and in come at most three pieces: what is left of the first, the new one, what is left of the last.
+ * A list is a sorted array of mappings that do not overlap. Replacing is one splice: what lies between the first and
+ * the last mapping touched goes, and in come at most three pieces: what is left of the first, the new one, what is left
+ * of the last.
  *
- * Invariants: each mapping with a file holds one reference to it; a list with more than one owner is never changed, except that what was
- * not known becomes known to all.
+ * Invariants: each mapping with a file holds one reference to it; a list with more than one owner is never changed,
+ * except that what was not known becomes known to all.
  */
 #include "stacks/space_maps.h"
 
@@ -27,15 +28,30 @@ struct space_maps *space_maps_new(uint64_t *bytes)
 	return maps;
 }
 
+static void drop_all(struct space_maps *maps, struct space_files *files)
+{
+	for (uint32_t i = 0; i < maps->count; i++)
+		space_files_unref(files, maps->mappings[i].file);
+	maps->count = 0;
+}
+
 void space_maps_unref(struct space_maps *maps, struct space_files *files, uint64_t *bytes)
 {
 	if (!maps || --maps->refs)
 		return;
-	for (uint32_t i = 0; i < maps->count; i++)
-		space_files_unref(files, maps->mappings[i].file);
+	drop_all(maps, files);
 	*bytes -= bytes_of(maps);
 	free(maps->mappings);
 	free(maps);
+}
+
+void space_maps_clear(struct space_maps *maps, struct space_files *files)
+{
+	drop_all(maps, files);
+	maps->known = false;
+	maps->owner = 0;
+	maps->read = 0;
+	maps->state++;
 }
 
 /* A program has few mappings, and most have as few as when they began: steps are small at first. */
@@ -74,6 +90,7 @@ struct space_maps *space_maps_copy(const struct space_maps *maps, struct space_f
 	copy->count = maps->count;
 	copy->known = maps->known;
 	copy->owner = maps->owner;
+	copy->read = maps->read;
 	copy->state = maps->state;
 	for (uint32_t i = 0; i < copy->count; i++)
 		space_files_ref(files, copy->mappings[i].file);

@@ -5,7 +5,6 @@
  * three size classes that holds it.
  */
 #include "sonde/probe.bpf.h"
-#include "sonde/stack.bpf.h"
 #include "cpu.h"
 
 #define KERNEL_BYTES (SONDE_STACK_KERNEL_MAX * sizeof(__u64))
@@ -31,27 +30,10 @@ sonde_inline void take_program(struct bpf_perf_event_data *ctx, struct task_stru
 	sonde_take_registers(stack, SONDE_PT_REGS(saved));
 }
 
-/* What there is to copy of the program's stack, and how much of it. */
-struct extent {
-	__u64 sp, end;
-	__u32 wanted;
-	bool cut;
-};
-
-sonde_inline void measure(struct task_struct *task, __u64 sp, struct extent *ret)
-{
-	ret->sp = sp;
-	ret->end = sonde_stack_end(task, sp);
-	ret->wanted = slice;
-	ret->cut = !ret->end || ret->end - sp > slice;
-	if (!ret->cut)
-		ret->wanted = (__u32)(ret->end - sp);
-}
-
 /* `room` is a constant: bytes of the slice's size class. */
 sonde_inline void take_sample(struct bpf_perf_event_data *ctx, struct sonde_counts *counts,
-			      const struct sonde_owner *owner, const struct sonde_stack *head, const struct extent *x,
-			      const __u32 room)
+			      const struct sonde_owner *owner, const struct sonde_stack *head,
+			      const struct sonde_extent *x, const __u32 room)
 {
 	struct cpu_sample *s = bpf_ringbuf_reserve(&sonde_bulk, sizeof *s + KERNEL_BYTES + room + SONDE_STACK_PAGE, 0);
 	__u32 kernel = 0, copied = 0;
@@ -85,7 +67,7 @@ int sample__perf_event(struct bpf_perf_event_data *ctx)
 	struct sonde_counts *counts = sonde_counts_of(cpu_sample_type.id);
 	struct sonde_stack head = {};
 	struct sonde_owner owner;
-	struct extent x = {};
+	struct sonde_extent x = {};
 
 	/* The idle task: no time of anybody's. */
 	if (!(__u32)bpf_get_current_pid_tgid() || !counts)
@@ -98,7 +80,7 @@ int sample__perf_event(struct bpf_perf_event_data *ctx)
 	}
 	take_program(ctx, task, &head);
 	if (head.flags & SONDE_STACK_USER)
-		measure(task, head.registers[SONDE_REGISTER_SP], &x);
+		sonde_measure_stack(task, head.registers[SONDE_REGISTER_SP], slice, &x);
 	if (x.wanted <= SMALL_SLICE)
 		take_sample(ctx, counts, &owner, &head, &x, SMALL_SLICE);
 	else if (x.wanted <= MEDIUM_SLICE)

@@ -152,14 +152,15 @@ enum outcome { SENT, LOST, NEXT_CLASS };
 
 /* One try in one size class of `room` bytes; with `last`, what fits is sent. */
 sonde_inline enum outcome try_class(const __u64 room, const __u32 args_room, bool last, struct task_struct *task,
-				    struct file *file, const struct sonde_owner *owner)
+				    struct file *file, const struct sonde_owner *owner, __u64 stack)
 {
-	struct process_exec *e = bpf_ringbuf_reserve(&sonde_priority, room, 0);
+	struct process_exec *e = bpf_ringbuf_reserve(&sonde_priority, room + sizeof stack, 0);
 	__u32 used = sizeof *e;
 
 	if (!e)
 		return LOST;
 	sonde_fill_header(&e->event, process_exec_type.id, owner);
+	sonde_name_stack(&e->event, room, stack);
 	if (fill_texts(e, room, args_room, task, file, &used)) {
 		if (!last) {
 			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
@@ -174,6 +175,61 @@ sonde_inline enum outcome try_class(const __u64 room, const __u32 args_room, boo
 	return SENT;
 }
 
+/* Who asked for a program is known before it is loaded only: the number of that stack, by thread. What failed leaves its number behind. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u64);
+} exec_stacks SEC(".maps");
+
+sonde_inline int exec_begins(void)
+{
+	struct sonde_owner owner;
+	__u64 stack;
+
+	sonde_owner_current(&owner);
+	stack = sonde_take_stack(&sonde_priority, &owner);
+	if (stack)
+		bpf_map_update_elem(&exec_stacks, &owner.tid, &stack, BPF_ANY);
+	return 0;
+}
+
+SEC("tp_btf/sched_prepare_exec")
+SONDE_WHEN("stack")
+int BPF_PROG(caller__tp_btf)
+{
+	return exec_begins();
+}
+
+SEC("tracepoint/syscalls/sys_enter_execve")
+SONDE_WHEN("stack")
+int caller__tracepoint(void *ctx)
+{
+	return exec_begins();
+}
+
+/* The other of two system calls, where one tracepoint does not serve both. */
+SEC("tracepoint/syscalls/sys_enter_execveat")
+SONDE_WHEN("stack")
+SONDE_COVERED_BY("caller__tp_btf")
+int caller_at__tracepoint(void *ctx)
+{
+	return exec_begins();
+}
+
+/* Of the thread that ran the program, which may have had another number before: that of the thread that called exec. */
+sonde_inline __u64 caller_of(__u32 tid)
+{
+	__u64 *known = sonde_stack_wanted ? bpf_map_lookup_elem(&exec_stacks, &tid) : NULL, stack;
+
+	if (!known)
+		return 0;
+	stack = *known;
+	bpf_map_delete_elem(&exec_stacks, &tid);
+	return stack;
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
@@ -182,6 +238,7 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux
 	__u64 args = task->mm->arg_end - task->mm->arg_start;
 	enum outcome outcome = NEXT_CLASS;
 	struct sonde_owner owner;
+	__u64 stack;
 
 	if (!counts)
 		return 0;
@@ -191,12 +248,13 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux
 		__sync_fetch_and_add(&counts->filtered, 1);
 		return 0;
 	}
+	stack = caller_of((__u32)old_pid);
 	if (args <= ARGS_SMALL)
-		outcome = try_class(CLASS_SMALL, ARGS_SMALL, false, task, file, &owner);
+		outcome = try_class(CLASS_SMALL, ARGS_SMALL, false, task, file, &owner, stack);
 	if (outcome == NEXT_CLASS && args <= ARGS_MEDIUM)
-		outcome = try_class(CLASS_MEDIUM, ARGS_MEDIUM, false, task, file, &owner);
+		outcome = try_class(CLASS_MEDIUM, ARGS_MEDIUM, false, task, file, &owner, stack);
 	if (outcome == NEXT_CLASS)
-		outcome = try_class(CLASS_LARGE, ARGS_MAX, true, task, file, &owner);
+		outcome = try_class(CLASS_LARGE, ARGS_MAX, true, task, file, &owner, stack);
 	if (outcome == LOST)
 		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
 	return 0;

@@ -4,6 +4,7 @@
 #define SONDE_IDENTITY_H
 
 #include "sonde/event.h"
+#include "sonde/stack.h"
 
 #define CGROUP_PATH_MAX 1024
 
@@ -53,6 +54,7 @@ struct agent_loss {
 };
 
 SONDE_INTERNAL_EVENT(cgroup_changed, "cgroup.change", priority, "A cgroup was made, renamed or removed.");
+SONDE_INTERNAL_EVENT(sonde_stack_sample, "stack.sample", bulk, "The stack of a thread, for an event that names it.");
 SONDE_EVENT(agent_start, "agent.start", 1, priority, "Everything is attached; written once a run.");
 SONDE_EVENT(agent_ledger, "agent.ledger", 1, priority, "What became of every event of this run, by type.");
 SONDE_EVENT(agent_loss, "agent.loss", 1, priority, "Events of one type were lost, and why.");

@@ -49,6 +49,7 @@ enum {
 
 struct connection {
 	struct sonde_owner owner;
+	__u64 stack;        /* number of the stack that began a connect; 0: none was asked for */
 	__u64 since;        /* boot clock: SYN sent, then established; 0: not known */
 	__u32 handshake_us; /* server: SYN-ACK sent to ACK taken in */
 	__be16 rport; /* of another connection: the entry is a leftover of the socket that had this address before */
@@ -129,6 +130,7 @@ sonde_inline void connect_begins(struct tcp_sock *tp, __u64 key)
 	long error;
 
 	sonde_owner_current(&c.owner);
+	c.stack = sonde_take_stack(&sonde_bulk, &c.owner);
 	c.since = bpf_ktime_get_boot_ns();
 	error = bpf_map_update_elem(&tcp_connections, &key, &c, BPF_ANY);
 	if (error) {
@@ -140,7 +142,7 @@ sonde_inline void connect_begins(struct tcp_sock *tp, __u64 key)
 /* Returns when it ended. */
 sonde_inline __u64 connect_ends(struct tcp_sock *tp, struct connection *c, __s32 error)
 {
-	struct tcp_connect *e = sonde_reserve_owned(tcp_connect, sizeof *e, &c->owner);
+	struct tcp_connect *e = sonde_reserve_with(tcp_connect, sizeof *e, &c->owner, c->stack);
 	__u64 now = e ? e->event.time : bpf_ktime_get_boot_ns();
 
 	if (!e)
@@ -157,7 +159,7 @@ sonde_inline void connect_late(struct tcp_sock *tp, struct connection *c)
 {
 	__u32 min_rtt = tp->rtt_min.s[0].v;
 	__u64 latency = min_rtt == RTT_NONE ? 0 : (__u64)min_rtt * 1000;
-	struct tcp_connect *e = sonde_reserve_owned(tcp_connect, sizeof *e, &c->owner);
+	struct tcp_connect *e = sonde_reserve_with(tcp_connect, sizeof *e, &c->owner, c->stack);
 
 	c->established = true;
 	c->since += latency;

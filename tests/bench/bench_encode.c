@@ -98,7 +98,10 @@ static int read_builtin(struct schema *schema)
 static int measure(const struct schema *schema, const char *name, void (*make)(struct record *r))
 {
 	static const char cgroup[] = "/system.slice/docker-0123456789abcdef.scope", container[] = "0123456789abcdef";
-	const struct identity_text identity = { cgroup, container, sizeof cgroup - 1, sizeof container - 1 };
+	const struct identity_text identity = { .cgroup = cgroup,
+						.container = container,
+						.cgroup_length = sizeof cgroup - 1,
+						.container_length = sizeof container - 1 };
 	const struct event_type *type = schema_find(schema, name, strlen(name));
 	struct record record = { 0 };
 	struct envelope envelope;

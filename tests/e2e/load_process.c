@@ -314,6 +314,21 @@ static int forked_exec(void)
 	return 1;
 }
 
+/* Runs this program again and again, as one process: `chain 3` calls exec three times. */
+static int run_chain(void)
+{
+	char left[16];
+
+	if (number(0) <= 0) {
+		printf("%d\n", getpid());
+		return 0;
+	}
+	snprintf(left, sizeof left, "%ld", number(0) - 1);
+	execl("/proc/self/exe", "chain", "chain", left, NULL);
+	die("execl");
+	return 1;
+}
+
 static int end_with(void)
 {
 	return (int)number(0);
@@ -339,6 +354,7 @@ int main(int argc, char **argv)
 			 { "orphan", orphan },
 			 { "caps", run_caps },
 			 { "forked-exec", forked_exec },
+			 { "chain", run_chain },
 			 { "exit", end_with } };
 
 	if (argc < 2)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as the kernel's records: each alone, and as the contents of a ring with any head and tail, whose events then feed address spaces with a
- * small bound, which must hold.
+ * Any bytes as the kernel's records: each alone, and as the contents of a ring with any head and tail, whose events
+ * then feed address spaces with a small bound, which must hold.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -84,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t area[PAGE + SIZE] __attribute__((aligned(64))), scratch[PERF_RING_RECORD_MAX];
 	struct spaces_options options = { .bytes = BOUND, .grace_ns = 1000 };
 	struct perf_event_mmap_page *page = (struct perf_event_mmap_page *)area;
-	struct perf_events_handler handler = { NULL, on_map, on_exec, on_fork, on_exit_of };
+	struct perf_events_handler handler = { NULL, on_map, on_exec, on_fork, on_exit_of, NULL };
 	struct spaces *spaces;
 	struct perf_ring ring;
 	uint16_t tail, filled;
@@ -107,6 +107,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	page->data_tail = tail;
 	page->data_head = tail + (filled & 0x8000 ? filled : size);
 	walk(&ring, scratch, &handler);
+	spaces_lost(spaces, tail, filled);
+	check(spaces, 20, tail);
 	spaces_sweep(spaces, UINT64_MAX / 2);
 	spaces_close(spaces);
 	return 0;

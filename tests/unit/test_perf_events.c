@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kernel's records as bytes: parsing with every length checked, the walk through a ring with wraps, and the count of threads. */
+/* The kernel's records as bytes: parsing with every length checked, the walk through a ring with wraps, and the
+ * count of threads. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +16,7 @@
 
 #include "base/base.h"
 #include "stacks/perf_events.h"
+#include "stacks/perf_merge.h"
 #include "stacks/perf_record.h"
 #include "stacks/perf_ring.h"
 #include "stacks/perf_threads.h"
@@ -161,7 +163,7 @@ static void on_exit_of(void *context, int pid, uint64_t time)
 /* In memory of exactly its size, so that reading past it is found. */
 static int parse_bytes(const uint8_t *at, size_t size, struct seen *seen)
 {
-	struct perf_events_handler handler = { seen, on_map, on_exec, on_fork, on_exit_of };
+	struct perf_events_handler handler = { seen, on_map, on_exec, on_fork, on_exit_of, NULL };
 	uint8_t *exact = malloc(size);
 	int r;
 
@@ -455,6 +457,76 @@ static void test_ring_passes_over_what_is_no_record(void **state)
 	assert_int_equal(ring.broken, 4);
 }
 
+/* ---- several rings ---- */
+
+#define RINGS 7
+
+/* Fills the rings with records of rising times; which ring gets the next one is as good as random. Returns how many. */
+static unsigned fill_rings(struct perf_ring *rings, struct fake_ring *fakes, uint64_t *time, unsigned seed)
+{
+	unsigned count = 0;
+	struct bytes b;
+
+	for (unsigned i = 0; i < 50; i++) {
+		unsigned n = (seed + i * i * 31 + i / 3) % RINGS;
+
+		make_task(&b, PERF_RECORD_FORK, 20, 10, 20, *time + 1);
+		if (!ring_write(&rings[n], &fakes[n], &b))
+			continue;
+		*time += 1 + i % 2 * 5;
+		count++;
+	}
+	return count;
+}
+
+/* Takes what is not later than `until`; times must rise from `*last` on. Returns how many. */
+static unsigned merge_all(struct perf_merge *merge, struct perf_ring *rings, uint64_t until, uint64_t *last)
+{
+	static uint8_t scratch[PERF_RING_RECORD_MAX];
+	struct perf_ring *ring;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < RINGS; i++)
+		perf_merge_add(merge, &rings[i]);
+	for (; (ring = perf_merge_first(merge, until)); count++) {
+		struct perf_record record;
+		size_t size;
+		const void *bytes = perf_ring_take(ring, scratch, &size);
+
+		assert_int_equal(perf_record_parse(bytes, size, &record), 0);
+		assert_true(record.time >= *last);
+		assert_true(record.time <= until);
+		*last = record.time;
+		perf_merge_advance(merge);
+	}
+	perf_merge_end(merge);
+	return count;
+}
+
+static void test_records_of_several_rings_come_in_order(void **state)
+{
+	static struct fake_ring fakes[RINGS];
+	struct perf_merge_next heap[RINGS];
+	struct perf_merge merge = { .heap = heap };
+	struct perf_ring rings[RINGS];
+	uint64_t time = 0, last = 0;
+	unsigned written = 0, taken = 0, held_back = 0;
+
+	for (unsigned i = 0; i < RINGS; i++)
+		ring_init(&rings[i], &fakes[i], 1024);
+	for (unsigned round = 0; round < 500; round++) {
+		written += fill_rings(rings, fakes, &time, round);
+		taken += merge_all(&merge, rings, time - 20, &last);
+		held_back += written != taken;
+	}
+	taken += merge_all(&merge, rings, UINT64_MAX, &last);
+	assert_int_equal(taken, written);
+	assert_true(written > 10000);
+	assert_true(held_back > 400);
+	for (unsigned i = 0; i < RINGS; i++)
+		assert_int_equal(fakes[i].page.data_tail, fakes[i].page.data_head);
+}
+
 /* ---- threads ---- */
 
 static int threads_set_up(void **state)
@@ -557,6 +629,7 @@ int main(void)
 		cmocka_unit_test(test_lost_and_other_records),
 		cmocka_unit_test(test_ring_gives_back_what_was_written),
 		cmocka_unit_test(test_ring_passes_over_what_is_no_record),
+		cmocka_unit_test(test_records_of_several_rings_come_in_order),
 		THREADS(test_process_ends_with_its_last_thread),
 		THREADS(test_exec_leaves_one_thread),
 		THREADS(test_many_processes_with_threads),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Address spaces from made-up events: what was mapped when, through exec, fork, exit, pid reuse, /proc, and the bound on memory. */
+/* Address spaces from made-up events: what was mapped when, through exec, fork, exit, pid reuse, /proc, and the
+ * bound on memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -227,6 +228,9 @@ static void test_pid_used_again(void **state)
 	map(s, 10, 311, 0x1000, 0x2000, 0, 2);
 	expect(s, 10, 150, 0x1000, 1, 0);
 	expect(s, 10, 350, 0x1000, 2, 0);
+	/* An exit of the one before, told late. */
+	spaces_exit(s, 10, 299);
+	assert_int_equal(spaces_find(s, 10, 350)->end, 0);
 	/* And again, with the exit lost. */
 	spaces_fork(s, 1, 10, 400);
 	assert_int_equal(spaces_find(s, 10, 350)->end, 400);
@@ -536,6 +540,95 @@ static void test_fork_told_after_proc_was_read(void **state)
 	expect(s, 10, 550, 0x2000, 2, 0);
 }
 
+/* Read after the exec, told before it: neither the program before nor those forked from it had these mappings. */
+static void test_exec_told_after_proc_was_read(void **state)
+{
+	static const uint64_t inodes[] = { 1, 2 };
+	struct spaces *s = *state;
+
+	spaces_fork(s, 10, 11, 100);
+	give(s, 10, 500, inodes, 2);
+	expect(s, 11, 500, 0x1000, 1, 0);
+	spaces_exec(s, 10, 400);
+	map(s, 10, 410, 0x1000, 0x2000, 0, 1);
+	expect(s, 10, 450, 0x1000, 1, 0);
+	expect(s, 10, 450, 0x2000, -1, 0);
+	assert_true(spaces_find(s, 10, 450)->known);
+	expect(s, 10, 350, 0x1000, -1, 0);
+	assert_true(spaces_find(s, 10, 350)->known);
+	assert_false(spaces_find(s, 11, 450)->known);
+	assert_int_equal(spaces_find(s, 11, 450)->source, 11);
+	assert_int_equal(health_of(s).mappings, 1);
+	/* An exec after the reading takes nothing back. */
+	give(s, 11, 600, inodes, 2);
+	spaces_exec(s, 11, 601);
+	expect(s, 11, 600, 0x2000, 2, 0);
+}
+
+/* ---- lost events ---- */
+
+static void test_what_lived_during_a_loss_is_unknown(void **state)
+{
+	static const uint64_t inodes[] = { 1, 2 };
+	struct spaces *s = *state;
+
+	spaces_exec(s, 10, 100);
+	map(s, 10, 101, 0x1000, 0x2000, 0, 7);
+	spaces_exec(s, 20, 100);
+	spaces_exit(s, 20, 150);
+	spaces_exec(s, 11, 250); /* during the loss */
+	map(s, 11, 251, 0x1000, 0x2000, 0, 8);
+	spaces_exec(s, 13, 305); /* after it, and told before it */
+	map(s, 13, 306, 0x1000, 0x2000, 0, 9);
+	spaces_lost(s, 200, 300);
+	spaces_exec(s, 12, 310);
+	map(s, 12, 311, 0x1000, 0x2000, 0, 9);
+
+	expect(s, 10, 199, 0x1000, 7, 0);
+	assert_int_equal(spaces_find(s, 10, 199)->end, 200);
+	assert_false(spaces_find(s, 10, 400)->known);
+	assert_int_equal(spaces_find(s, 10, 400)->n_mappings, 0);
+	assert_int_equal(spaces_find(s, 10, 400)->source, 10);
+	assert_false(spaces_find(s, 11, 400)->known);
+	assert_int_equal(spaces_find(s, 11, 400)->n_mappings, 0);
+	assert_int_equal(spaces_find(s, 20, 140)->end, 150);
+	assert_true(spaces_find(s, 12, 400)->known);
+	expect(s, 12, 400, 0x1000, 9, 0);
+	assert_true(spaces_find(s, 13, 400)->known);
+	expect(s, 13, 400, 0x1000, 9, 0);
+
+	give(s, 10, 500, inodes, 2);
+	expect(s, 10, 600, 0x1000, 1, 0);
+	expect(s, 10, 250, 0x2000, 2, 0);
+	assert_true(spaces_find(s, 10, 600)->known);
+	/* A fork of one that nobody has looked at since. */
+	spaces_exec(s, 30, 700);
+	map(s, 30, 701, 0x1000, 0x2000, 0, 7);
+	spaces_lost(s, 710, 720);
+	spaces_fork(s, 30, 31, 730);
+	assert_false(spaces_find(s, 31, 740)->known);
+	assert_int_equal(spaces_find(s, 31, 740)->source, 30);
+	give(s, 30, 740, inodes, 2);
+	expect(s, 31, 740, 0x2000, 2, 0);
+}
+
+static void test_a_loss_costs_no_more_than_the_bound(void **state)
+{
+	struct spaces *s = *state;
+
+	for (int pid = 1000; pid < 8000; pid++) {
+		spaces_exec(s, pid, 100);
+		map(s, pid, 101, 0x1000, 0x2000, 0, 7);
+	}
+	for (unsigned loss = 1; loss < 20; loss++) {
+		spaces_lost(s, loss * 1000, loss * 1000 + 1);
+		for (int pid = 1000; pid < 8000; pid++) {
+			spaces_find(s, pid, loss * 1000 + 2);
+			assert_true(health_of(s).bytes <= BOUND);
+		}
+	}
+}
+
 /* ---- the bound ---- */
 
 static void exec_with_mappings(struct spaces *s, int parent, int pid, uint64_t time, unsigned mappings)
@@ -677,6 +770,9 @@ int main(void)
 		EACH(test_children_become_known_with_their_parent),
 		EACH(test_a_parent_that_changed_is_no_source),
 		EACH(test_fork_told_after_proc_was_read),
+		EACH(test_exec_told_after_proc_was_read),
+		EACH(test_what_lived_during_a_loss_is_unknown),
+		EACH(test_a_loss_costs_no_more_than_the_bound),
 		EACH(test_five_thousand_processes_fit),
 		EACH(test_beyond_the_bound_the_least_used_goes),
 		EACH(test_ended_ones_go_before_living),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel's events against the kernel's own list: children of every kind read their own maps in /proc at a time they note, and what spaces_find()
- * says of that time must be the same, mapping for mapping, in both directions. As root. The children are this program itself.
+ * The kernel's events against the kernel's own list: children of every kind read their own maps in /proc at a time they
+ * note, and what spaces_find() says of that time must be the same, mapping for mapping, in both directions. As root.
+ * The children are this program itself.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -33,7 +35,8 @@
 
 /* ---- the children ---- */
 
-/* A line "= PID TIME", then the lines of /proc/thread-self/maps (the process's own are gone with its first thread). One write: several may report. */
+/* A line "= PID TIME", then the lines of /proc/thread-self/maps (the process's own are gone with its first
+ * thread). One write: several may report. */
 static void report(void)
 {
 	static char text[1 << 20];
@@ -65,6 +68,24 @@ static int child_leaves_its_thread(void)
 	if (pthread_create(&other, NULL, report_without_leader, &self))
 		return 1;
 	pthread_exit(NULL);
+}
+
+static void *exec_plain(void *context)
+{
+	report();
+	execl("/proc/self/exe", "child", "--child", "plain", NULL);
+	exit(1);
+}
+
+/* All other threads end, and the one that execs takes the first one's number. */
+static int child_execs_in_a_thread(void)
+{
+	pthread_t other;
+
+	if (pthread_create(&other, NULL, exec_plain, NULL))
+		return 1;
+	pthread_join(other, NULL);
+	return 1;
 }
 
 static int child_dlopens(void)
@@ -128,6 +149,24 @@ static int child_execs(const char *self)
 	return 1;
 }
 
+static int child_waits_and_execs(const char *self)
+{
+	char go;
+
+	if (read(GO_FD, &go, 1) != 1)
+		return 1;
+	execl(self, self, "--child", "report-and-wait", NULL);
+	return 1;
+}
+
+static int child_reports_and_waits(void)
+{
+	char go;
+
+	report();
+	return read(GO_FD, &go, 1) != 1;
+}
+
 static int child_waits(void)
 {
 	char go;
@@ -162,6 +201,10 @@ static int be_child(const char *self, const char *mode)
 		return child_forks();
 	if (!strcmp(mode, "exec"))
 		return child_execs(self);
+	if (!strcmp(mode, "exec-and-wait"))
+		return child_waits_and_execs(self);
+	if (!strcmp(mode, "report-and-wait"))
+		return child_reports_and_waits();
 	if (!strcmp(mode, "split"))
 		return child_splits();
 	if (!strcmp(mode, "replace"))
@@ -170,6 +213,8 @@ static int be_child(const char *self, const char *mode)
 		return child_waits();
 	if (!strcmp(mode, "leader"))
 		return child_leaves_its_thread();
+	if (!strcmp(mode, "thread-exec"))
+		return child_execs_in_a_thread();
 	if (!strcmp(mode, "many"))
 		return child_maps_many();
 	return 2;
@@ -187,12 +232,21 @@ struct watch {
 	struct perf_events *events;
 	struct spaces *spaces;
 	struct perf_events_handler handler;
-	unsigned exits, forks;
+	unsigned exits, forks, losses;
+	uint64_t lost_since; /* the latest */
+	uint64_t last;       /* time of the last event of this drain */
 	unsigned child_exits, child_execs;
 };
 
+static void check_order(struct watch *w, uint64_t time)
+{
+	assert_true(time >= w->last);
+	w->last = time;
+}
+
 static void on_map(void *context, const struct space_map_event *event)
 {
+	check_order(context, event->time);
 	spaces_map(((struct watch *)context)->spaces, event);
 }
 
@@ -200,6 +254,7 @@ static void on_exec(void *context, int pid, uint64_t time)
 {
 	struct watch *w = context;
 
+	check_order(w, time);
 	w->child_execs += pid == child.pid;
 	spaces_exec(w->spaces, pid, time);
 }
@@ -208,6 +263,7 @@ static void on_fork(void *context, int parent, int pid, uint64_t time)
 {
 	struct watch *w = context;
 
+	check_order(w, time);
 	w->forks++;
 	spaces_fork(w->spaces, parent, pid, time);
 }
@@ -216,24 +272,45 @@ static void on_exit_of(void *context, int pid, uint64_t time)
 {
 	struct watch *w = context;
 
+	check_order(w, time);
 	w->exits++;
 	w->child_exits += pid == child.pid;
 	spaces_exit(w->spaces, pid, time);
 }
 
-static int set_up(void **state)
+static void on_lost(void *context, uint64_t since, uint64_t until)
+{
+	struct watch *w = context;
+
+	w->losses++;
+	w->lost_since = MAX_OF(w->lost_since, since);
+	assert_true(since <= until);
+	spaces_lost(w->spaces, since, until);
+}
+
+static int set_up_with(void **state, unsigned pages)
 {
 	static struct watch w;
 	struct spaces_options options = { .bytes = 4 << 20, .grace_ns = 60 * NS_PER_SEC };
 	struct fault fault = { 0 };
 
-	w = (struct watch){ .handler = { &w, on_map, on_exec, on_fork, on_exit_of } };
-	if (perf_events_open(&w.events, RING_PAGES, &fault) < 0) {
+	w = (struct watch){ .handler = { &w, on_map, on_exec, on_fork, on_exit_of, on_lost } };
+	if (perf_events_open(&w.events, pages, &fault) < 0) {
 		print_error("%s\n", fault.text);
 		return -1;
 	}
 	*state = &w;
 	return spaces_open(&w.spaces, &options);
+}
+
+static int set_up(void **state)
+{
+	return set_up_with(state, RING_PAGES);
+}
+
+static int set_up_small(void **state)
+{
+	return set_up_with(state, 1);
 }
 
 static int tear_down(void **state)
@@ -245,9 +322,16 @@ static int tear_down(void **state)
 	return 0;
 }
 
+static void drain_some(struct watch *w)
+{
+	w->last = 0;
+	perf_events_drain(w->events, &w->handler);
+	assert_true(w->last <= now_boottime_ns());
+}
+
 static void drain(struct watch *w)
 {
-	perf_events_drain(w->events, &w->handler);
+	drain_some(w);
 	assert_int_equal(perf_events_lost(w->events), 0);
 }
 
@@ -439,6 +523,11 @@ static void test_process_whose_first_thread_ends_first(void **state)
 	run(*state, "leader", 1, 3);
 }
 
+static void test_exec_in_a_thread(void **state)
+{
+	run(*state, "thread-exec", 2, 3);
+}
+
 static void test_program_deleted_right_after_start(void **state)
 {
 	char path[] = "/tmp/sonde-test-XXXXXX";
@@ -479,7 +568,8 @@ static void test_program_in_memory(void **state)
 	compare_reports(w, 1, 3);
 }
 
-/* This test is older than its own events: its child's mappings are unknown until /proc is read of the one that still lives. */
+/* This test is older than its own events: its child's mappings are unknown until /proc is read of the one that
+ * still lives. */
 static void test_fork_of_a_process_older_than_the_agent(void **state)
 {
 	struct watch *w = *state;
@@ -512,13 +602,11 @@ static void test_fork_of_a_process_older_than_the_agent(void **state)
 	assert_false(space->known);
 	assert_int_equal(space->source, getpid());
 
-	uint64_t time = now_boottime_ns();
-
 	assert_int_equal(maps_read(space->source, &maps), 0);
 	/* The vsyscall page is in /proc only. */
 	for (uint32_t i = 0; i < maps.count; i++)
 		maps.count -= !strcmp(maps.text + maps.mappings[i].path, "[vsyscall]");
-	spaces_give(w->spaces, getpid(), time, &maps);
+	spaces_give(w->spaces, getpid(), now_boottime_ns(), &maps);
 	maps_free(&maps);
 	compare_one(w, child.text, &mappings);
 	assert_true(mappings >= 3);
@@ -578,6 +666,78 @@ static void test_cpus_that_come_back(void **state)
 	run(w, "exec", 2, 3);
 }
 
+/* While the rings are full a living process execs. What was known of it before is not taken for what it is now. */
+static void test_exec_that_was_lost(void **state)
+{
+	struct watch *w = *state;
+	struct maps maps;
+	cpu_set_t all, one;
+	uint64_t time;
+
+	/* All on one CPU, so that it is this one's ring that is full. */
+	assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+	time = now_boottime_ns();
+	start("/proc/self/exe", -1, "exec-and-wait");
+	/* It is known. */
+	while (!w->child_execs)
+		drain_some(w);
+	for (unsigned i = 0; i < 500; i++) {
+		int pid = fork();
+
+		if (pid == 0)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+	}
+	assert_int_equal(write(child.go, "g", 1), 1);
+	/* It has exec'd once its second program says so. */
+	assert_int_equal(read(child.report, child.text, 1), 1);
+	assert_int_equal(child.text[0], '=');
+	/* Room again; the next record on each CPU is that of the loss. */
+	for (unsigned i = 0; i < 1000 && perf_events_lost(w->events) < 500; i++) {
+		int pid = fork();
+
+		if (pid == 0)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+		drain_some(w);
+	}
+	assert_true(w->losses > 0);
+	/* Nothing of before is in doubt. */
+	assert_true(w->lost_since > time);
+	assert_true(perf_events_lost(w->events) > 0);
+	assert_int_equal(w->child_execs, 1);
+
+	time = now_boottime_ns();
+	assert_false(spaces_find(w->spaces, child.pid, time)->known);
+	assert_int_equal(maps_read(child.pid, &maps), 0);
+	spaces_give(w->spaces, child.pid, time, &maps);
+	assert_true(spaces_find(w->spaces, child.pid, time)->known);
+	assert_true(spaces_find(w->spaces, child.pid, time)->n_mappings >= 3);
+	maps_free(&maps);
+	assert_int_equal(write(child.go, "g", 1), 1);
+	collect();
+	assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+}
+
+static void test_nothing_is_left_behind(void **state)
+{
+	_cleanup_(free_pointer) char *text = NULL;
+	struct perf_events *events;
+	size_t size;
+
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(perf_events_open(&events, 1, NULL), 0);
+		perf_events_close(events);
+	}
+	perf_events_close(NULL);
+	assert_int_equal(read_small_file("/proc/self/maps", 1 << 20, &text, &size), 0);
+	assert_null(strstr(text, "[perf_event]"));
+	assert_int_equal(kill_events(), 0);
+}
+
 static void test_bad_sizes_are_refused(void **state)
 {
 	struct perf_events *events = NULL;
@@ -601,11 +761,14 @@ int main(int argc, char **argv)
 		LIVE(test_mappings_mapped_over),
 		LIVE(test_two_thousand_mappings),
 		LIVE(test_process_whose_first_thread_ends_first),
+		LIVE(test_exec_in_a_thread),
 		LIVE(test_program_deleted_right_after_start),
 		LIVE(test_program_in_memory),
 		LIVE(test_fork_of_a_process_older_than_the_agent),
 		LIVE(test_readable_when_a_quarter_full),
 		LIVE(test_cpus_that_come_back),
+		cmocka_unit_test_setup_teardown(test_exec_that_was_lost, set_up_small, tear_down),
+		cmocka_unit_test(test_nothing_is_left_behind),
 		cmocka_unit_test(test_bad_sizes_are_refused),
 	};
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Address spaces against a naive model: random events over few pids and a small address range; the model keeps, for each space, what is at each
- * page, and copies it at every fork. After each step random questions of any time must have the same answer.
+ * Address spaces against a naive model: random events over few pids and a small address range; the model keeps, for
+ * each space, what is at each page, and copies it at every fork. After each step random questions of any time must have
+ * the same answer.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -453,7 +453,7 @@ static bool is_lasting(const char *line, unsigned long long *address)
 	char name[256], type;
 
 	return sscanf(line, "%llx %c %255s", address, &type, name) == 3 && *address && strchr("tT", type) &&
-	       !strstr(line, "[bpf]");
+	       !strstr(line, "[bpf]") && strncmp(name, "__pfx_", 6) && strncmp(name, "__cfi_", 6);
 }
 
 static void test_kernel_against_kallsyms(void **state)
@@ -481,6 +481,48 @@ static void test_kernel_against_kallsyms(void **state)
 	assert_int_equal(checked, right);
 	assert_true(kernel_table_bytes(table) < 8u << 20);
 	print_message("kernel table: %zu functions, %zu bytes\n", kernel_table_count(table), kernel_table_bytes(table));
+	kernel_table_free(table);
+}
+
+static void test_modules_and_bpf_programs(void **state)
+{
+	char path[] = "/tmp/sonde-test-XXXXXX";
+	_cleanup_(close_fd) int fd = mkstemp(path);
+	static const char text[] = "0000000000000000 A fixed_percpu_data\n"
+				   "ffffffff81000000 T _text\n"
+				   "ffffffff81000010 t __pfx_do_thing\n"
+				   "ffffffff81000020 T do_thing\n"
+				   "ffffffff81000020 T __do_thing\n"
+				   "ffffffff82000000 D some_data\n"
+				   "ffffffffc0001000 t nf_hook\t[nf_tables]\n"
+				   "ffffffffc002a964 t bpf_prog_6209bdb3cd47582f_sample__perf_event\t[bpf]\n"
+				   "ffffffffc002c000 t bpf_trampoline_6442536467\t[bpf]\n";
+	static const struct {
+		uint64_t address;
+		const char *name;
+		uint64_t delta;
+	} expected[] = {
+		{ 0xffffffff81000025, "do_thing", 5 },
+		{ 0xffffffffc0001008, "nf_hook", 8 },
+		{ 0xffffffffc002a965, "bpf_prog_6209bdb3cd47582f_sample__perf_event", 1 },
+		{ 0xffffffffc002c000, "bpf_trampoline_6442536467", 0 },
+	};
+	struct kernel_table *table = NULL;
+	uint64_t delta;
+
+	unlink(path);
+	assert_int_equal(write_all(fd, text, sizeof text - 1), 0);
+	assert_int_equal(kernel_table_read(fd, &table), 0);
+	assert_int_equal(kernel_table_count(table), 5);
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		const char *name = kernel_table_find(table, expected[i].address, &delta);
+
+		assert_non_null(name);
+		assert_string_equal(name, expected[i].name);
+		assert_int_equal(delta, expected[i].delta);
+	}
+	/* A gap as wide as that is no function. */
+	assert_null(kernel_table_find(table, 0xffffffff82000000, &delta));
 	kernel_table_free(table);
 }
 
@@ -750,6 +792,7 @@ int main(void)
 		cmocka_unit_test(test_deleted_program),
 		cmocka_unit_test(test_stripped_shows_build_id),
 		cmocka_unit_test(test_kernel_against_kallsyms),
+		cmocka_unit_test(test_modules_and_bpf_programs),
 		cmocka_unit_test(test_kernel_frames),
 		cmocka_unit_test(test_hidden_kernel_addresses),
 		cmocka_unit_test(test_worker_has_no_rights),

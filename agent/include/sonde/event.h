@@ -61,6 +61,7 @@ struct sonde_event {
 	1u /* nothing in the kernel says whose doing this was: no pid, tid, comm, proc, parent, cgroup */
 #define SONDE_FLAG_CGROUP_V1 2u /* `cgroup` is of the chosen v1 hierarchy */
 #define SONDE_FLAG_TRUNCATED 4u /* a variable part did not fit: the key `truncated` is true */
+#define SONDE_FLAG_STACK     8u /* the record's last eight bytes are the number of its stack */
 
 /* A variable part: `length` bytes at `offset` from the record's begin. length 0: absent or empty. */
 struct sonde_text {

@@ -11,7 +11,7 @@
  * A program is named MEASURE__HOOK: programs of one MEASURE are alternatives, of which the agent loads the first that
  * the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe. SONDE_PREFERRED before a
  * program puts it before all others of its measure; SONDE_COVERED_BY("PROGRAM") says that while that other program is in
- * use this one has nothing to do. On new kernels tracepoint programs may be preempted: never keep per-CPU scratch over a
+ * use this one has nothing to do; SONDE_WHEN("OPTION") that it is there for an option of the module that is on. On new kernels tracepoint programs may be preempted: never keep per-CPU scratch over a
  * call; build the event in the ring.
  */
 #ifndef SONDE_PROBE_BPF_H
@@ -22,6 +22,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "sonde/shared.h"
+#include "sonde/stack.bpf.h"
 
 /* Set by the agent before load. */
 const volatile __u64 sonde_boot __attribute__((section(".rodata"))) = 0; /* salt of `proc`: this boot of this host */
@@ -31,6 +32,9 @@ const volatile __s32 sonde_cgroup_v1 __attribute__((section(".rodata"))) = -1; /
 /* An eighth of each ring, in bytes. */
 const volatile __u32 sonde_wake_priority __attribute__((section(".rodata"))) = 0;
 const volatile __u32 sonde_wake_bulk __attribute__((section(".rodata"))) = 0;
+/* modules.NAME.stack: events carry the stack of the thread that did it; and the type of the records that bring it. */
+const volatile __u32 sonde_stack_wanted __attribute__((section(".rodata"))) = 0;
+const volatile __u32 sonde_stack_type __attribute__((section(".rodata"))) = 0;
 
 /* Shared by all objects: the agent makes each once. */
 struct {
@@ -101,7 +105,7 @@ struct {
 
 #define SONDE_PREFERRED           SONDE_TAG("preferred")
 #define SONDE_COVERED_BY(program) SONDE_TAG("covered=" program)
-#define sonde_inline              static __attribute__((always_inline, unused)) inline
+#define SONDE_WHEN(option)        SONDE_TAG("when=" option)
 
 /* Counts a failed helper by place; returns `error` so that it can stand inside an expression. */
 #define sonde_failed(error) sonde_count_error((error), __LINE__)
@@ -285,7 +289,93 @@ sonde_inline void sonde_fill_header(struct sonde_event *e, __u32 type, const str
 	__builtin_memcpy(e->comm, owner->comm, sizeof e->comm);
 }
 
-sonde_inline void *sonde_begin_owned(void *ring, __u32 type, const __u64 bytes, const struct sonde_owner *owner)
+#define SONDE_WAKE_BAND 2048
+sonde_inline void sonde_end(void *ring, struct sonde_event *e, __u32 used)
+{
+	__u64 wake = ring == (void *)&sonde_priority ? sonde_wake_priority : sonde_wake_bulk;
+	__u64 waiting = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
+
+	e->size = used;
+	bpf_ringbuf_submit(e, waiting >= wake && (waiting & (wake - 1)) < SONDE_WAKE_BAND ? BPF_RB_FORCE_WAKEUP
+											  : BPF_RB_NO_WAKEUP);
+}
+
+/* ---- stacks of events ---- */
+
+#define SONDE_EVENT_SLICE 16384u /* bytes of the program's stack, at most */
+
+/* `room` is a constant. 0: there was no room, counted. */
+sonde_inline __u64 sonde_write_stack(void *ring, const struct sonde_owner *owner, struct task_struct *task,
+				     const struct sonde_stack *head, const struct sonde_extent *x, const __u32 room)
+{
+	const __u32 kernel_bytes = SONDE_STACK_KERNEL_MAX * sizeof(__u64);
+	struct sonde_counts *counts = sonde_counts_of(sonde_stack_type);
+	struct sonde_stack_sample *s;
+	__u32 kernel = 0, copied = 0;
+	bool cut = x->cut;
+	long n;
+
+	if (!counts)
+		return 0;
+	__sync_fetch_and_add(&counts->produced, 1);
+	s = bpf_ringbuf_reserve(ring, sizeof *s + kernel_bytes + room + SONDE_STACK_PAGE, 0);
+	if (!s) {
+		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
+		return 0;
+	}
+	sonde_fill_header(&s->event, sonde_stack_type, owner);
+	/* No two threads have the same moment and number. */
+	s->number = (s->event.time << 22 ^ owner->tid) | 1;
+	s->stack = *head;
+	n = bpf_get_task_stack(task, s + 1, kernel_bytes, 0);
+	if (n > 0)
+		kernel = ((__u32)n / sizeof(__u64)) & 127;
+	if (kernel == SONDE_STACK_KERNEL_MAX)
+		s->stack.flags |= SONDE_STACK_KERNEL_CUT;
+	if (head->flags & SONDE_STACK_USER)
+		copied = sonde_copy_slice((__u8 *)(s + 1) + kernel * sizeof(__u64), room, x->sp, x->wanted, &cut);
+	if (cut)
+		s->stack.flags |= SONDE_STACK_CUT;
+	s->stack.n_kernel = (__u16)kernel;
+	s->stack.n_slice = copied;
+	n = (long)s->number;
+	sonde_end(ring, &s->event, sizeof *s + kernel * sizeof(__u64) + copied);
+	return (__u64)n;
+}
+
+/* The stack of the thread that runs now, as a record of its own ahead of the event that names it. 0: there is none. */
+sonde_inline __u64 sonde_take_stack(void *ring, const struct sonde_owner *owner)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct sonde_stack head = {};
+	struct sonde_extent x = {};
+	struct pt_regs *saved;
+
+	if (!sonde_stack_wanted || owner->filtered || owner->tid != (__u32)bpf_get_current_pid_tgid())
+		return 0;
+	if (sonde_is_program(task)) {
+		head.flags = SONDE_STACK_USER;
+		saved = (struct pt_regs *)bpf_task_pt_regs(task);
+		sonde_take_registers(&head, SONDE_PT_REGS(saved));
+		sonde_measure_stack(task, head.registers[SONDE_REGISTER_SP], SONDE_EVENT_SLICE, &x);
+	}
+	if (x.wanted <= 2048)
+		return sonde_write_stack(ring, owner, task, &head, &x, 2048);
+	return sonde_write_stack(ring, owner, task, &head, &x, SONDE_EVENT_SLICE);
+}
+
+/* In a record of `room` bytes (a constant) and eight more, whose header is filled. */
+sonde_inline void sonde_name_stack(struct sonde_event *e, const __u64 room, __u64 stack)
+{
+	if (!stack)
+		return;
+	e->flags |= SONDE_FLAG_STACK;
+	*(__u64 *)((void *)e + room) = stack;
+}
+
+/* `stack`: number of the event's stack, 0: none. */
+sonde_inline void *sonde_begin_with(void *ring, __u32 type, const __u64 bytes, const struct sonde_owner *owner,
+				    __u64 stack)
 {
 	struct sonde_counts *counts = sonde_counts_of(type);
 	struct sonde_event *e;
@@ -297,13 +387,19 @@ sonde_inline void *sonde_begin_owned(void *ring, __u32 type, const __u64 bytes, 
 		__sync_fetch_and_add(&counts->filtered, 1);
 		return NULL;
 	}
-	e = bpf_ringbuf_reserve(ring, bytes, 0);
+	e = bpf_ringbuf_reserve(ring, (bytes + 7) / 8 * 8 + sizeof stack, 0);
 	if (!e) {
 		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
 		return NULL;
 	}
 	sonde_fill_header(e, type, owner);
+	sonde_name_stack(e, (bytes + 7) / 8 * 8, stack);
 	return e;
+}
+
+sonde_inline void *sonde_begin_owned(void *ring, __u32 type, const __u64 bytes, const struct sonde_owner *owner)
+{
+	return sonde_begin_with(ring, type, bytes, owner, sonde_take_stack(ring, owner));
 }
 
 sonde_inline void *sonde_begin(void *ring, __u32 type, const __u64 bytes, bool unfiltered)
@@ -321,22 +417,15 @@ sonde_inline void *sonde_begin(void *ring, __u32 type, const __u64 bytes, bool u
 #define sonde_reserve(record, bytes) ((struct record *)sonde_begin(record##_ring(), record##_type.id, (bytes), false))
 #define sonde_reserve_unfiltered(record, bytes)                                                                        \
 	((struct record *)sonde_begin(record##_ring(), record##_type.id, (bytes), true))
+/* With a stack that sonde_take_stack() took before, for what ends in another thread than it began in. */
+#define sonde_reserve_with(record, bytes, owner, stack)                                                                \
+	((struct record *)sonde_begin_with(record##_ring(), record##_type.id, (bytes), (owner), (stack)))
 #define sonde_reserve_owned(record, bytes, owner)                                                                      \
 	((struct record *)sonde_begin_owned(record##_ring(), record##_type.id, (bytes), (owner)))
 
 /* Hands the event over; `used` bytes of it count. The reader looks by its own clock, and is woken early each time the
  * ring has filled by another eighth (`wake`, a power of two): a wake-up for every event would cost more than the event. */
 #define sonde_submit(record, e, used) sonde_end(record##_ring(), &(e)->event, (used))
-#define SONDE_WAKE_BAND               2048
-sonde_inline void sonde_end(void *ring, struct sonde_event *e, __u32 used)
-{
-	__u64 wake = ring == (void *)&sonde_priority ? sonde_wake_priority : sonde_wake_bulk;
-	__u64 waiting = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
-
-	e->size = used;
-	bpf_ringbuf_submit(e, waiting >= wake && (waiting & (wake - 1)) < SONDE_WAKE_BAND ? BPF_RB_FORCE_WAKEUP
-											  : BPF_RB_NO_WAKEUP);
-}
 
 /* ---- variable parts ---- */
 

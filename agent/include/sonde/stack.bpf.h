@@ -10,8 +10,13 @@
 #ifndef SONDE_STACK_BPF_H
 #define SONDE_STACK_BPF_H
 
-#include "sonde/probe.bpf.h"
+#include "sonde/vmlinux.h"
+#include <bpf/bpf_helpers.h>
 #include "sonde/stack.h"
+
+#ifndef sonde_inline
+#define sonde_inline static __attribute__((always_inline, unused)) inline
+#endif
 
 #define SONDE_PF_USER_WORKER 0x4000 /* io_uring's threads: a program's memory, but no program */
 #define SONDE_PF_IO_WORKER   0x10
@@ -123,6 +128,25 @@ sonde_inline __u32 sonde_copy_slice(__u8 *to, const __u32 room, __u64 sp, __u32 
 		done += step;
 	}
 	return done;
+}
+
+/* What there is to copy of the program's stack, and how much of it. */
+struct sonde_extent {
+	__u64 sp;
+	__u32 wanted;
+	bool cut;
+};
+
+/* Of the stack that `sp` is in, at most `limit` bytes. */
+sonde_inline void sonde_measure_stack(struct task_struct *task, __u64 sp, __u32 limit, struct sonde_extent *ret)
+{
+	__u64 end = sonde_stack_end(task, sp);
+
+	ret->sp = sp;
+	ret->wanted = limit;
+	ret->cut = !end || end - sp > limit;
+	if (!ret->cut)
+		ret->wanted = (__u32)(end - sp);
 }
 
 #endif

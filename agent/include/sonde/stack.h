@@ -38,6 +38,13 @@ struct sonde_stack {
 	__u64 registers[SONDE_REGISTERS];
 };
 
+/* A stack that belongs to an event of another record (module option `stack`): it comes first, in the same ring. */
+struct sonde_stack_sample {
+	struct sonde_event event;
+	__u64 number; /* what the event calls it by */
+	struct sonde_stack stack;
+};
+
 #define SONDE_STACK_BYTES(n_kernel, n_slice) (sizeof(struct sonde_stack) + (n_kernel) * sizeof(__u64) + (n_slice))
 
 #endif

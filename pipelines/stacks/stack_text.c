@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "stacks/stack_text.h"
+
+#include <string.h>
+
+#define HOOK_FRAMES_MAX 16u
+
+/* Frame `i` as it stands now. */
+static void name_frame(struct symbols *symbols, const struct stack_view *v, unsigned i, struct symbols_frame *ret)
+{
+	if (i >= v->n_kernel)
+		symbols_user_frame(symbols, &v->user[i - v->n_kernel], ret);
+	else
+		symbols_kernel_frame(symbols, v->kernel[i], i > 0, ret);
+}
+
+bool stack_is_final(struct symbols *symbols, const struct stack_view *v)
+{
+	bool final = true;
+
+	for (unsigned i = 0; i < v->n_kernel + v->n_user; i++) {
+		struct symbols_frame frame;
+
+		name_frame(symbols, v, i, &frame);
+		final = final && frame.final;
+	}
+	return final;
+}
+
+/* Without symbols a frame is its address. */
+static void bare_frame(const struct stack_view *v, unsigned i, char text[40], struct symbols_frame *ret)
+{
+	bool kernel = i < v->n_kernel;
+	unsigned long long address = kernel ? v->kernel[i] : v->user[i - v->n_kernel].at & ~UNWIND_EXACT;
+	int n = snprintf(text, 40, "0x%llx%s", address, kernel ? " ([k])" : "");
+
+	*ret = (struct symbols_frame){ .text = text, .length = (size_t)n, .id = hash_bytes(text, (size_t)n) };
+}
+
+/* How the kernel gets from a tracepoint to a program. */
+static bool is_of_hook(const char *text)
+{
+	static const char *const begins[] = { "bpf_prog_",          "bpf_trace_run",  "__bpf_trace_",
+					      "__traceiter_",       "bpf_get_",       "__bpf_get_",
+					      "get_perf_callchain", "trace_call_bpf", "bpf_trampoline_",
+					      "perf_trace_",        "perf_syscall_",  "perf_ftrace_",
+					      "___bpf_prog_run",    "__bpf_prog_run" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
+		if (!strncmp(text, begins[i], strlen(begins[i])))
+			return true;
+	return false;
+}
+
+/* The first frame behind those of the hook. */
+static unsigned first_of(struct symbols *symbols, const struct stack_view *v)
+{
+	unsigned first = 0;
+
+	for (unsigned i = 0; v->from_hook && symbols && i < MIN_OF(v->n_kernel, HOOK_FRAMES_MAX); i++) {
+		struct symbols_frame frame;
+
+		name_frame(symbols, v, i, &frame);
+		if (is_of_hook(frame.text))
+			first = i + 1;
+	}
+	return first;
+}
+
+void stack_write(struct symbols *symbols, const struct stack_view *v, char *room, size_t size, struct stack_text *ret)
+{
+	char text[40];
+
+	*ret = (struct stack_text){ .texts = room, .id = 0xcbf29ce484222325ull };
+	for (unsigned i = first_of(symbols, v); i < v->n_kernel + v->n_user; i++) {
+		struct symbols_frame frame;
+
+		if (symbols)
+			name_frame(symbols, v, i, &frame);
+		else
+			bare_frame(v, i, text, &frame);
+		ret->id = (ret->id ^ frame.id) * 0x100000001b3ull;
+		ret->id ^= ret->id >> 32;
+		if (ret->truncated || ret->size + frame.length + 1 > size) {
+			ret->truncated = true;
+			continue;
+		}
+		memcpy(room + ret->size, frame.text, frame.length);
+		room[ret->size + frame.length] = 0;
+		ret->size += frame.length + 1;
+	}
+}
