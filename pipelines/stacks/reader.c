@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "stacks/debug_file.h"
 
 #define JOBS_MAX    4096u
 #define LEFT_MAX    4u
@@ -87,6 +88,23 @@ static void leave(struct reader *r)
 	free(r);
 }
 
+/* The first of the places where a debug file may be that holds a file. Whether it is the right one shows its build id. */
+static void find_debug(struct reader_job *job)
+{
+	const struct debug_file_hint hint = {
+		.path = job->path, .build_id = job->build_id, .build_id_length = job->build_id_length, .link = job->link
+	};
+	char path[MAPS_PATH_MAX];
+
+	job->status = -ENOENT;
+	for (unsigned i = 0; job->status < 0 && i < DEBUG_FILE_CANDIDATES; i++) {
+		if (!debug_file_candidate(&hint, i, path, sizeof path))
+			continue;
+		job->fd = maps_open_file(job->pid, 0, 0, 0, 0, path, &job->identity);
+		job->status = MIN_OF(job->fd, 0);
+	}
+}
+
 static void do_job(struct reader_job *job)
 {
 	const struct mapping *m = &job->mapping;
@@ -102,6 +120,9 @@ static void do_job(struct reader_job *job)
 	case READER_PERF_MAP:
 		job->fd = maps_open_perf_map(job->pid, &job->identity);
 		job->status = MIN_OF(job->fd, 0);
+		break;
+	case READER_DEBUG:
+		find_debug(job);
 		break;
 	case READER_KERNEL:
 		job->status = kernel_table_read(job->fd, &job->kernel);

@@ -10,8 +10,9 @@
 
 #include "stacks/kernel.h"
 #include "stacks/maps.h"
+#include "stacks/worker.h"
 
-enum reader_kind { READER_MAPS, READER_OPEN, READER_PERF_MAP, READER_KERNEL };
+enum reader_kind { READER_MAPS, READER_OPEN, READER_PERF_MAP, READER_DEBUG, READER_KERNEL };
 
 struct reader_job {
 	struct reader_job *next;
@@ -19,10 +20,13 @@ struct reader_job {
 	int pid;
 	uint64_t number, time;  /* the asker's */
 	struct mapping mapping; /* OPEN: of which; without an inode number its path must do */
+	/* DEBUG: of the stripped file whose path this is. */
+	uint8_t build_id_length, build_id[ELF_BUILD_ID_MAX];
+	char link[WORKER_LINK_MAX];
 	/* Results. */
 	int status; /* 0 or a negative errno */
 	struct maps maps;
-	int fd; /* OPEN, PERF_MAP: the file; KERNEL: kallsyms, given in */
+	int fd; /* OPEN, PERF_MAP, DEBUG: the file; KERNEL: kallsyms, given in */
 	struct file_identity identity;
 	struct kernel_table *kernel;
 	char path[]; /* OPEN */

@@ -56,6 +56,11 @@ static void remove_entry(struct shelf *shelf, unsigned index)
 		shelf->entries[i].at -= bytes;
 }
 
+void shelf_forget(struct shelf *shelf, struct shelf_entry *entry)
+{
+	remove_entry(shelf, (unsigned)(entry - shelf->entries));
+}
+
 static unsigned oldest_of(const struct shelf *shelf)
 {
 	unsigned oldest = 0;

@@ -48,6 +48,9 @@ static inline void *shelf_table(const struct shelf *shelf, const struct shelf_en
 	return shelf->memory + entry->at;
 }
 
+/* Its table was made of something that there is more of now. */
+void shelf_forget(struct shelf *shelf, struct shelf_entry *entry);
+
 /* Where a table can be built now, and how large it may become. Nothing else may be asked of the shelf until shelf_keep(). */
 void *shelf_room(const struct shelf *shelf, size_t *ret_size);
 /* The table built there has `bytes`; with a `status` there is none. `touched` bytes of the room were written at most. The entry is

@@ -95,6 +95,8 @@ static void take_jobs(struct symbols *s, struct reader *reader)
 			samples_take_maps(s, job);
 		else if (job->kind == READER_KERNEL)
 			frames_take_kernel(s, job);
+		else if (job->kind == READER_DEBUG)
+			file_take_debug(s, job);
 		else
 			file_take_job(s, job);
 		reader_free_job(job);

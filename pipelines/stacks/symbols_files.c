@@ -28,7 +28,7 @@ struct file *file_add(struct symbols *s, uint64_t number, const char *path)
 	}
 	file->node.key = file->content = number;
 	file->node.bytes = (uint32_t)(sizeof *file + strlen(path) + 48);
-	file->fd = -1;
+	file->fd = file->debug_fd = -1;
 	file->last = &file->first;
 	maps_base_name(path, file->name, sizeof file->name);
 	table_add(&s->files, &file->node);
@@ -56,6 +56,7 @@ struct file *file_of_jit(struct symbols *s, const struct space *space)
 	if (!file)
 		return NULL;
 	file->perf_map = true;
+	file->stage = STAGE_NAMES;
 	file->seen.pid = space->pid;
 	return file;
 }
@@ -105,6 +106,8 @@ void file_close(struct symbols *s, struct file *file)
 	if (file->fd < 0)
 		return;
 	close_fd(&file->fd);
+	close_fd(&file->debug_fd);
+	file->stage = STAGE_NEW;
 	s->open_files--;
 }
 
@@ -194,8 +197,9 @@ void file_take_job(struct symbols *s, struct reader_job *job)
 void file_queue(struct symbols *s, struct file *file)
 {
 	bool can_learn = file->wants_learn && (file->fd >= 0 || file->gone);
+	bool can_name = file->first && file->fd >= 0 && file->stage != STAGE_WANTS_DEBUG;
 
-	if (file->queued || file->asked || !(can_learn || (file->first && file->fd >= 0)))
+	if (file->queued || file->asked || !(can_learn || can_name))
 		return;
 	file->queued = true;
 	if (can_learn) {
@@ -221,4 +225,44 @@ struct file *file_queue_take(struct symbols *s)
 		s->queue_last = &s->queue;
 	file->queued = false;
 	return file;
+}
+
+/* ---- its debug file ---- */
+
+void file_take_description(struct symbols *s, struct file *file)
+{
+	const struct worker_answer *a = &s->answer;
+	struct reader_job *job = NULL;
+
+	if (!file->build_id_given) {
+		file->build_id_length = (uint8_t)a->build_id_length;
+		memcpy(file->build_id, a->build_id, sizeof file->build_id);
+	}
+	file->stage = STAGE_INLINES;
+	if (a->stripped && a->build_id_length && !file->pinned)
+		job = reader_new_job(s->reader, READER_DEBUG, file->path);
+	if (!job)
+		return;
+	job->pid = file->seen.pid;
+	job->number = file->node.key;
+	job->build_id_length = (uint8_t)a->build_id_length;
+	memcpy(job->build_id, a->build_id, sizeof job->build_id);
+	memcpy(job->link, a->debug_link, sizeof job->link);
+	symbols_submit(s, s->reader, job);
+	file->stage = STAGE_WANTS_DEBUG;
+}
+
+void file_take_debug(struct symbols *s, struct reader_job *job)
+{
+	struct file *file = file_find(s, job->number);
+
+	if (!file || file->stage != STAGE_WANTS_DEBUG)
+		return;
+	file->stage = STAGE_INLINES;
+	if (job->status == 0) {
+		file->debug_fd = job->fd;
+		file->debug_size = job->identity.size;
+		job->fd = -1;
+	}
+	file_queue(s, file);
 }

@@ -219,10 +219,7 @@ static void finish_known(struct symbols *s, struct frame *waiting, const struct 
 		inlined += length + 1;
 	}
 	own = at;
-	if (file->perf_map)
-		at = put_name(s, at, text, name->length, " (%s)", file->name, 0);
-	else
-		at = put_name(s, at, text, name->length, " (%s)", file->name, 0);
+	at = put_name(s, at, text, name->length, " (%s)", file->name, 0);
 	as.id = file->build_id_length ? place_id(file, waiting->at & ~UNWIND_EXACT)
 				      : hash_bytes(s->scratch + own, at - own);
 	at = put_name(s, own, text, name->length, "+0x%2$llx (%1$s)", file->name, delta);
@@ -252,10 +249,6 @@ void frames_take_answer(struct symbols *s, struct file *file)
 	const struct worker_answer *a = &s->answer;
 	uint32_t answered = a->count ? MIN_OF(a->count, s->ask.count) : s->ask.count;
 
-	if (!a->status && !file->build_id_given && !file->perf_map) {
-		file->build_id_length = (uint8_t)a->build_id_length;
-		memcpy(file->build_id, a->build_id, sizeof file->build_id);
-	}
 	for (uint32_t i = 0; i < answered; i++) {
 		if (!a->status && i < a->count && a->names[i].length)
 			finish_known(s, s->asked[i], file, &a->names[i]);

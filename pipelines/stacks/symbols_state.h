@@ -57,6 +57,14 @@ struct frame {
 	char text[];
 };
 
+/* How far a file is on its way to names. */
+enum file_stage {
+	STAGE_NEW,         /* the worker shall look at what it is */
+	STAGE_WANTS_DEBUG, /* its debug file is looked for */
+	STAGE_INLINES,     /* its inlined functions are being read, part by part */
+	STAGE_NAMES,       /* functions can be asked for */
+};
+
 /* Where a file was last seen: how to open it. */
 struct whereabouts {
 	int pid;
@@ -71,7 +79,9 @@ struct file {
 	struct frame *first, **last; /* that wait */
 	struct file *next;           /* in the queue */
 	char *path;
-	int fd;
+	int fd, debug_fd;
+	uint64_t debug_size;
+	enum file_stage stage;
 	unsigned strikes; /* workers it was with when they died */
 	bool perf_map;    /* names of code that a process made itself, by address */
 	bool queued, opening, asked, pinned;
@@ -161,6 +171,9 @@ void file_free(struct symbols *s, struct file *file);
 void file_queue(struct symbols *s, struct file *file);
 struct file *file_queue_take(struct symbols *s);
 void file_take_job(struct symbols *s, struct reader_job *job);
+/* The worker said what it is; its debug file came, or there is none. */
+void file_take_description(struct symbols *s, struct file *file);
+void file_take_debug(struct symbols *s, struct reader_job *job);
 
 /* symbols_worker.c */
 void worker_start(struct symbols *s);

@@ -90,6 +90,30 @@ void worker_take_pid(struct symbols *s)
 	}
 }
 
+static void take_file_answer(struct symbols *s, struct file *file)
+{
+	switch (s->ask.kind) {
+	case WORKER_DESCRIBE:
+		if (s->answer.status == 0) {
+			file_take_description(s, file);
+			return;
+		}
+		file->unreadable = true;
+		frames_drop_waiting(s, file);
+		return;
+	case WORKER_INLINES:
+		if (s->answer.status <= 0)
+			file->stage = STAGE_NAMES;
+		return;
+	case WORKER_NAMES:
+		frames_take_answer(s, file);
+		return;
+	default:
+		file->wants_learn = false;
+		samples_learned(s, file->node.key);
+	}
+}
+
 static void take_answer(struct symbols *s)
 {
 	struct file *file = asked_file(s);
@@ -102,12 +126,7 @@ static void take_answer(struct symbols *s)
 	if (!file)
 		return;
 	file->asked = false;
-	if (s->ask.kind == WORKER_NAMES) {
-		frames_take_answer(s, file);
-	} else {
-		file->wants_learn = false;
-		samples_learned(s, file->node.key);
-	}
+	take_file_answer(s, file);
 	file_queue(s, file);
 }
 
@@ -134,21 +153,30 @@ static void begin_ask(struct symbols *s, enum worker_kind kind)
 	s->ask.kind = kind;
 }
 
-static void send_ask(struct symbols *s, int fd, uint64_t now)
+static void send_ask(struct symbols *s, int fd, int debug_fd, uint64_t now)
 {
 	s->deadline = now + ASK_DEADLINE_NS;
 	symbols_wake_at(s, s->deadline);
-	if (worker_send(s->worker, &s->ask, fd, -1) < 0)
+	if (worker_send(s->worker, &s->ask, fd, debug_fd) < 0)
 		worker_lose(s, now);
+}
+
+static enum worker_kind kind_of(const struct file *file)
+{
+	return file->wants_learn              ? WORKER_LEARN
+	       : file->stage == STAGE_NEW     ? WORKER_DESCRIBE
+	       : file->stage == STAGE_INLINES ? WORKER_INLINES
+					      : WORKER_NAMES;
 }
 
 static void ask_about(struct symbols *s, struct file *file, uint64_t now)
 {
-	begin_ask(s, file->wants_learn ? WORKER_LEARN : WORKER_NAMES);
+	begin_ask(s, kind_of(file));
 	s->asked_number = file->node.key;
 	s->ask.form = file->perf_map ? WORKER_PERF_MAP : WORKER_ELF;
 	s->ask.file = file->content;
 	s->ask.size = file->size;
+	s->ask.debug_size = file->debug_fd >= 0 ? file->debug_size : 0;
 	if (file->build_id_given) {
 		s->ask.build_id_length = file->build_id_length;
 		memcpy(s->ask.build_id, file->build_id, sizeof s->ask.build_id);
@@ -157,7 +185,7 @@ static void ask_about(struct symbols *s, struct file *file, uint64_t now)
 		frames_ask(s, file);
 	file->asked = true;
 	file->used = now;
-	send_ask(s, file->fd, now);
+	send_ask(s, file->fd, file->debug_fd, now);
 }
 
 void worker_send_next(struct symbols *s, uint64_t now)
@@ -168,7 +196,7 @@ void worker_send_next(struct symbols *s, uint64_t now)
 		begin_ask(s, WORKER_UNWIND);
 		s->ask.count = samples_ask(s);
 		if (s->ask.count)
-			send_ask(s, -1, now);
+			send_ask(s, -1, -1, now);
 		return;
 	}
 	if (s->queue)

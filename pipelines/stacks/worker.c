@@ -202,7 +202,7 @@ static void unmap_keeper(struct keeper **k)
 static int map_keeper(const struct worker_options *options, struct keeper **ret)
 {
 	size_t head = ALIGN_UP(sizeof **ret, (size_t)4096), bound = ALIGN_UP(options->table_bytes, (size_t)4096),
-	       size = head + bound + SHELF_SCRATCH;
+	       size = head + bound + SHELF_SCRATCH + WORKER_WORK;
 	struct keeper *k = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	int r;
 
@@ -211,6 +211,7 @@ static int map_keeper(const struct worker_options *options, struct keeper **ret)
 	k->mapped = size;
 	shelf_open(&k->shelf, (uint8_t *)k + head, bound);
 	k->state.shelf = &k->shelf;
+	k->state.work = (uint8_t *)k + size - WORKER_WORK;
 	k->state.arena = *options->arena;
 	r = sandbox_compile(true, &k->keeper);
 	if (r == 0)
@@ -297,7 +298,8 @@ int worker_receive(int worker, struct worker_answer *answer)
 		return -EAGAIN;
 	if (n <= 0)
 		return -EPIPE;
-	if ((size_t)n < head || answer->count > WORKER_BATCH || answer->build_id_length > ELF_BUILD_ID_MAX)
+	if ((size_t)n < head || answer->count > WORKER_BATCH || answer->build_id_length > ELF_BUILD_ID_MAX ||
+	    !memchr(answer->debug_link, 0, sizeof answer->debug_link) || strchr(answer->debug_link, '/'))
 		return -EBADMSG;
 	for (uint32_t i = 0; i < answer->count; i++)
 		if (!is_name_sound(answer, i, (size_t)n - head))

@@ -14,12 +14,16 @@
 #include "stacks/arena.h"
 #include "stacks/elf_table.h"
 
-#define WORKER_BATCH 64u         /* addresses named by one question */
-#define WORKER_TEXT  (48u << 10) /* bytes of their names: what does not fit is asked for again */
+#define WORKER_WORK     (16u << 20) /* bytes of memory that tables are made in, most of it never touched */
+#define WORKER_LINK_MAX 128u
+#define WORKER_BATCH    64u         /* addresses named by one question */
+#define WORKER_TEXT     (48u << 10) /* bytes of their names: what does not fit is asked for again */
 
 enum worker_kind {
-	WORKER_NAMES,  /* which functions hold these places of the attached file? */
-	WORKER_LEARN,  /* make the unwind table of the attached file; without one: there is none */
+	WORKER_DESCRIBE, /* what is the attached file, and where may its debug file be? */
+	WORKER_INLINES, /* make the table of its inlined functions, or the next part of it: status 1 when there is more to do */
+	WORKER_NAMES,  /* which functions hold these places of it? */
+	WORKER_LEARN,  /* make its unwind table; without a file: there is none */
 	WORKER_UNWIND, /* unwind the first `count` samples of the arena */
 };
 
@@ -45,6 +49,8 @@ struct worker_name {
 struct worker_answer {
 	uint32_t ticket, count; /* NAMES: of how many places this is the answer */
 	int32_t status; /* 0, or the negative errno of the file: then every place is unknown. -ESTALE: another file */
+	uint32_t stripped;                /* DESCRIBE: its own functions are not all in there */
+	char debug_link[WORKER_LINK_MAX]; /* DESCRIBE: name of its debug file, without folders; "" */
 	uint32_t build_id_length;
 	uint8_t build_id[ELF_BUILD_ID_MAX];
 	struct worker_name names[WORKER_BATCH];
@@ -62,6 +68,8 @@ struct worker_state {
 	struct worker_ask ask;
 	struct worker_answer answer;
 	struct shelf *shelf;
+	void *work;         /* WORKER_WORK bytes */
+	uint64_t inlines;   /* number of the file whose inlined functions are half read there; 0: none */
 	struct arena arena; /* a copy: the agent's heap is wiped here */
 };
 

@@ -5,22 +5,48 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "base/base.h"
+#include "stacks/debug_file.h"
+#include "stacks/inline_table.h"
+#include "stacks/perf_map.h"
 #include "stacks/shelf.h"
 #include "stacks/unwind.h"
 #include "stacks/worker.h"
 
-static struct shelf_entry *build_symbols(struct shelf *shelf, uint64_t number, const struct elf_file *file)
+/* The files that came with a question. */
+struct files {
+	struct elf_file file, debug;
+	bool has_debug;
+};
+
+/* Half a megabyte of it may stay; the rest goes back to the system. */
+static void give_back_work(struct worker_state *state)
 {
-	int64_t wanted = elf_table_room(file);
+	madvise((uint8_t *)state->work + (512u << 10), WORKER_WORK - (512u << 10), MADV_DONTNEED);
+}
+
+/* ---- tables ---- */
+
+static struct shelf_entry *build_symbols(struct worker_state *state, const struct files *files)
+{
+	struct shelf *shelf = state->shelf;
+	struct elf_sources sources = { .file = &files->file,
+				       .debug = files->has_debug ? &files->debug : NULL,
+				       .scratch = state->work,
+				       .scratch_size = WORKER_WORK };
+	int64_t wanted = elf_table_room_of(&sources);
 	size_t room, bytes;
 	void *at = shelf_room(shelf, &room);
 	int status = wanted < 0 ? (int)wanted : 0;
 
 	bytes = wanted > 0 ? MIN_OF((size_t)wanted, room) : 0;
+	state->inlines = 0; /* its memory is used here */
 	if (!status)
-		status = elf_table_build(file, at, bytes);
-	return shelf_keep(shelf, number, SHELF_SYMBOLS, status, status ? 0 : elf_table_bytes(at), bytes);
+		status = elf_table_build_of(&sources, at, bytes);
+	give_back_work(state);
+	return shelf_keep(shelf, state->ask.file, SHELF_SYMBOLS, status, status ? 0 : elf_table_bytes(at), bytes);
 }
 
 static struct shelf_entry *build_unwind(struct shelf *shelf, uint64_t number, const struct elf_file *file)
@@ -36,6 +62,32 @@ static struct shelf_entry *build_unwind(struct shelf *shelf, uint64_t number, co
 	return shelf_keep(shelf, number, SHELF_UNWIND, status, status ? 0 : unwind_table_bytes(at), bytes);
 }
 
+static struct shelf_entry *build_perf_map(struct shelf *shelf, uint64_t number, const struct elf_file *file)
+{
+	size_t room;
+	void *at = shelf_room(shelf, &room);
+	int status = perf_map_build(file, at, room);
+
+	return shelf_keep(shelf, number, SHELF_PERF_MAP, status, status ? 0 : perf_map_bytes(at), room);
+}
+
+/* What was made in the work memory becomes a table like all others. */
+static void keep_inlines(struct worker_state *state, int status)
+{
+	size_t room, bytes = status ? 0 : inline_table_bytes(state->work);
+	void *at = shelf_room(state->shelf, &room);
+
+	if (!status && bytes > room)
+		status = -EFBIG;
+	if (!status)
+		memcpy(at, state->work, bytes);
+	shelf_keep(state->shelf, state->ask.file, SHELF_INLINES, status, bytes, bytes);
+	state->inlines = 0;
+	give_back_work(state);
+}
+
+/* ---- the file ---- */
+
 /* Whether the file is the one that was meant, where that is known by its build id only. */
 static bool is_wanted(const struct worker_ask *ask, const struct elf_table *table)
 {
@@ -43,68 +95,160 @@ static bool is_wanted(const struct worker_ask *ask, const struct elf_table *tabl
 					 !memcmp(table->build_id, ask->build_id, ask->build_id_length));
 }
 
-static void put_name(const struct elf_table *table, const struct elf_file *file, uint64_t place,
-		     struct worker_name *name, struct worker_answer *answer, size_t *used)
+/* The head of a symbol table tells the build id without reading any symbol. */
+static int check_file(const struct worker_ask *ask, const struct elf_file *file, struct elf_table *head)
 {
-	int length = elf_table_find(table, file, place, answer->text + *used, &name->delta);
+	int r = elf_table_build(file, head, sizeof *head);
 
-	if (length <= 0)
-		return;
-	name->at = (uint16_t)*used;
-	name->length = (uint16_t)length;
-	*used += (size_t)length;
+	return r < 0 ? r : is_wanted(ask, head) ? 0 : -ESTALE;
 }
 
-static size_t name_in_elf(struct worker_state *state, int fd)
+static void describe(struct worker_state *state, const struct files *files)
+{
+	struct worker_answer *answer = &state->answer;
+	struct elf_header header;
+	struct elf_table head;
+	Elf64_Shdr section;
+	uint32_t crc;
+
+	answer->status = check_file(&state->ask, &files->file, &head);
+	if (answer->status < 0)
+		return;
+	answer->build_id_length = head.build_id_length;
+	memcpy(answer->build_id, head.build_id, sizeof answer->build_id);
+	answer->stripped = elf_read_header(&files->file, &header) < 0 ||
+			   elf_find_section(&files->file, &header, ".symtab", &section) < 0;
+	elf_debug_link(&files->file, answer->debug_link, sizeof answer->debug_link, &crc);
+}
+
+static void read_inlines(struct worker_state *state, const struct files *files)
+{
+	const struct elf_file *file = files->has_debug ? &files->debug : &files->file;
+	struct shelf_entry *entry = shelf_find(state->shelf, state->ask.file, SHELF_INLINES);
+	int r = 1;
+
+	if (!entry && state->inlines != state->ask.file) {
+		int64_t room = inline_table_room(file);
+
+		r = room <= 0 ? -ENOENT : inline_table_build_begin(file, state->work, WORKER_WORK);
+		state->inlines = state->ask.file;
+	}
+	if (!entry && r >= 0)
+		r = inline_table_build_some(file, state->work, WORKER_WORK, INLINE_STEPS);
+	if (!entry && r <= 0)
+		keep_inlines(state, r);
+	state->answer.status = entry ? 0 : MAX_OF(r, 0);
+}
+
+/* ---- names ---- */
+
+/* The functions inlined at the place, behind its name: a name that has no room ends the list. */
+static void put_inlined(const struct inline_table *inlines, uint64_t address, struct worker_name *name, char *text,
+			size_t room)
+{
+	const char *names[INLINE_DEPTH_MAX];
+	unsigned n = inline_table_find(inlines, address, names, INLINE_DEPTH_MAX);
+
+	for (unsigned i = 0; i < n && (size_t)name->inlined + ELF_NAME_MAX <= room; i++)
+		name->inlined = (uint16_t)(name->inlined + demangle(names[i], text + name->inlined, ELF_NAME_MAX) + 1);
+}
+
+#define NAME_ROOM (ELF_NAME_MAX * (INLINE_DEPTH_MAX + 1)) /* of one place, with all that is inlined there */
+
+struct tables {
+	const struct elf_table *symbols;
+	const struct inline_table *inlines;
+};
+
+static size_t put_name(const struct tables *tables, const struct elf_file *file, uint64_t place,
+		       struct worker_name *name, char *text, size_t at)
+{
+	int length = elf_table_find(tables->symbols, file, place, text + at, &name->delta);
+	uint64_t address;
+
+	if (length <= 0)
+		return at;
+	name->at = (uint16_t)at;
+	name->length = (uint16_t)length;
+	at += (size_t)length;
+	if (tables->inlines && elf_table_address(tables->symbols, place, &address))
+		put_inlined(tables->inlines, address, name, text + at, NAME_ROOM - (size_t)length);
+	return at + name->inlined;
+}
+
+static size_t name_in_elf(struct worker_state *state, const struct files *files)
 {
 	const struct worker_ask *ask = &state->ask;
 	struct worker_answer *answer = &state->answer;
-	struct elf_file file = { .fd = fd, .size = ask->size };
-	struct shelf_entry *entry = shelf_find(state->shelf, ask->file, SHELF_SYMBOLS);
+	struct shelf_entry *symbols = shelf_find(state->shelf, ask->file, SHELF_SYMBOLS), *inlines;
+	struct tables tables = { 0 };
 	size_t used = 0;
 
-	if (!entry)
-		entry = build_symbols(state->shelf, ask->file, &file);
-	answer->status = entry->status;
-	if (entry->status)
+	if (!symbols)
+		symbols = build_symbols(state, files);
+	answer->status = symbols->status;
+	if (symbols->status)
 		return 0;
-
-	const struct elf_table *table = shelf_table(state->shelf, entry);
-
-	answer->build_id_length = table->build_id_length;
-	memcpy(answer->build_id, table->build_id, sizeof answer->build_id);
-	if (!is_wanted(ask, table)) {
+	inlines = shelf_find(state->shelf, ask->file, SHELF_INLINES);
+	tables.symbols = shelf_table(state->shelf, symbols);
+	if (inlines && !inlines->status)
+		tables.inlines = shelf_table(state->shelf, inlines);
+	if (!is_wanted(ask, tables.symbols)) {
 		answer->status = -ESTALE;
 		return 0;
 	}
-	for (; answer->count < ask->count && used <= WORKER_TEXT - ELF_NAME_MAX; answer->count++)
-		put_name(table, &file, ask->places[answer->count], &answer->names[answer->count], answer, &used);
+	for (; answer->count < ask->count && used <= WORKER_TEXT - NAME_ROOM; answer->count++)
+		used = put_name(&tables, &files->file, ask->places[answer->count], &answer->names[answer->count],
+				answer->text, used);
 	return used;
 }
 
-/* The head of a symbol table tells the build id without reading any symbol. */
-static bool is_file_wanted(const struct worker_ask *ask, const struct elf_file *file)
+static size_t name_in_perf_map(struct worker_state *state, const struct files *files)
 {
-	struct elf_table head;
+	const struct worker_ask *ask = &state->ask;
+	struct worker_answer *answer = &state->answer;
+	struct shelf_entry *entry = shelf_find(state->shelf, ask->file, SHELF_PERF_MAP);
+	size_t used = 0;
 
-	return !ask->build_id_length || (elf_table_build(file, &head, sizeof head) == 0 && is_wanted(ask, &head));
+	if (!entry)
+		entry = build_perf_map(state->shelf, ask->file, &files->file);
+	answer->status = entry->status;
+	for (; !entry->status && answer->count < ask->count && used <= WORKER_TEXT - ELF_NAME_MAX; answer->count++) {
+		struct worker_name *name = &answer->names[answer->count];
+		uint64_t delta;
+		const char *text = perf_map_find(shelf_table(state->shelf, entry), ask->places[answer->count], &delta);
+
+		if (!text)
+			continue;
+		name->delta = (uint32_t)delta;
+		name->at = (uint16_t)used;
+		name->length = (uint16_t)strnlen(text, ELF_NAME_MAX - 1);
+		memcpy(answer->text + used, text, name->length);
+		used += name->length;
+	}
+	return used;
 }
+
+/* ---- unwinding ---- */
 
 static void learn(struct worker_state *state, int fd)
 {
 	const struct worker_ask *ask = &state->ask;
 	struct elf_file file = { .fd = fd, .size = ask->size };
 	struct shelf_entry *entry = shelf_find(state->shelf, ask->file, SHELF_UNWIND);
+	struct elf_table head;
+	int status = -ENOENT;
 
-	if (entry) {
-		state->answer.status = entry->status;
-		return;
+	/* Once it could not be opened, and now it can. */
+	if (entry && entry->status == -ENOENT && fd >= 0) {
+		shelf_forget(state->shelf, entry);
+		entry = NULL;
 	}
-	if (fd < 0)
-		entry = shelf_keep(state->shelf, ask->file, SHELF_UNWIND, -ENOENT, 0, 0);
-	else if (!is_file_wanted(ask, &file))
-		entry = shelf_keep(state->shelf, ask->file, SHELF_UNWIND, -ESTALE, 0, 0);
-	else
+	if (!entry && fd >= 0)
+		status = check_file(ask, &file, &head);
+	if (!entry && status < 0)
+		entry = shelf_keep(state->shelf, ask->file, SHELF_UNWIND, status, 0, 0);
+	else if (!entry)
 		entry = build_unwind(state->shelf, ask->file, &file);
 	state->answer.status = entry->status;
 }
@@ -140,12 +284,19 @@ size_t worker_answer(struct worker_state *state, int fd, int debug_fd)
 {
 	struct worker_answer *answer = &state->answer;
 	const struct worker_ask *ask = &state->ask;
+	struct files files = { .file = { .fd = fd, .size = ask->size },
+			       .debug = { .fd = debug_fd, .size = ask->debug_size },
+			       .has_debug = debug_fd >= 0 };
 	size_t used = 0;
 
 	memset(answer, 0, offsetof(struct worker_answer, text));
 	answer->ticket = ask->ticket;
-	if (ask->kind == WORKER_NAMES && fd >= 0 && ask->count <= WORKER_BATCH)
-		used = name_in_elf(state, fd);
+	if (ask->kind == WORKER_DESCRIBE && fd >= 0)
+		describe(state, &files);
+	else if (ask->kind == WORKER_INLINES && fd >= 0)
+		read_inlines(state, &files);
+	else if (ask->kind == WORKER_NAMES && fd >= 0 && ask->count <= WORKER_BATCH)
+		used = ask->form == WORKER_PERF_MAP ? name_in_perf_map(state, &files) : name_in_elf(state, &files);
 	else if (ask->kind == WORKER_LEARN)
 		learn(state, fd);
 	else if (ask->kind == WORKER_UNWIND)

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The encodings of attributes, with DWARF 5's numbers (section 7.5.6). Of use to dwarf_*.c only. */
+#ifndef SONDE_DWARF_FORM_H
+#define SONDE_DWARF_FORM_H
+
+#include <stdbool.h>
+
+enum dwarf_form {
+	FORM_ADDR = 0x01,
+	FORM_BLOCK2 = 0x03,
+	FORM_BLOCK4,
+	FORM_DATA2,
+	FORM_DATA4,
+	FORM_DATA8,
+	FORM_STRING,
+	FORM_BLOCK,
+	FORM_BLOCK1,
+	FORM_DATA1,
+	FORM_FLAG,
+	FORM_SDATA,
+	FORM_STRP,
+	FORM_UDATA,
+	FORM_REF_ADDR,
+	FORM_REF1,
+	FORM_REF2,
+	FORM_REF4,
+	FORM_REF8,
+	FORM_REF_UDATA,
+	FORM_INDIRECT,
+	FORM_SEC_OFFSET,
+	FORM_EXPRLOC,
+	FORM_FLAG_PRESENT,
+	FORM_STRX,
+	FORM_ADDRX,
+	FORM_REF_SUP4,
+	FORM_STRP_SUP,
+	FORM_DATA16,
+	FORM_LINE_STRP,
+	FORM_REF_SIG8,
+	FORM_IMPLICIT_CONST,
+	FORM_LOCLISTX,
+	FORM_RNGLISTX,
+	FORM_REF_SUP8,
+	FORM_STRX1,
+	FORM_STRX2,
+	FORM_STRX3,
+	FORM_STRX4,
+	FORM_ADDRX1,
+	FORM_ADDRX2,
+	FORM_ADDRX3,
+	FORM_ADDRX4,
+	FORM_REF_ALT, /* own numbers for dwz's */
+	FORM_STRP_ALT,
+	FORM_UNKNOWN,
+};
+
+static inline bool dwarf_is_address_index(unsigned form)
+{
+	return form == FORM_ADDRX || (form >= FORM_ADDRX1 && form <= FORM_ADDRX4);
+}
+
+#endif
