@@ -194,8 +194,9 @@ def of_c(name, chain=PLAIN + START, **more):
 STEP = opt(fn("step")) + fn("spin") + fn("outer") + fn("main") + START
 # Parameters are in the name or not, as demanglers differ.
 INT = r"(?:\(int\))?"
-BY_CATCH = fn(f"corpus::catcher{INT}") + fn("main")
-BY_GUARD = fn(r"corpus::Guard::~Guard(?:\(\))?") + fn(rf"corpus::thrower{INT}(?: \[clone [^]\n]*\])*") + BY_CATCH
+CLONE = r"(?:\.\w+| \[clone [^]\n]*\])*"  # a part of a function, put elsewhere by the compiler
+BY_CATCH = fn(rf"corpus::catcher{INT}{CLONE}") + fn("main")
+BY_GUARD = fn(r"corpus::Guard::~Guard(?:\(\))?") + fn(rf"corpus::thrower{INT}{CLONE}") + BY_CATCH
 LAMBDA = r"corpus::work_by_lambda\(int\)::\{lambda\(int\)#1\}"
 GO_END = opt(fn(r"runtime\.main")) + fn(r"runtime\.goexit(?:\.abi0)?")
 C_LEAF = fn("burn_c") + fn("chain_c") + opt(fn(r"_cgo_[0-9a-f]+_Cfunc_chain_c")) + fn(r"runtime\.asmcgocall(?:\.abi0)?")
