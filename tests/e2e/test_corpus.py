@@ -24,6 +24,7 @@ class Corpus(common.TestCase):
             agent.stop()
             cls.rows = agent.rows()
         cls.runs = runs
+        corpus.clean(r.result()[0] for r in runs.values() if not r.exception())
 
     def judge(self, name):
         pid, burned = self.runs[name].result()
