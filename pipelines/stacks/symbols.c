@@ -263,6 +263,7 @@ int symbols_open(struct symbols **ret, const struct symbols_options *options, st
 	s->epoll = s->timer = s->control = s->worker = s->kallsyms = -1;
 	s->cache_bytes = MAX_OF(options->cache_bytes, CACHE_BYTES_LEAST);
 	s->queue_last = &s->queue;
+	s->inlines_last = &s->inlines;
 	r = start(s, options, fault);
 	if (r < 0)
 		symbols_close(s);
@@ -319,6 +320,8 @@ static void rearm(struct symbols *s, uint64_t now)
 		symbols_wake_at(s, MAX_OF(s->spawn_at, now + NS_PER_MS));
 	if (s->jobs)
 		symbols_wake_at(s, now + NS_PER_SEC);
+	if (s->inlines)
+		symbols_wake_at(s, MAX_OF(s->inlines_at, now + NS_PER_MS));
 	if (s->missing.first || s->unmapped.first)
 		symbols_wake_at(s, now + NS_PER_SEC / 2);
 	if (s->open_files)

@@ -61,6 +61,18 @@ struct file *file_of_jit(struct symbols *s, const struct space *space)
 	return file;
 }
 
+/* What the file holds now: what its build id says, or else what it looks like from outside. */
+static void name_content(const struct symbols *s, struct file *file, uint64_t size, uint64_t modified)
+{
+	uint64_t content = file->build_id_length ? s->seed[1] : symbols_mix(file->node.key, modified);
+
+	for (unsigned i = 0; i < file->build_id_length; i++)
+		content = symbols_mix(content, file->build_id[i]);
+	if (!file->build_id_length)
+		content = symbols_mix(content, size);
+	file->content = content | (STACK_LAST + 1);
+}
+
 static struct file *file_known(struct symbols *s, const struct space_file *known)
 {
 	struct file *file = file_add(s, known->number, known->path);
@@ -72,6 +84,7 @@ static struct file *file_known(struct symbols *s, const struct space_file *known
 	file->build_id_given = known->build_id_length > 0;
 	file->build_id_length = known->build_id_length;
 	memcpy(file->build_id, known->build_id, sizeof file->build_id);
+	name_content(s, file, 0, 0);
 	return file;
 }
 
@@ -113,7 +126,8 @@ void file_close(struct symbols *s, struct file *file)
 
 bool file_busy(const struct file *file)
 {
-	return file->queued || file->opening || file->asked || file->first || file->pinned || file->wants_learn;
+	return file->queued || file->opening || file->asked || file->first || file->pinned || file->wants_learn ||
+	       file->wants_inlines || file->stage == STAGE_WANTS_DEBUG;
 }
 
 void file_free(struct symbols *s, struct file *file)
@@ -141,23 +155,15 @@ void file_open(struct symbols *s, struct file *file)
 	file->opening = symbols_submit(s, s->reader, job);
 }
 
-/* What the file holds now. Its own number will do where a build id says what must be in there. */
-static void name_content(struct file *file, uint64_t size, uint64_t modified)
-{
-	file->size = size;
-	if (!file->build_id_given)
-		file->content = symbols_mix(symbols_mix(file->node.key, size), modified) | (STACK_LAST + 1);
-}
-
-void file_refresh(struct file *file, uint64_t now)
+void file_refresh(struct symbols *s, struct file *file, uint64_t now)
 {
 	struct stat st;
 
 	if (!file->perf_map || file->fd < 0 || now < file->refreshed + NS_PER_SEC || fstat(file->fd, &st) < 0)
 		return;
 	file->refreshed = now;
-	name_content(file, (uint64_t)st.st_size,
-		     (uint64_t)st.st_mtim.tv_sec * NS_PER_SEC + (uint64_t)st.st_mtim.tv_nsec);
+	file->size = (uint64_t)st.st_size;
+	name_content(s, file, file->size, (uint64_t)st.st_mtim.tv_sec * NS_PER_SEC + (uint64_t)st.st_mtim.tv_nsec);
 }
 
 /* It cannot be opened now. Samples that need its table go on without one, and frames get their names from what is known. */
@@ -188,7 +194,8 @@ void file_take_job(struct symbols *s, struct reader_job *job)
 	}
 	file->gone = false;
 	file->used = file->refreshed = now;
-	name_content(file, job->identity.size, job->identity.modified_ns);
+	file->size = job->identity.size;
+	name_content(s, file, file->size, job->identity.modified_ns);
 	file_queue(s, file);
 	symbols_wake_at(s, now + SWEEP_NS);
 }
@@ -227,22 +234,46 @@ struct file *file_queue_take(struct symbols *s)
 	return file;
 }
 
-/* ---- its debug file ---- */
+/* ---- what else there is to know of its frames ---- */
+
+static void queue_inlines(struct symbols *s, struct file *file)
+{
+	if (file->wants_inlines)
+		return;
+	file->wants_inlines = true;
+	file->next_inlines = NULL;
+	*s->inlines_last = file;
+	s->inlines_last = &file->next_inlines;
+}
+
+void file_inlines_done(struct symbols *s, bool found)
+{
+	struct file *file = s->inlines;
+
+	s->inlines = file->next_inlines;
+	if (!s->inlines)
+		s->inlines_last = &s->inlines;
+	file->wants_inlines = false;
+	file->names_version += found;
+}
 
 void file_take_description(struct symbols *s, struct file *file)
 {
 	const struct worker_answer *a = &s->answer;
 	struct reader_job *job = NULL;
 
-	if (!file->build_id_given) {
+	if (!file->build_id_length && a->build_id_length) {
 		file->build_id_length = (uint8_t)a->build_id_length;
 		memcpy(file->build_id, a->build_id, sizeof file->build_id);
+		name_content(s, file, 0, 0);
 	}
-	file->stage = STAGE_INLINES;
+	file->stage = STAGE_NAMES;
 	if (a->stripped && a->build_id_length && !file->pinned)
 		job = reader_new_job(s->reader, READER_DEBUG, file->path);
-	if (!job)
+	if (!job) {
+		queue_inlines(s, file);
 		return;
+	}
 	job->pid = file->seen.pid;
 	job->number = file->node.key;
 	job->build_id_length = (uint8_t)a->build_id_length;
@@ -258,11 +289,12 @@ void file_take_debug(struct symbols *s, struct reader_job *job)
 
 	if (!file || file->stage != STAGE_WANTS_DEBUG)
 		return;
-	file->stage = STAGE_INLINES;
+	file->stage = STAGE_NAMES;
 	if (job->status == 0) {
 		file->debug_fd = job->fd;
 		file->debug_size = job->identity.size;
 		job->fd = -1;
 	}
+	queue_inlines(s, file);
 	file_queue(s, file);
 }

@@ -12,9 +12,9 @@
 
 #define VSYSCALL_BEGIN 0xffffffffff600000ull
 
-static uint64_t frame_key(const struct symbols *s, const struct file *file, uint64_t at)
+static uint64_t frame_key(const struct symbols *s, const struct file *file, uint32_t version, uint64_t at)
 {
-	return symbols_mix(symbols_mix(s->seed[1], file->content), at);
+	return symbols_mix(symbols_mix(s->seed[1], file->content), at) ^ version;
 }
 
 /* The same on every host: build id and file offset. */
@@ -80,9 +80,9 @@ static void give_unknown(struct symbols *s, const struct file *file, uint64_t at
 
 /* ---- the table ---- */
 
-static struct frame *frame_find(struct symbols *s, const struct file *file, uint64_t at)
+static struct frame *frame_find(struct symbols *s, const struct file *file, uint32_t version, uint64_t at)
 {
-	uint64_t key = frame_key(s, file, at);
+	uint64_t key = frame_key(s, file, version, at);
 
 	for (struct node *n = table_find(&s->frames, key); n; n = table_next(n->chain, key)) {
 		struct frame *frame = (struct frame *)n;
@@ -101,7 +101,7 @@ static struct frame *frame_add(struct symbols *s, const struct file *file, uint6
 		return NULL;
 	frame->file = file->node.key;
 	frame->at = at;
-	frame->node.key = frame_key(s, file, at);
+	frame->node.key = frame_key(s, file, file->names_version, at);
 	/* With what malloc adds to it. */
 	frame->node.bytes = (uint32_t)ALIGN_UP(sizeof *frame + room + 8, (size_t)16);
 	table_add(&s->frames, &frame->node);
@@ -284,12 +284,15 @@ static void give_in_file(struct symbols *s, struct file *file, uint64_t at, stru
 	uint64_t now = now_boottime_ns();
 	struct frame *frame;
 
-	file_refresh(file, now);
-	frame = frame_find(s, file, at);
+	file_refresh(s, file, now);
+	frame = frame_find(s, file, file->names_version, at);
 
 	bool hopeless = file->unreadable || s->control < 0 || (file->gone && now < file->retry_at);
 
 	table_touch(&s->files, &file->node);
+	if (!frame && hopeless &&
+	    file->names_version) /* better than nothing: what was known before its inlined functions were */
+		frame = frame_find(s, file, file->names_version - 1, at);
 	if (frame && frame->state != FRAME_WAITING) {
 		table_touch(&s->frames, &frame->node);
 		*ret = (struct symbols_frame){

@@ -34,6 +34,7 @@
 #define ASK_DEADLINE_NS   (3 * NS_PER_SEC)
 #define BATCH_NS          (200 * NS_PER_MS) /* samples of known spaces are gathered as long */
 #define SPACES_KNOWN      512u              /* a power of two */
+#define INLINES_PACE_NS   (200 * NS_PER_MS) /* between two parts, of some 10 ms */
 #define SAMPLE_PATIENCE   (7 * NS_PER_SEC)  /* a sample goes out with what it has */
 #define SPAWN_PAUSE_NS    (100 * NS_PER_MS)
 #define SWEEP_NS          (5 * NS_PER_SEC)
@@ -61,7 +62,6 @@ struct frame {
 enum file_stage {
 	STAGE_NEW,         /* the worker shall look at what it is */
 	STAGE_WANTS_DEBUG, /* its debug file is looked for */
-	STAGE_INLINES,     /* its inlined functions are being read, part by part */
 	STAGE_NAMES,       /* functions can be asked for */
 };
 
@@ -82,8 +82,11 @@ struct file {
 	int fd, debug_fd;
 	uint64_t debug_size;
 	enum file_stage stage;
-	unsigned strikes; /* workers it was with when they died */
-	bool perf_map;    /* names of code that a process made itself, by address */
+	struct file *next_inlines; /* in the queue of those whose inlined functions are to be read */
+	bool wants_inlines;
+	uint32_t names_version; /* changes when there is more to know of its frames than before */
+	unsigned strikes;       /* workers it was with when they died */
+	bool perf_map;          /* names of code that a process made itself, by address */
 	bool queued, opening, asked, pinned;
 	bool unreadable;   /* it has no names for us */
 	bool wants_learn;  /* samples wait for its unwind table */
@@ -126,7 +129,9 @@ struct symbols {
 	struct kernel_table *kernel;
 	bool kernel_reading, kernel_read;
 	struct table files, frames;
-	struct file *queue, **queue_last; /* with frames that wait, or to be learned */
+	struct file *inlines, **inlines_last; /* files whose inlined functions are to be read, the first part by part */
+	uint64_t inlines_at;                  /* not before: reading them takes a small share of a CPU */
+	struct file *queue, **queue_last;     /* with frames that wait, or to be learned */
 	uint64_t vdso, vdso_size;
 	struct sample_list ready;            /* to be unwound next */
 	uint64_t ready_at;                   /* by then, or when there are enough for one question */
@@ -164,12 +169,14 @@ struct file *file_add(struct symbols *s, uint64_t number, const char *path);
 void file_open(struct symbols *s, struct file *file);
 void file_close(struct symbols *s, struct file *file);
 /* A perf map may have grown: then it is another content. */
-void file_refresh(struct file *file, uint64_t now);
+void file_refresh(struct symbols *s, struct file *file, uint64_t now);
 bool file_busy(const struct file *file);
 void file_free(struct symbols *s, struct file *file);
 /* Puts it into the queue when the worker can do something for it now. */
 void file_queue(struct symbols *s, struct file *file);
 struct file *file_queue_take(struct symbols *s);
+/* The first file of the queue for inlined functions is done with. */
+void file_inlines_done(struct symbols *s, bool found);
 void file_take_job(struct symbols *s, struct reader_job *job);
 /* The worker said what it is; its debug file came, or there is none. */
 void file_take_description(struct symbols *s, struct file *file);

@@ -41,6 +41,8 @@ static void fail_asked(struct symbols *s, bool strike)
 	file->asked = false;
 	if (s->ask.kind == WORKER_NAMES)
 		frames_fail_asked(s, file);
+	if (s->ask.kind == WORKER_INLINES && file == s->inlines)
+		file_inlines_done(s, false);
 	if (strike && ++file->strikes >= STRIKES_MAX) {
 		file->unreadable = true;
 		frames_drop_waiting(s, file);
@@ -99,11 +101,13 @@ static void take_file_answer(struct symbols *s, struct file *file)
 			return;
 		}
 		file->unreadable = true;
+		file->stage = STAGE_NAMES;
 		frames_drop_waiting(s, file);
 		return;
 	case WORKER_INLINES:
-		if (s->answer.status <= 0)
-			file->stage = STAGE_NAMES;
+		s->inlines_at = now_boottime_ns() + INLINES_PACE_NS;
+		if (s->answer.status <= 0 && file == s->inlines)
+			file_inlines_done(s, s->answer.count > 0);
 		return;
 	case WORKER_NAMES:
 		frames_take_answer(s, file);
@@ -163,15 +167,14 @@ static void send_ask(struct symbols *s, int fd, int debug_fd, uint64_t now)
 
 static enum worker_kind kind_of(const struct file *file)
 {
-	return file->wants_learn              ? WORKER_LEARN
-	       : file->stage == STAGE_NEW     ? WORKER_DESCRIBE
-	       : file->stage == STAGE_INLINES ? WORKER_INLINES
-					      : WORKER_NAMES;
+	return file->stage == STAGE_NEW && file->fd >= 0 ? WORKER_DESCRIBE
+	       : file->wants_learn                       ? WORKER_LEARN
+							 : WORKER_NAMES;
 }
 
-static void ask_about(struct symbols *s, struct file *file, uint64_t now)
+static void ask_about(struct symbols *s, struct file *file, enum worker_kind kind, uint64_t now)
 {
-	begin_ask(s, kind_of(file));
+	begin_ask(s, kind);
 	s->asked_number = file->node.key;
 	s->ask.form = file->perf_map ? WORKER_PERF_MAP : WORKER_ELF;
 	s->ask.file = file->content;
@@ -199,6 +202,11 @@ void worker_send_next(struct symbols *s, uint64_t now)
 			send_ask(s, -1, -1, now);
 		return;
 	}
-	if (s->queue)
-		ask_about(s, file_queue_take(s), now);
+	if (s->queue) {
+		struct file *file = file_queue_take(s);
+
+		ask_about(s, file, kind_of(file), now);
+	} else if (s->inlines && now >= s->inlines_at) {
+		ask_about(s, s->inlines, WORKER_INLINES, now);
+	}
 }

@@ -72,7 +72,7 @@ static struct shelf_entry *build_perf_map(struct shelf *shelf, uint64_t number, 
 }
 
 /* What was made in the work memory becomes a table like all others. */
-static void keep_inlines(struct worker_state *state, int status)
+static struct shelf_entry *keep_inlines(struct worker_state *state, int status)
 {
 	size_t room, bytes = status ? 0 : inline_table_bytes(state->work);
 	void *at = shelf_room(state->shelf, &room);
@@ -81,9 +81,9 @@ static void keep_inlines(struct worker_state *state, int status)
 		status = -EFBIG;
 	if (!status)
 		memcpy(at, state->work, bytes);
-	shelf_keep(state->shelf, state->ask.file, SHELF_INLINES, status, bytes, bytes);
 	state->inlines = 0;
 	give_back_work(state);
+	return shelf_keep(state->shelf, state->ask.file, SHELF_INLINES, status, bytes, bytes);
 }
 
 /* ---- the file ---- */
@@ -134,10 +134,11 @@ static void read_inlines(struct worker_state *state, const struct files *files)
 		state->inlines = state->ask.file;
 	}
 	if (!entry && r >= 0)
-		r = inline_table_build_some(file, state->work, WORKER_WORK, INLINE_STEPS);
+		r = inline_table_build_some(file, state->work, WORKER_WORK, INLINE_STEPS / 2);
 	if (!entry && r <= 0)
-		keep_inlines(state, r);
-	state->answer.status = entry ? 0 : MAX_OF(r, 0);
+		entry = keep_inlines(state, r);
+	state->answer.status = entry ? 0 : 1;
+	state->answer.count = entry && !entry->status; /* there are some */
 }
 
 /* ---- names ---- */
