@@ -263,7 +263,7 @@ CASES = [
          judged=fn("burn_c"), build=build_go("cgo"), guest=False),
     Case("node", ["node", "--perf-basic-prof", "--no-logfile-per-isolate", "--logfile=/dev/null", "--always-sparkplug", "--max-inlined-bytecode-size=0", "--max-inlined-bytecode-size-cumulative=0",
                   "{src}/chain.js", "{seconds}"],
-         js("burn") + js("chainB") + js("chainA") + js("main") + any_frames(3) + r"[^\n]*node::Start(?:\([^|\n]*\))?\|[^\n]*\n" + fn("main") + START,
+         js("burn") + js("chainB") + js("chainA") + js("main") + any_frames(3) + r"[^\n]*node::Start(?:\([^|\n]*\))?\|[^\n]*\n" + opt(fn("main")) + START,
          judged=js("burn"), guest=False),
     Case("java", ["java", "-XX:+PreserveFramePointer", "-XX:CompileCommand=quiet", "-XX:CompileCommand=dontinline,Chain::*", "-cp", "{bin}",
                   "Chain", "{seconds}"],
