@@ -21,8 +21,10 @@
 #define TEXT_MOST 4096u
 /* Template depths that are tried when a name is too long: the outermost arguments stay longest. */
 #define DEPTH_MOST 3u
-/* libiberty takes room for (template arguments) x (references to template parameters) on the stack. */
+/* See is_bounded(). */
 #define SCOPES_MOST 4096u
+#define REREAD_MOST 8u
+#define SEARCH_MOST (1u << 20)
 
 static const char dots[] = "...";
 
@@ -50,7 +52,7 @@ static void take_piece(const char *piece, size_t length, void *context)
 		longjmp(c->full, 1);
 }
 
-static size_t occurrences(const char *name, const char *of)
+static size_t letters(const char *name, const char *of)
 {
 	size_t count = 0;
 
@@ -59,10 +61,55 @@ static size_t occurrences(const char *name, const char *of)
 	return count;
 }
 
-/* A name that would make libiberty use much stack is none that a compiler makes for people to read. */
+static size_t words(const char *name, const char *word)
+{
+	size_t count = 0;
+
+	for (; (name = strstr(name, word)); name++)
+		count++;
+	return count;
+}
+
+/* References to what came before in the name, "S3_". What looks like one within an identifier counts as well. */
+static size_t references(const char *name)
+{
+	size_t count = 0;
+
+	for (; (name = strchr(name, 'S')); name++)
+		count += name[1] == '_' || (name[1] >= '0' && name[1] <= '9') || (name[1] >= 'A' && name[1] <= 'Z');
+	return count;
+}
+
+/* Template arguments of a template parameter, "T_I". */
+static size_t parameter_templates(const char *name)
+{
+	size_t count = 0;
+
+	for (; (name = strchr(name, 'T')); name++)
+		count += name[1 + strspn(name + 1, "_0123456789")] == 'I' && name[1] != 'I';
+	return count;
+}
+
+/*
+ * Where libiberty's work is not bounded by the length of the name; what goes beyond is none that a compiler makes for
+ * people to read.
+ *
+ * - It takes stack for (template arguments) x (references to template parameters).
+ * - Within the type of a conversion operator it reads the arguments of a template parameter twice, and so on within.
+ * - For each pack expansion it searches all that is below, following each reference: with three references in each of n
+ *   levels that is 3^n.
+ */
 static bool is_bounded(const char *name)
 {
-	return occurrences(name, "IJ") * occurrences(name, "RO") <= SCOPES_MOST;
+	size_t packs = words(name, "Dp") + words(name, "sZ") + words(name, "sP"), work = packs;
+
+	if (letters(name, "IJ") * letters(name, "RO") > SCOPES_MOST)
+		return false;
+	if (words(name, "cv") && parameter_templates(name) > REREAD_MOST)
+		return false;
+	for (size_t i = references(name); packs && i >= 3 && work <= SEARCH_MOST; i -= 3)
+		work *= 3;
+	return work <= SEARCH_MOST;
 }
 
 static bool demangle_cplus(const char *name, struct demangled *out, const char **ret_end)

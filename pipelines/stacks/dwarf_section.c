@@ -20,7 +20,7 @@
 
 #define BURST_MIN         4096u
 #define CONTENT_MAX       (4ull << 30) /* offsets of DIEs and strings are kept in 32 bits */
-#define INFLATE_RATIO_MAX 1032u        /* deflate cannot do better */
+#define INFLATE_RATIO_MAX 64u          /* DWARF shrinks to a tenth at best; a bomb is not worth its time */
 #define ARENA_BYTES       (48u << 10)  /* of zlib: its state of 7 KiB and a window of 32 */
 #define STATES_MAX        8u
 #define STATE_SPAN_MIN    (256u << 10)

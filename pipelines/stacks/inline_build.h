@@ -17,10 +17,16 @@ struct inline_node {
 	uint32_t parent; /* always a lower index */
 };
 
-/* From `at` (from the table's base) up to the next segment the innermost inlined call is `node`. */
-struct inline_segment {
-	uint32_t at, node;
-};
+/* A segment is a number, at << 32 | node: from `at` (from the table's base) up to the next segment the innermost inlined call is `node`. */
+static inline uint32_t inline_segment_at(uint64_t segment)
+{
+	return (uint32_t)(segment >> 32);
+}
+
+static inline uint32_t inline_segment_node(uint64_t segment)
+{
+	return (uint32_t)segment;
+}
 
 /* Segments, nodes and names follow. */
 struct inline_table {
@@ -28,16 +34,17 @@ struct inline_table {
 	uint32_t n_segments, n_nodes, n_names; /* n_names in bytes */
 	uint32_t bytes;
 	struct inline_health health;
-	uint32_t unused;
+	uint32_t unused; /* segments begin at a multiple of 8 */
 };
 
 enum inline_phase {
 	INLINE_SCAN,
+	INLINE_SORT_UNIT,
 	INLINE_SORT_ORIGINS,
 	INLINE_RESOLVE,
 	INLINE_COPY_NAMES,
 	INLINE_ASSIGN,
-	INLINE_SORT_ROWS,
+	INLINE_SORT_SEGMENTS,
 	INLINE_FINISH,
 	INLINE_DONE
 };
@@ -69,10 +76,13 @@ struct inline_builder {
 
 	uint32_t index, rounds; /* of the origins */
 
-	/* The latest origins and texts, so that most are not kept twice. */
+	/* The latest origins, nodes and texts, so that most are not kept twice. */
 	struct {
 		uint32_t at, origin;
 	} seen[4096];
+	struct {
+		uint32_t origin, parent, node;
+	} nodes[4096];
 	struct {
 		uint32_t hash, name;
 	} texts[4096];
@@ -82,6 +92,11 @@ struct inline_builder {
 static inline struct inline_entry *inline_rows(struct inline_builder *b)
 {
 	return (void *)b->room.arrays[INLINE_ROWS].begin;
+}
+
+static inline uint64_t *inline_segments(struct inline_builder *b)
+{
+	return (void *)b->room.arrays[INLINE_SEGMENTS].begin;
 }
 
 static inline struct inline_node *inline_nodes(struct inline_builder *b)
@@ -99,8 +114,19 @@ static inline bool inline_must_pause(const struct inline_builder *b)
 	return b->dwarf.steps >= b->limit;
 }
 
+/* Reads on to the end of a unit that has rows (then they are to be sorted), or of the last one. Returns the phase to go on with. */
+enum inline_phase inline_scan_some(struct inline_builder *b);
+
+/* Takes back all that came from the unit being read: there is no room for it. */
+void inline_forget_unit(struct inline_builder *b);
+
+/* Makes segments of the unit's rows, which are sorted. */
+void inline_flatten_unit(struct inline_builder *b);
+
+/* Makes one ascending list of the segments of all units. */
+void inline_join_segments(struct inline_builder *b);
+
 /* Each does a part of its phase: true when the phase is over. */
-bool inline_scan_some(struct inline_builder *b);
 bool inline_resolve_some(struct inline_builder *b);
 bool inline_copy_names_some(struct inline_builder *b);
 

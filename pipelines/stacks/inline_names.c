@@ -156,11 +156,9 @@ bool inline_copy_names_some(struct inline_builder *b)
 
 		if (inline_must_pause(b))
 			return false;
-		if (key >> 32 == INLINE_DIE)
-			known = key_of(INLINE_NAMELESS, 0);
-		else if (key >> 32 > INLINE_LINE_STR)
+		if (key >> 32 > INLINE_LINE_STR)
 			return true;
-		else if (key != last)
+		if (key != last)
 			known = copy_text(b, key >> 32 == INLINE_STR ? DWARF_STR : DWARF_LINE_STR, (uint32_t)key);
 		last = key;
 		inline_origins(b)[b->index].key = known;

@@ -14,8 +14,8 @@ static size_t bytes_of(const struct inline_array *array)
 
 void inline_room_open(struct inline_room *room, uint8_t *begin, uint8_t *end)
 {
-	static const uint32_t elements[INLINE_ARRAYS] = { sizeof(struct inline_entry), sizeof(struct inline_node),
-							  sizeof(struct inline_entry), 1 };
+	static const uint32_t elements[INLINE_ARRAYS] = { sizeof(struct inline_entry), sizeof(uint64_t),
+							  sizeof(struct inline_node), sizeof(struct inline_entry), 1 };
 
 	*room = (struct inline_room){ .begin = begin, .end = end };
 	for (unsigned k = 0; k < INLINE_ARRAYS; k++)

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum inline_array_name { INLINE_ROWS, INLINE_NODES, INLINE_ORIGINS, INLINE_NAMES, INLINE_ARRAYS };
+enum inline_array_name { INLINE_ROWS, INLINE_SEGMENTS, INLINE_NODES, INLINE_ORIGINS, INLINE_NAMES, INLINE_ARRAYS };
 
 struct inline_array {
 	uint8_t *begin;

@@ -3,6 +3,8 @@
  * The first phase: one pass over .debug_info that finds the inlined calls. Each becomes a node, which knows the one around it, and as
  * many rows as it has address ranges. What it is called is left for later: a node only refers to an origin, the entry that names it.
  *
+ * Rows are of one unit only, and become segments (inline_segments.c) before the next one is read: those are a third as large.
+ *
  * Invariants: scopes[nesting] describes where the position is; a unit for which there is no room leaves nothing behind.
  */
 #include "stacks/inline_build.h"
@@ -26,6 +28,26 @@ static bool find_origin(struct inline_builder *b, uint32_t at, uint32_t *ret)
 	b->seen[slot].origin = *ret = id;
 	/* Names will need room as well: what linkage names take on average, spread over those that share one. */
 	b->room.reserve = (size_t)id * 24;
+	return true;
+}
+
+/* The node of this origin inlined there. Calls with the same chain of callers are one node, if the other is still remembered. */
+static bool find_node(struct inline_builder *b, uint32_t origin, uint32_t parent, uint32_t *ret)
+{
+	uint32_t slot = (origin * 2654435761u ^ parent * 2246822519u) >> 20;
+	struct inline_node *node;
+
+	*ret = b->nodes[slot].node;
+	if (*ret && b->nodes[slot].origin == origin && b->nodes[slot].parent == parent)
+		return true;
+	*ret = b->room.arrays[INLINE_NODES].count;
+	node = inline_room_add(&b->room, INLINE_NODES);
+	if (!node)
+		return false;
+	*node = (struct inline_node){ .name = origin, .parent = parent };
+	b->nodes[slot].origin = origin;
+	b->nodes[slot].parent = parent;
+	b->nodes[slot].node = *ret;
 	return true;
 }
 
@@ -54,18 +76,12 @@ static bool add_rows(struct inline_builder *b, uint32_t node, uint8_t depth)
 
 static bool add_inlined(struct inline_builder *b, const struct inline_scope *around, struct inline_scope *ret)
 {
-	uint32_t origin = INLINE_NONE, id = b->room.arrays[INLINE_NODES].count;
-	struct inline_node *node;
+	uint32_t origin = INLINE_NONE;
 
 	if (dwarf_has(&b->die, DWARF_ORIGIN) && !find_origin(b, (uint32_t)b->die.value[DWARF_ORIGIN], &origin))
 		return false;
-	node = inline_room_add(&b->room, INLINE_NODES);
-	if (!node)
-		return false;
-	*node = (struct inline_node){ .name = origin, .parent = around->node };
-	ret->node = id;
 	ret->depth = around->depth < UINT8_MAX ? around->depth + 1 : UINT8_MAX;
-	return add_rows(b, id, ret->depth);
+	return find_node(b, origin, around->node, &ret->node) && add_rows(b, ret->node, ret->depth);
 }
 
 /* Linkers leave the entries of functions that they leave out, at addresses that are none. */
@@ -125,10 +141,13 @@ static bool open_unit(struct inline_builder *b, uint64_t begin)
 	return true;
 }
 
-static void forget_unit(struct inline_builder *b)
+void inline_forget_unit(struct inline_builder *b)
 {
 	for (unsigned k = 0; k < INLINE_ARRAYS; k++)
 		b->room.arrays[k].count = b->counts[k];
+	b->full = true;
+	b->health.units_read--;
+	b->health.units_left_out++;
 }
 
 /* All of a unit's entries, or as many as there are steps for. */
@@ -146,27 +165,28 @@ static enum progress scan_unit(struct inline_builder *b)
 	return progress;
 }
 
-bool inline_scan_some(struct inline_builder *b)
+enum inline_phase inline_scan_some(struct inline_builder *b)
 {
 	while (!inline_must_pause(b)) {
 		enum progress progress;
 
 		if (b->dwarf.status || b->dwarf.steps >= b->deadline)
-			return true;
+			return INLINE_SORT_ORIGINS;
 		if (!b->in_unit) {
 			if (!open_unit(b, b->unit.end))
-				return true;
+				return INLINE_SORT_ORIGINS;
 			continue;
 		}
 		progress = scan_unit(b);
 		if (progress == GO_ON)
-			return false;
+			break;
 		b->in_unit = false;
-		b->health.units_read += progress == UNIT_DONE;
-		b->health.units_left_out += progress != UNIT_DONE;
-		b->full = progress == NO_ROOM;
-		if (b->full)
-			forget_unit(b);
+		b->health.units_read += progress != UNIT_BAD;
+		b->health.units_left_out += progress == UNIT_BAD;
+		if (progress == NO_ROOM)
+			inline_forget_unit(b);
+		if (b->room.arrays[INLINE_ROWS].count)
+			return INLINE_SORT_UNIT;
 	}
-	return false;
+	return INLINE_SCAN;
 }

@@ -30,4 +30,8 @@ void inline_sort_begin(struct inline_sort *sort, const struct inline_entry *entr
 /* Goes on until `*steps` reaches `limit`: true when all is sorted, by key, then by the low byte of b. */
 bool inline_sort_some(struct inline_sort *sort, struct inline_entry *entries, uint64_t *steps, uint64_t limit);
 
+/* The same for plain numbers. */
+void inline_sort_begin_numbers(struct inline_sort *sort, const uint64_t *numbers, uint32_t count);
+bool inline_sort_some_numbers(struct inline_sort *sort, uint64_t *numbers, uint64_t *steps, uint64_t limit);
+
 #endif

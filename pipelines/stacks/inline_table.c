@@ -2,14 +2,13 @@
 /*
  * Building the table, and looking up in it. The phases, each of which can pause (inline_phase):
  *
- *	scan .debug_info	-> rows (address range, node), nodes (origin, parent), origins (offset of an entry)
+ *	scan .debug_info	-> nodes (origin, parent), origins (offset of an entry), and rows (address range, node) unit by unit,
+ *				   each sorted and flattened into segments
  *	sort and follow origins	-> where their names are, then the names
- *	sort the rows, flatten	-> segments: no two overlap, so that a look-up is one binary search and a walk to the parents
+ *	sort all segments	-> no two overlap, so that a look-up is one binary search and a walk to the parents
  *
  * While it is built the room holds: the table's header | arrays that grow side by side | readers of the sections | the builder.
  * In the end: header | segments | nodes | names.
- *
- * Nodes with the same name and the same parent are one and the same chain of names, and become one node; most do.
  *
  * Invariants: segments ascend; a node's parent has a lower index, so every walk ends; names end in NUL.
  */
@@ -19,7 +18,6 @@
 
 #include "base/base.h"
 
-#define OPEN_MAX     128u
 #define ROOM_LEAST   (64u << 10)
 #define ROOM_MOST    (256u << 20)
 #define STEPS_LEAST  (16u << 20)
@@ -81,112 +79,22 @@ int inline_table_build_begin(const struct elf_file *file, void *room, size_t siz
 	return 0;
 }
 
-/* ---- the last phase ---- */
-
-/* Makes nodes that mean the same one node. It needs a map of the old indices and a hash table; without room for them all nodes stay. */
-static void merge_nodes(struct inline_builder *b)
-{
-	uint32_t *map = (void *)inline_room_pack(&b->room), *table, mask = 1023, n = 1;
-	struct inline_array *nodes = &b->room.arrays[INLINE_NODES], *rows = &b->room.arrays[INLINE_ROWS];
-	struct inline_node *node = inline_nodes(b);
-	struct inline_entry *row = inline_rows(b);
-	size_t free = (size_t)(b->room.end - (uint8_t *)map);
-
-	while (mask / 2 < nodes->count && mask < UINT32_MAX / 2)
-		mask = mask * 2 + 1;
-	if (free / sizeof *map < (size_t)nodes->count + mask + 1)
-		return;
-	table = map + nodes->count;
-	memset(table, 0, ((size_t)mask + 1) * sizeof *table);
-	map[0] = 0;
-	for (uint32_t i = 1; i < nodes->count; i++) {
-		struct inline_node wanted = { .name = node[i].name, .parent = map[node[i].parent] };
-		uint32_t slot = (wanted.name * 2654435761u ^ wanted.parent * 2246822519u) * 2654435761u;
-
-		/* A node without a name says nothing: its place is its parent's. */
-		if (!wanted.name) {
-			map[i] = wanted.parent;
-			continue;
-		}
-		for (slot ^= slot >> 15; table[slot & mask]; slot++)
-			if (!memcmp(&node[table[slot & mask]], &wanted, sizeof wanted))
-				break;
-		if (!table[slot & mask]) {
-			table[slot & mask] = n;
-			node[n++] = wanted;
-		}
-		map[i] = table[slot & mask];
-	}
-	for (uint32_t i = 0; i < rows->count; i++)
-		row[i].a = map[row[i].a];
-	nodes->count = n;
-}
-
-struct flattening {
-	struct inline_segment *segments;
-	uint32_t count, n_open;
-	struct {
-		uint32_t end, node;
-	} open[OPEN_MAX];
-};
-
-static void add_segment(struct flattening *f, uint32_t at, uint32_t node)
-{
-	if (f->count && f->segments[f->count - 1].at == at)
-		f->count--;
-	if ((f->count ? f->segments[f->count - 1].node : 0) != node)
-		f->segments[f->count++] = (struct inline_segment){ at, node };
-}
-
-/* Ends the ranges that reach no further than `at`. Each that was on top makes one segment at most. */
-static void end_ranges(struct flattening *f, uint32_t at)
-{
-	while (f->n_open && f->open[f->n_open - 1].end <= at) {
-		uint32_t end = f->open[--f->n_open].end;
-
-		while (f->n_open && f->open[f->n_open - 1].end <= end)
-			f->n_open--;
-		add_segment(f, end, f->n_open ? f->open[f->n_open - 1].node : 0);
-	}
-}
-
-/* In place: a row makes two segments at most, which together are as large as the row, and the second one only after it was read. Of
- * ranges that overlap, the one that started last counts. */
-static uint32_t flatten(struct inline_builder *b)
-{
-	const struct inline_entry *rows = inline_rows(b);
-	struct flattening f = { .segments = (void *)inline_rows(b) };
-
-	_Static_assert(sizeof(struct inline_entry) == 2 * sizeof(struct inline_segment), "a row is two segments");
-	for (uint32_t i = 0; i < b->room.arrays[INLINE_ROWS].count; i++) {
-		struct inline_entry row = rows[i];
-		uint32_t start = (uint32_t)(row.key >> 32), end = ~(uint32_t)row.key;
-
-		end_ranges(&f, start);
-		if (f.n_open == OPEN_MAX)
-			continue;
-		f.open[f.n_open].end = end;
-		f.open[f.n_open++].node = row.a;
-		add_segment(&f, start, row.a);
-	}
-	end_ranges(&f, UINT32_MAX);
-	return f.count;
-}
-
 static void finish(struct inline_builder *b)
 {
 	struct inline_table *table = (void *)(b->room.begin - sizeof *table);
-	struct inline_array *arrays = b->room.arrays;
+	const struct inline_array *arrays = b->room.arrays;
 
-	merge_nodes(b);
-	arrays[INLINE_ROWS].count = flatten(b);
-	arrays[INLINE_ROWS].element = sizeof(struct inline_segment);
+	inline_join_segments(b);
 	*table = (struct inline_table){ .base = b->dwarf.base,
-					.n_segments = arrays[INLINE_ROWS].count,
+					.n_segments = arrays[INLINE_SEGMENTS].count,
 					.n_nodes = arrays[INLINE_NODES].count,
 					.n_names = arrays[INLINE_NAMES].count,
 					.health = b->health };
-	table->bytes = (uint32_t)(inline_room_pack(&b->room) - (uint8_t *)table);
+
+	uint8_t *end = inline_room_pack(&b->room), *names_end = arrays[INLINE_NAMES].begin + arrays[INLINE_NAMES].count;
+
+	memset(names_end, 0, (size_t)(end - names_end));
+	table->bytes = (uint32_t)(end - (uint8_t *)table);
 }
 
 /* ---- driving ---- */
@@ -194,25 +102,30 @@ static void finish(struct inline_builder *b)
 static void begin_phase(struct inline_builder *b, enum inline_phase phase)
 {
 	b->phase = phase;
+	if (phase == INLINE_SORT_UNIT)
+		inline_sort_begin(&b->sort, inline_rows(b), b->room.arrays[INLINE_ROWS].count);
+	/* Reading all units is one phase with one deadline, though their rows are sorted in between. */
+	if (phase == INLINE_SCAN || phase == INLINE_SORT_UNIT)
+		return;
 	b->deadline = b->dwarf.steps + STEPS_LEAST + all_bytes(&b->dwarf) * STEPS_A_BYTE;
 	b->index = 0;
 	if (phase == INLINE_SORT_ORIGINS) {
 		b->room.reserve = 0;
 		inline_sort_begin(&b->sort, inline_origins(b), b->room.arrays[INLINE_ORIGINS].count);
-	} else if (phase == INLINE_SORT_ROWS) {
-		inline_sort_begin(&b->sort, inline_rows(b), b->room.arrays[INLINE_ROWS].count);
+	} else if (phase == INLINE_SORT_SEGMENTS) {
+		inline_sort_begin_numbers(&b->sort, inline_segments(b), b->room.arrays[INLINE_SEGMENTS].count);
 	} else if (phase == INLINE_RESOLVE) {
 		b->unit = (struct dwarf_unit){ 0 };
 		b->in_unit = false;
 	}
 }
 
-/* After sorting: another round as long as there are origins to follow, they come first. */
+/* Another round as long as there are origins to follow, which come first. The last round leaves none. */
 static enum inline_phase after_sorting(struct inline_builder *b)
 {
 	bool more = b->room.arrays[INLINE_ORIGINS].count && inline_origins(b)->key >> 32 == INLINE_DIE;
 
-	return more && b->rounds < 8 ? INLINE_RESOLVE : INLINE_COPY_NAMES;
+	return more ? INLINE_RESOLVE : INLINE_COPY_NAMES;
 }
 
 /* One phase, or a part of it. */
@@ -220,8 +133,13 @@ static void go_on(struct inline_builder *b)
 {
 	switch (b->phase) {
 	case INLINE_SCAN:
-		if (inline_scan_some(b))
-			begin_phase(b, INLINE_SORT_ORIGINS);
+		begin_phase(b, inline_scan_some(b));
+		break;
+	case INLINE_SORT_UNIT:
+		if (inline_sort_some(&b->sort, inline_rows(b), &b->dwarf.steps, b->limit)) {
+			inline_flatten_unit(b);
+			begin_phase(b, INLINE_SCAN);
+		}
 		break;
 	case INLINE_SORT_ORIGINS:
 		if (inline_sort_some(&b->sort, inline_origins(b), &b->dwarf.steps, b->limit))
@@ -239,10 +157,10 @@ static void go_on(struct inline_builder *b)
 		break;
 	case INLINE_ASSIGN:
 		inline_assign_names(b);
-		begin_phase(b, INLINE_SORT_ROWS);
+		begin_phase(b, INLINE_SORT_SEGMENTS);
 		break;
-	case INLINE_SORT_ROWS:
-		if (inline_sort_some(&b->sort, inline_rows(b), &b->dwarf.steps, b->limit))
+	case INLINE_SORT_SEGMENTS:
+		if (inline_sort_some_numbers(&b->sort, inline_segments(b), &b->dwarf.steps, b->limit))
 			begin_phase(b, INLINE_FINISH);
 		break;
 	default:
@@ -286,7 +204,7 @@ struct inline_health inline_table_health(const struct inline_table *table)
 
 unsigned inline_table_find(const struct inline_table *table, uint64_t address, const char **names, unsigned most)
 {
-	const struct inline_segment *segments = (const void *)(table + 1);
+	const uint64_t *segments = (const void *)(table + 1);
 	const struct inline_node *nodes = (const void *)(segments + table->n_segments);
 	const char *texts = (const void *)(nodes + table->n_nodes);
 	uint32_t low = 0, high = table->n_segments;
@@ -297,12 +215,13 @@ unsigned inline_table_find(const struct inline_table *table, uint64_t address, c
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (segments[middle].at <= address - table->base)
+		if (inline_segment_at(segments[middle]) <= address - table->base)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	for (uint32_t node = low ? segments[low - 1].node : 0; node && n < most; node = nodes[node].parent)
+	for (uint32_t node = low ? inline_segment_node(segments[low - 1]) : 0; node && n < most;
+	     node = nodes[node].parent)
 		if (nodes[node].name)
 			names[n++] = texts + nodes[node].name;
 	return n;

@@ -32,8 +32,8 @@ struct cpu_ring {
 	int fd;                /* -1: none */
 	void *area;
 	uint64_t running;
-	uint64_t last; /* time of the record delivered last: nothing of before is missing */
-	bool dead;     /* only what it still holds is of interest */
+	uint64_t whole; /* nothing of before is missing */
+	bool dead;      /* only what it still holds is of interest */
 };
 
 struct perf_events {
@@ -92,7 +92,7 @@ static int ring_open(struct perf_events *p, unsigned cpu)
 		munmap(area, size);
 		return error;
 	}
-	p->cpus[cpu] = (struct cpu_ring){ .fd = fd, .area = area, .last = now_boottime_ns() };
+	p->cpus[cpu] = (struct cpu_ring){ .fd = fd, .area = area, .whole = now_boottime_ns() };
 	perf_ring_init(&p->cpus[cpu].ring, area, p->page_size, p->data_size);
 	fd = -1;
 	return 0;
@@ -260,10 +260,10 @@ static void take_record(struct perf_events *p, struct cpu_ring *c, const struct 
 	if (record.kind == PERF_LOST) {
 		p->lost += record.lost;
 		if (handler->lost)
-			handler->lost(handler->context, c->last, record.time);
+			handler->lost(handler->context, c->whole, record.time);
 	}
 	deliver(&record, count_threads(&p->threads, &record), handler);
-	c->last = record.time;
+	c->whole = record.time;
 }
 
 void perf_events_drain(struct perf_events *p, const struct perf_events_handler *handler)

@@ -93,11 +93,23 @@ static void forget_oldest_ended(struct spaces *s, int pid)
 	s->evicted++;
 }
 
+void space_entry_take_back(struct spaces *s, struct space_entry *e)
+{
+	s->n_mappings -= e->maps->count;
+	space_maps_clear(e->maps, &s->files);
+}
+
 void space_entry_end(struct spaces *s, struct space_entry *e, uint64_t time)
 {
+	/* Read after the end, as it is told now: of the next program, perhaps, or the next process of that pid. */
+	if (e->maps->read && e->maps->read >= time) {
+		space_entry_take_back(s, e);
+		e->answered = true;
+	}
 	space_entry_disown(e);
 	e->space.end = MAX_OF(time, e->space.begin + 1);
 	e->kept = e->space.end;
+	e->losses = s->losses;
 	table_remove(&s->living, &e->node);
 	table_add(&s->ended, &e->node);
 	forget_oldest_ended(s, e->space.pid);
@@ -123,7 +135,8 @@ struct space_maps *spaces_new_maps(struct spaces *s, bool known, int owner)
 	return maps;
 }
 
-/* What lived while events were lost is unknown from then on. NULL: no memory for that. */
+/* What lived while events were lost: nothing is known of that time, which no one can read any more, and what it is
+ * since then has to be read. NULL: no memory. */
 static struct space_entry *doubt(struct spaces *s, struct space_entry *e)
 {
 	int pid = e->space.pid;
@@ -133,7 +146,10 @@ static struct space_entry *doubt(struct spaces *s, struct space_entry *e)
 		space_entry_end(s, e, begin);
 	else
 		space_entry_free(s, &s->living, e);
-	return space_entry_add(s, pid, begin, spaces_new_maps(s, false, pid));
+	e = space_entry_add(s, pid, begin, spaces_new_maps(s, true, 0));
+	if (e)
+		space_entry_end(s, e, s->lost_until);
+	return space_entry_add(s, pid, s->lost_until, spaces_new_maps(s, false, pid));
 }
 
 struct space_entry *space_entry_living(struct spaces *s, int pid)
@@ -154,8 +170,19 @@ struct space_entry *space_entry_at(struct spaces *s, int pid, uint64_t time)
 		return e;
 	for (e = space_entry_first(s, &s->ended, pid); e; e = space_entry_next(e))
 		if (e->space.begin <= time)
-			return e;
-	return NULL;
+			break;
+	/* After its end it is the answer only while no event that gave its pid to another can be missing. */
+	return e && (time < e->space.end || e->losses == s->losses) ? e : NULL;
+}
+
+struct space_entry *space_entry_add_stranger(struct spaces *s, int pid)
+{
+	const struct space_entry *before = space_entry_first(s, &s->ended, pid);
+
+	/* What it was during a loss, if it was at all, is not known. */
+	uint64_t begin = MAX_OF(before ? before->space.end : 0, s->lost_until);
+
+	return space_entry_add(s, pid, begin, spaces_new_maps(s, false, pid));
 }
 
 /* ---- the bound ---- */

@@ -17,9 +17,8 @@ struct space_entry {
 	struct space_maps *maps;
 	uint32_t seen;   /* state of `maps` that space.number names */
 	bool answered;   /* nothing more will be known of its mappings */
-	uint64_t given;  /* when /proc was read; 0: not */
 	uint64_t kept;   /* ended: last time that anything showed it in use */
-	uint32_t losses; /* those of the spaces that it has been held against */
+	uint32_t losses; /* living: that it has been held against; ended: until its end */
 };
 
 struct spaces {
@@ -28,6 +27,7 @@ struct spaces {
 	struct space_files files;
 	uint64_t maps_bytes, n_mappings, numbers, evicted;
 	uint64_t lost_since, lost_until; /* the last loss */
+	uint64_t last_read;              /* no list has a part from /proc that was read later */
 	uint32_t losses, salt;
 };
 
@@ -36,8 +36,12 @@ struct space_maps *spaces_new_maps(struct spaces *spaces, bool known, int owner)
 
 /* Begins a living space. Takes over one reference to `maps`; NULL: no memory, counted. */
 struct space_entry *space_entry_add(struct spaces *spaces, int pid, uint64_t begin, struct space_maps *maps);
+/* Begins one of a process that must have been there before anything was told of it. */
+struct space_entry *space_entry_add_stranger(struct spaces *spaces, int pid);
 void space_entry_free(struct spaces *spaces, struct table *table, struct space_entry *entry);
 void space_entry_end(struct spaces *spaces, struct space_entry *entry, uint64_t time);
+/* What /proc said is taken for nothing any more: it may have been of another program. */
+void space_entry_take_back(struct spaces *spaces, struct space_entry *entry);
 /* An end that was told too early is none. */
 void space_entry_revive(struct spaces *spaces, struct space_entry *entry);
 /* Nobody reads the list in /proc/PID of a process that left it. */

@@ -18,8 +18,8 @@
  * space is still the answer, and stays for a grace from then on. An executable mapping brings it back to life.
  *
  * Loss: when events are missing, a living space may be stale. It is not looked for at once: each carries the number of
- * losses it was held against, and the first to look at it afterwards ends it where the loss began and begins an unknown
- * one.
+ * losses it was held against, and the first to look at it afterwards ends it where the loss began. A space without
+ * mappings fills the time of the loss, and an unknown one begins at its end.
  *
  * Bound: tables, spaces, lists and files count. When it is passed go, in this order: files that nobody refers to; ended
  * spaces, oldest first; living ones, the longest unused first, which their owner reads from /proc again if they are
@@ -98,7 +98,7 @@ void spaces_map(struct spaces *s, const struct space_map_event *event)
 	if (e && e->space.end && e->space.end <= event->time && !space_entry_living(s, event->pid))
 		space_entry_revive(s, e);
 	if (!e && !space_entry_living(s, event->pid))
-		e = space_entry_add(s, event->pid, 0, spaces_new_maps(s, false, event->pid));
+		e = space_entry_add_stranger(s, event->pid);
 	if (!e)
 		return;
 	table_touch(e->space.end ? &s->ended : &s->living, &e->node);
@@ -107,20 +107,10 @@ void spaces_map(struct spaces *s, const struct space_map_event *event)
 	spaces_keep_bound(s);
 }
 
-/* /proc was read after the exec, and told before it: it spoke of the new program, whose own events follow. */
-static void take_back(struct spaces *s, struct space_entry *e)
-{
-	s->n_mappings -= e->maps->count;
-	space_maps_clear(e->maps, &s->files);
-	e->answered = true;
-}
-
 void spaces_exec(struct spaces *s, int pid, uint64_t time)
 {
 	struct space_entry *e = space_entry_living(s, pid);
 
-	if (e && e->maps->read >= time)
-		take_back(s, e);
 	if (!e && !space_entry_first(s, &s->ended, pid)) {
 		/* What it was before is gone, and nobody needs to look for it. */
 		e = space_entry_add(s, pid, 0, spaces_new_maps(s, true, 0));
@@ -138,7 +128,7 @@ static struct space_maps *inherit(struct spaces *s, int parent, int pid, uint64_
 	struct space_entry *e = space_entry_at(s, parent, time);
 
 	if (!e && !space_entry_living(s, parent))
-		e = space_entry_add(s, parent, 0, spaces_new_maps(s, false, parent));
+		e = space_entry_add_stranger(s, parent);
 	if (!e)
 		return spaces_new_maps(s, false, pid);
 	table_touch(e->space.end ? &s->ended : &s->living, &e->node);
@@ -150,11 +140,6 @@ void spaces_fork(struct spaces *s, int parent, int pid, uint64_t time)
 {
 	struct space_entry *e = space_entry_living(s, pid);
 
-	if (e && e->space.begin == 0 && e->given >= time && e->given) {
-		/* Read from /proc before its fork was told: the same process. */
-		e->space.begin = time;
-		return;
-	}
 	if (e && e->space.begin >= time)
 		return;
 	if (e)
@@ -171,12 +156,26 @@ void spaces_exit(struct spaces *s, int pid, uint64_t time)
 		space_entry_end(s, e, time);
 }
 
+static void take_back_all(struct spaces *s, const struct table *table, uint64_t since)
+{
+	for (struct node *node = table->newest; node; node = node->older)
+		if (((struct space_entry *)node)->maps->read >= since)
+			space_entry_take_back(s, (struct space_entry *)node);
+}
+
 void spaces_lost(struct spaces *s, uint64_t since, uint64_t until)
 {
 	/* Who was not looked at since an earlier loss is held against this one alone: it was not needed in between. */
 	s->lost_since = since;
 	s->lost_until = MAX_OF(s->lost_until, until);
 	s->losses++;
+	/* What was read meanwhile may have followed an exec that nobody will tell of. */
+	since = MAX_OF(since, 1u);
+	if (s->last_read < since)
+		return;
+	take_back_all(s, &s->living, since);
+	take_back_all(s, &s->ended, since);
+	s->last_read = since - 1;
 }
 
 /* ---- what /proc said ---- */
@@ -213,21 +212,23 @@ static void maps_complete(struct spaces *s, struct space_maps *maps, const struc
 	maps->known = true;
 	maps->owner = 0;
 	maps->read = time;
+	s->last_read = MAX_OF(s->last_read, time);
 }
 
 void spaces_give(struct spaces *s, int pid, uint64_t time, const struct maps *maps)
 {
 	struct space_entry *living = space_entry_living(s, pid), *e = space_entry_at(s, pid, time);
 
+	/* Who could be read after its end has ended too early, or is the next of that pid. */
+	if (e && e->space.end && e->space.end <= time && maps->count)
+		e = NULL;
 	if (!e && !living)
-		e = space_entry_add(s, pid, 0, spaces_new_maps(s, false, pid));
-	/* Ended is fine, exec'd is not: see spaces.h. */
+		e = space_entry_add_stranger(s, pid);
+	/* Ended since is fine, exec'd is not: see spaces.h. */
 	if (e && maps->count && !e->maps->known && (!living || living == e))
 		maps_complete(s, e->maps, maps, time);
-	if (e) {
-		e->given = time;
+	if (e)
 		e->answered = true;
-	}
 	for (e = space_entry_first(s, &s->ended, pid); e; e = space_entry_next(e))
 		e->answered = true;
 	spaces_keep_bound(s);

@@ -72,13 +72,14 @@ void spaces_map(struct spaces *spaces, const struct space_map_event *event);
 void spaces_exec(struct spaces *spaces, int pid, uint64_t time);
 void spaces_fork(struct spaces *spaces, int parent, int pid, uint64_t time);
 void spaces_exit(struct spaces *spaces, int pid, uint64_t time);
-/* Events between these times were lost, so what lived then may have become anything: it is unknown again from `since` on, to be read from /proc when
- * asked for. */
+/* Events between these times were lost, so what lived then may have become anything: nothing is known of it in between,
+ * and it is unknown from `until` on, to be read from /proc when asked for. */
 void spaces_lost(struct spaces *spaces, uint64_t since, uint64_t until);
-/* What /proc/PID/maps said of a process older than the agent; `time` is taken when it has been read. Events win over it, whether told before or
- * after: an exec before `time` that is told later takes it back. An empty list marks the space as known too. A process that is known to
- * have exec'd since gets nothing from it; its spaces of before are marked as known. Spaces that share the mappings of `pid` (see `source`)
- * become known with it. */
+/* What /proc/PID/maps said of a process older than the agent; `time` is taken when it has been read, and the events up
+ * to it are told first (drain, then give): they win over it. An empty list marks the space as known too. A process that
+ * is known to have exec'd since gets nothing from it; its spaces of before are marked as known. Spaces that share the
+ * mappings of `pid` (see `source`) become known with it. Should an end before `time` be told after all, what was given
+ * is taken back. */
 void spaces_give(struct spaces *spaces, int pid, uint64_t time, const struct maps *maps);
 /* Now and then: forgets what ended longer ago than the grace. */
 void spaces_sweep(struct spaces *spaces, uint64_t now);

@@ -330,6 +330,39 @@ static void test_doubling_names_stop(void **state)
 	run_hostile();
 }
 
+/* Work without output: arguments that are read twice on each level, a search through types that double. */
+static void test_silent_work_stops(void **state)
+{
+	size_t length;
+
+	for (unsigned levels = 1; levels <= 80; levels++) {
+		length = (size_t)sprintf(hostile, "_ZN1A");
+		for (unsigned i = 0; i < levels; i++)
+			length += (size_t)sprintf(hostile + length, "cvT_IN1A");
+		length += (size_t)sprintf(hostile + length, "1x");
+		for (unsigned i = 0; i < levels; i++)
+			length += (size_t)sprintf(hostile + length, "EE");
+		sprintf(hostile + length, "Ev");
+		run_hostile();
+	}
+	for (unsigned levels = 1; levels <= 80; levels++) {
+		char last[8] = "S2_";
+
+		length = (size_t)sprintf(hostile, "_Z1fIM1BI1AIiiE");
+		for (unsigned i = 0, number = 4; i < levels && length < sizeof hostile - 40; i++, number += 2) {
+			static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+			length += (size_t)sprintf(hostile + length, "1AI%s%sE", last, last);
+			if (number < 36)
+				snprintf(last, sizeof last, "S%c_", digits[number]);
+			else
+				snprintf(last, sizeof last, "S%c%c_", digits[number / 36], digits[number % 36]);
+		}
+		sprintf(hostile + length, "EDp%sEvv", last);
+		run_hostile();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -341,6 +374,7 @@ int main(void)
 		cmocka_unit_test(test_rust_of_the_compiler),
 		cmocka_unit_test(test_hostile_names),
 		cmocka_unit_test(test_doubling_names_stop),
+		cmocka_unit_test(test_silent_work_stops),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

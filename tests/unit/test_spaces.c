@@ -530,14 +530,37 @@ static void test_fork_told_after_proc_was_read(void **state)
 	static const uint64_t inodes[] = { 1, 2 };
 	struct spaces *s = *state;
 
+	/* Of which of the two was it? */
 	give(s, 10, 500, inodes, 2);
 	spaces_fork(s, 1, 10, 400);
-	expect(s, 10, 500, 0x2000, 2, 0);
+	assert_false(spaces_find(s, 10, 500)->known);
+	assert_int_equal(spaces_find(s, 10, 500)->n_mappings, 0);
 	assert_int_equal(spaces_find(s, 10, 500)->begin, 400);
-	/* A later one is another process. */
-	spaces_fork(s, 1, 10, 600);
-	assert_int_equal(spaces_find(s, 10, 700)->n_mappings, 0);
-	expect(s, 10, 550, 0x2000, 2, 0);
+	assert_int_equal(spaces_find(s, 10, 300)->n_mappings, 0);
+	assert_true(spaces_find(s, 10, 300)->known);
+	/* The same with an end. */
+	give(s, 20, 500, inodes, 2);
+	spaces_exit(s, 20, 450);
+	assert_int_equal(spaces_find(s, 20, 300)->n_mappings, 0);
+	give(s, 21, 500, inodes, 2);
+	spaces_exit(s, 21, 501);
+	expect(s, 21, 300, 0x2000, 2, 0);
+}
+
+/* Read after an end that was told: whoever that was lives. */
+static void test_proc_of_a_process_that_had_ended(void **state)
+{
+	static const uint64_t inodes[] = { 1, 2 };
+	struct spaces *s = *state;
+
+	map(s, 10, 100, 0x8000, 0x9000, 0, 9);
+	spaces_exit(s, 10, 200);
+	give(s, 10, 300, inodes, 2);
+	expect(s, 10, 150, 0x8000, 9, 0);
+	expect(s, 10, 150, 0x1000, -1, 0);
+	expect(s, 10, 350, 0x1000, 1, 0);
+	assert_int_equal(spaces_find(s, 10, 350)->begin, 200);
+	assert_int_equal(spaces_find(s, 10, 350)->end, 0);
 }
 
 /* Read after the exec, told before it: neither the program before nor those forked from it had these mappings. */
@@ -591,6 +614,8 @@ static void test_what_lived_during_a_loss_is_unknown(void **state)
 	assert_int_equal(spaces_find(s, 10, 400)->source, 10);
 	assert_false(spaces_find(s, 11, 400)->known);
 	assert_int_equal(spaces_find(s, 11, 400)->n_mappings, 0);
+	assert_int_equal(spaces_find(s, 11, 299)->begin, 250);
+	assert_int_equal(spaces_find(s, 11, 299)->n_mappings, 0);
 	assert_int_equal(spaces_find(s, 20, 140)->end, 150);
 	assert_true(spaces_find(s, 12, 400)->known);
 	expect(s, 12, 400, 0x1000, 9, 0);
@@ -599,7 +624,10 @@ static void test_what_lived_during_a_loss_is_unknown(void **state)
 
 	give(s, 10, 500, inodes, 2);
 	expect(s, 10, 600, 0x1000, 1, 0);
-	expect(s, 10, 250, 0x2000, 2, 0);
+	/* Of the time of the loss nobody knows. */
+	expect(s, 10, 250, 0x2000, -1, 0);
+	expect(s, 10, 300, 0x2000, 2, 0);
+	assert_true(spaces_find(s, 10, 250)->known);
 	assert_true(spaces_find(s, 10, 600)->known);
 	/* A fork of one that nobody has looked at since. */
 	spaces_exec(s, 30, 700);
@@ -610,6 +638,37 @@ static void test_what_lived_during_a_loss_is_unknown(void **state)
 	assert_int_equal(spaces_find(s, 31, 740)->source, 30);
 	give(s, 30, 740, inodes, 2);
 	expect(s, 31, 740, 0x2000, 2, 0);
+}
+
+/* An exec between the reading and its program's last told event may be among the lost. */
+static void test_a_loss_takes_back_what_was_read_in_it(void **state)
+{
+	static const uint64_t inodes[] = { 1, 2 };
+	struct spaces *s = *state;
+
+	/* Alive, and shared by a child of before. */
+	spaces_fork(s, 10, 11, 100);
+	spaces_exit(s, 11, 110);
+	give(s, 10, 250, inodes, 2);
+	expect(s, 11, 105, 0x1000, 1, 0);
+	/* Ended since. */
+	give(s, 20, 250, inodes, 2);
+	spaces_exit(s, 20, 260);
+	/* Copied since. */
+	give(s, 30, 250, inodes, 2);
+	spaces_fork(s, 30, 31, 255);
+	map(s, 30, 260, 0x8000, 0x9000, 0, 9);
+	/* Read before. */
+	give(s, 40, 199, inodes, 2);
+
+	spaces_lost(s, 200, 300);
+	expect(s, 11, 105, 0x1000, -1, 0);
+	expect(s, 10, 105, 0x1000, -1, 0);
+	expect(s, 20, 150, 0x1000, -1, 0);
+	expect(s, 30, 150, 0x1000, -1, 0);
+	expect(s, 31, 257, 0x1000, -1, 0);
+	expect(s, 40, 150, 0x1000, 1, 0);
+	assert_int_equal(health_of(s).mappings, 2);
 }
 
 static void test_a_loss_costs_no_more_than_the_bound(void **state)
@@ -770,8 +829,10 @@ int main(void)
 		EACH(test_children_become_known_with_their_parent),
 		EACH(test_a_parent_that_changed_is_no_source),
 		EACH(test_fork_told_after_proc_was_read),
+		EACH(test_proc_of_a_process_that_had_ended),
 		EACH(test_exec_told_after_proc_was_read),
 		EACH(test_what_lived_during_a_loss_is_unknown),
+		EACH(test_a_loss_takes_back_what_was_read_in_it),
 		EACH(test_a_loss_costs_no_more_than_the_bound),
 		EACH(test_five_thousand_processes_fit),
 		EACH(test_beyond_the_bound_the_least_used_goes),
