@@ -20,7 +20,7 @@ int main(int argc, char **argv)
 	double seconds = corpus_seconds(argc, argv), begin = corpus_cpu();
 
 	do
-		corpus_sink += read_clock(20000);
+		corpus_sink += read_clock(400000);
 	while (corpus_cpu() - begin < seconds);
 	return corpus_end(begin);
 }
