@@ -134,7 +134,7 @@ class Perf:
 
     def samples(self, pids=()):
         """(list of (pid, comm, functions leaf first)), of these processes if any, and the CPU seconds that perf script took."""
-        process = subprocess.Popen(["perf", "script", "-i", self.path, "--no-inline", "-F", "comm,pid,tid,ip,sym,dso",
+        process = subprocess.Popen(["perf", "--buildid-dir", "/nonexistent", "script", "-i", self.path, "--no-inline", "-F", "comm,pid,tid,ip,sym,dso",
                                     *(["--pid", ",".join(map(str, pids))] if pids else [])], text=True, errors="replace",
                                    stdout=subprocess.PIPE, stderr=open(self.path + ".log", "w"))
         samples = []

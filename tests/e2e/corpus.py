@@ -380,7 +380,7 @@ class PerfSource:
 
     def rows(self, *options):
         """Rows in the shape of profile.cpu, one for each sample."""
-        out = subprocess.run(["perf", "script", "-i", self.path, "-F", "comm,pid,tid,ip,sym,dso", "--max-stack", "1024", *options], text=True, stdout=subprocess.PIPE,
+        out = subprocess.run(["perf", "--buildid-dir", "/nonexistent", "script", "-i", self.path, "-F", "comm,pid,tid,ip,sym,dso", "--max-stack", "1024", *options], text=True, stdout=subprocess.PIPE,
                              stderr=sys.stderr, errors="replace").stdout
         rows, row = [], None
         for line in out.splitlines():
