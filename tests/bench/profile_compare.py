@@ -83,8 +83,8 @@ class Loads:
         subprocess.run(["javac", "-d", self.folder, os.path.join(HERE, "JavaJob.java")], check=True)
         processes = [self.start(["java", "-XX:+PreserveFramePointer", "-XX:+UseSerialGC", "-Xmx256m", "-cp", self.folder, "JavaJob", str(seconds)])
                      for _ in range(2)]
-        for when in (0.25, 0.9):
-            time.sleep(seconds * (0.25 if when == 0.25 else 0.65))
+        for part in (0.25, 0.4):
+            time.sleep(seconds * part)
             for process in processes:
                 subprocess.run(["jcmd", str(process.pid), "Compiler.perfmap"], stdout=subprocess.DEVNULL)
         for process in processes:
@@ -118,7 +118,7 @@ class Perf:
         self.process = None
 
     def start(self):
-        self.process = subprocess.Popen(["perf", "record", "-q", "-B", "-N", "-F", str(RATE), "-e", "cpu-clock", "-a", "--call-graph", "dwarf", "-o", self.path],
+        self.process = subprocess.Popen(["perf", "record", "-q", "--buildid-mmap", "-F", str(RATE), "-e", "cpu-clock", "-a", "--call-graph", "dwarf", "-o", self.path],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 10
         while not (os.path.exists(self.path) and os.path.getsize(self.path)) and time.monotonic() < end:
@@ -134,7 +134,7 @@ class Perf:
 
     def samples(self, pids=()):
         """(list of (pid, comm, functions leaf first)), of these processes if any, and the CPU seconds that perf script took."""
-        process = subprocess.Popen(["perf", "--buildid-dir", "/nonexistent", "script", "-i", self.path, "--no-inline", "-F", "comm,pid,tid,ip,sym,dso",
+        process = subprocess.Popen(["perf", "script", "-i", self.path, "--no-inline", "-F", "comm,pid,tid,ip,sym,dso",
                                     *(["--pid", ",".join(map(str, pids))] if pids else [])], text=True, errors="replace",
                                    stdout=subprocess.PIPE, stderr=open(self.path + ".log", "w"))
         samples = []
@@ -293,7 +293,8 @@ def measure(common, corpus, build, load, seconds, with_perf=True):
         found["samples"], found["perf_samples"] = len(ours), len(theirs)
         a, b = leaves(ours), leaves(theirs)
         found["leaf"], found["leaf_chance"] = distance(a, b), by_chance(a, b)
-        top = {f for f, _ in inclusive(theirs).most_common(20)}
+        # perf often loses the last frames of a stack; how a program is started is left out.
+        top = [f for f, _ in inclusive(theirs).most_common(60) if not STARTS.fullmatch(f)][:20]
         a, b = inclusive(ours, top), inclusive(theirs, top)
         found["inclusive"], found["inclusive_chance"] = distance(a, b), by_chance(a, b)
         found["largest"] = largest(leaves(ours), leaves(theirs), 6)
@@ -314,6 +315,7 @@ def alike(figure, chance):
     return figure <= max(5, chance)
 
 
+STARTS = re.compile(r"_start|__libc_start.*|clone3?|__clone3?|start_thread")
 LOADS = ("compile", "python", "java", "redis")
 
 

@@ -370,7 +370,7 @@ class PerfSource:
         self.path = path
 
     def start(self, rate=RATE):
-        self.process = subprocess.Popen(["perf", "record", "-q", "-B", "-N", "-F", str(rate), "-e", "cpu-clock", "-a", "--call-graph", "dwarf,65528",
+        self.process = subprocess.Popen(["perf", "record", "-q", "--buildid-mmap", "-F", str(rate), "-e", "cpu-clock", "-a", "--call-graph", "dwarf,65528",
                                          "-o", self.path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         common.wait_until(lambda: os.path.exists(self.path) and os.path.getsize(self.path) > 0, 10, "perf's file")
 
@@ -380,7 +380,7 @@ class PerfSource:
 
     def rows(self, *options):
         """Rows in the shape of profile.cpu, one for each sample."""
-        out = subprocess.run(["perf", "--buildid-dir", "/nonexistent", "script", "-i", self.path, "-F", "comm,pid,tid,ip,sym,dso", "--max-stack", "1024", *options], text=True, stdout=subprocess.PIPE,
+        out = subprocess.run(["perf", "script", "-i", self.path, "-F", "comm,pid,tid,ip,sym,dso", "--max-stack", "1024", *options], text=True, stdout=subprocess.PIPE,
                              stderr=sys.stderr, errors="replace").stdout
         rows, row = [], None
         for line in out.splitlines():

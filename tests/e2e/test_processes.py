@@ -127,7 +127,7 @@ class Perf:
         self.path, self.process = path, None
 
     def start(self):
-        self.process = subprocess.Popen(["perf", "record", "-q", "-B", "-N", "-F", str(corpus.RATE), "-e", "cpu-clock", "-a", "-o", self.path],
+        self.process = subprocess.Popen(["perf", "record", "-q", "--buildid-mmap", "-F", str(corpus.RATE), "-e", "cpu-clock", "-a", "-o", self.path],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         common.wait_until(lambda: os.path.exists(self.path) and os.path.getsize(self.path) > 0, 10, "perf's file")
 
@@ -136,7 +136,7 @@ class Perf:
         self.process.wait(common.bound(30))
 
     def samples(self, names):
-        out = subprocess.run(["perf", "--buildid-dir", "/nonexistent", "script", "-i", self.path, "-F", "comm"], text=True, check=True, stdout=subprocess.PIPE,
+        out = subprocess.run(["perf", "script", "-i", self.path, "-F", "comm"], text=True, check=True, stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL).stdout
         return collections.Counter(line.strip() for line in out.splitlines() if line.strip() in names)
 
