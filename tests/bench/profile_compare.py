@@ -264,7 +264,7 @@ def measure(common, corpus, build, load, seconds, with_perf=True):
     with tempfile.TemporaryDirectory(prefix="sonde-bench-") as folder:
         os.chmod(folder, 0o755)
         perf, loads, found = Perf(folder), Loads(build, folder), {"load": load, "seconds": seconds}
-        with common.Agent(modules="cpu", settings=["agent.window=5s"]) as agent:
+        with common.Agent(modules="cpu", settings=["agent.window=" + ("10s" if load == "busy" else "5s")]) as agent:
             if with_perf:
                 perf.start()
             pids = agent.processes()
@@ -272,7 +272,7 @@ def measure(common, corpus, build, load, seconds, with_perf=True):
             loads.run(load, seconds)
             if with_perf:
                 found.update({"perf_" + k: v for k, v in perf.stop().items()})
-            agent.wait_rows("profile.cpu", lambda r: r["ts"] > time.time_ns() - 3e9, 1, 10)
+            agent.wait_rows("profile.cpu", lambda r: r["ts"] > time.time_ns() - 3e9, 1, 20)
             pids = agent.processes()
             after = cpu_of(pids)
             spent = {pid: after[pid] - before.get(pid, 0) for pid in after}
@@ -294,7 +294,7 @@ def measure(common, corpus, build, load, seconds, with_perf=True):
         a, b = leaves(ours), leaves(theirs)
         found["leaf"], found["leaf_chance"] = distance(a, b), by_chance(a, b)
         # perf often loses the last frames of a stack; how a program is started is left out.
-        top = [f for f, _ in inclusive(theirs).most_common(60) if not STARTS.fullmatch(f)][:20]
+        top = [f for f, _ in inclusive(theirs).most_common(60) if not STARTS.fullmatch(f) and f != UNKNOWN][:20]
         a, b = inclusive(ours, top), inclusive(theirs, top)
         found["inclusive"], found["inclusive_chance"] = distance(a, b), by_chance(a, b)
         found["largest"] = largest(leaves(ours), leaves(theirs), 6)
@@ -316,6 +316,7 @@ def alike(figure, chance):
 
 
 STARTS = re.compile(r"_start|__libc_start.*|clone3?|__clone3?|start_thread")
+UNKNOWN = "? ([unknown])"  # an address of which perf knows no mapping
 LOADS = ("compile", "python", "java", "redis")
 
 
