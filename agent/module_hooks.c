@@ -220,7 +220,7 @@ static void fill_rodata(struct module *module, struct bpf_object *object, const 
 			{ "sonde_cgroup_v1", (uint64_t)(int64_t)l->cgroup_v1 },
 			{ "sonde_wake_priority", l->options.priority_bytes / 8 },
 			{ "sonde_wake_bulk", l->options.bulk_bytes / 8 },
-			{ "sonde_stack_wanted", config && option_is_on(module, config, "stack") },
+			{ "sonde_stack_wanted", config && module->number && option_is_on(module, config, "stack") },
 			{ "sonde_stack_type", stack ? stack->id : 0 } };
 	struct btf *btf = bpf_object__btf(object);
 	struct bpf_map *map = rodata_map(object);

@@ -330,7 +330,8 @@ void symbols_finish(struct symbols *s)
 static bool is_sound(const struct sonde_stack *stack, size_t bytes)
 {
 	return bytes >= sizeof *stack && stack->n_kernel <= SONDE_STACK_KERNEL_MAX &&
-	       stack->n_slice <= SONDE_STACK_SLICE_MAX && SONDE_STACK_BYTES(stack->n_kernel, stack->n_slice) <= bytes;
+	       stack->n_slice <= SONDE_STACK_SLICE_MAX + SONDE_STACK_RED_ZONE &&
+	       SONDE_STACK_BYTES(stack->n_kernel, stack->n_slice) <= bytes;
 }
 
 static bool is_read_for(const struct symbols *s, int source)

@@ -276,6 +276,7 @@ static void unwind_sample(struct worker_state *state, uint32_t i)
 	struct unwind_input input = { .registers = (const uint64_t *)stack->registers,
 				      .slice = (const uint8_t *)(stack + 1),
 				      .n_slice = stack->n_slice,
+				      .n_below = stack->flags & SONDE_STACK_BELOW ? SONDE_STACK_RED_ZONE : 0,
 				      .slice_cut = stack->flags & SONDE_STACK_CUT,
 				      .mappings = head->mappings + sample.first,
 				      .n_mappings = sample.n_mappings,

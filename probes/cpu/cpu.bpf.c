@@ -80,14 +80,17 @@ sonde_inline int sample(struct bpf_perf_event_data *ctx, __u64 period_ns)
 		return 0;
 	}
 	take_program(ctx, task, &head);
-	if (head.flags & SONDE_STACK_USER)
+	if (head.flags & SONDE_STACK_USER) {
 		sonde_measure_stack(task, head.registers[SONDE_REGISTER_SP], slice, &x);
+		if (SONDE_USER_MODE(&ctx->regs))
+			sonde_take_red_zone(&head, &x);
+	}
 	if (x.wanted <= SMALL_SLICE)
 		take_sample(ctx, counts, &owner, &head, &x, period_ns, SMALL_SLICE);
 	else if (x.wanted <= MEDIUM_SLICE)
 		take_sample(ctx, counts, &owner, &head, &x, period_ns, MEDIUM_SLICE);
 	else
-		take_sample(ctx, counts, &owner, &head, &x, period_ns, SONDE_STACK_SLICE_MAX);
+		take_sample(ctx, counts, &owner, &head, &x, period_ns, SONDE_STACK_SLICE_MAX + SONDE_STACK_RED_ZONE);
 	return 0;
 }
 

@@ -139,7 +139,7 @@ class Perf:
         self.path, self.process = path, None
 
     def start(self):
-        self.process = subprocess.Popen(["perf", "record", "-q", "-B", "-N", "-F", str(RATE), "-e", "cpu-clock", "-a", "-o", self.path],
+        self.process = subprocess.Popen(["perf", "record", "-q", "--buildid-mmap", "-F", str(RATE), "-e", "cpu-clock", "-a", "-o", self.path],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         common.wait_until(lambda: os.path.exists(self.path) and os.path.getsize(self.path) > 0, 10, "perf's file")
 

@@ -164,7 +164,7 @@ class Module(common.TestCase):
         """Each installed header compiles by itself, on the side it is for."""
         folder = os.path.join(self.prefix, "include")
         for name in sorted(os.listdir(os.path.join(folder, "sonde"))):
-            kernel = name in ("probe.bpf.h", "vmlinux.h")
+            kernel = name.endswith(".bpf.h") or name == "vmlinux.h"
             source = os.path.join(self.modules, "one.c")
             with open(source, "w") as file:
                 file.write(f'#include "sonde/{name}"\n')

@@ -733,7 +733,7 @@ static void test_samples_that_lie_are_refused(void **state)
 
 	assert_int_equal(symbols_unwind(s, 1, 1, &stack, sizeof stack, count_stack, &home), -EBADMSG);
 	assert_int_equal(symbols_unwind(s, 1, 1, &stack, sizeof stack - 1, count_stack, &home), -EBADMSG);
-	stack.n_slice = SONDE_STACK_SLICE_MAX + 1;
+	stack.n_slice = SONDE_STACK_SLICE_MAX + SONDE_STACK_RED_ZONE + 1;
 	assert_int_equal(symbols_unwind(s, 1, 1, &stack, SIZE_MAX, count_stack, &home), -EBADMSG);
 	stack.n_slice = 0;
 	stack.n_kernel = SONDE_STACK_KERNEL_MAX + 1;

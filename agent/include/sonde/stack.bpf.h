@@ -119,8 +119,8 @@ sonde_inline __u32 sonde_copy_slice(__u8 *to, const __u32 room, __u64 sp, __u32 
 
 		if (step > wanted - done)
 			step = wanted - done;
-		barrier_var(
-			step); /* compilers know that it is within a page, older verifiers only once it is compared */
+		/* Compilers know that it is within a page, older verifiers only once it is compared. */
+		barrier_var(step);
 		if (!step || step > SONDE_STACK_PAGE || done >= room)
 			break;
 		if (bpf_probe_read_user(to + done, step, (void *)(sp + done)) < 0) {
@@ -149,6 +149,17 @@ sonde_inline void sonde_measure_stack(struct task_struct *task, __u64 sp, __u32 
 	ret->cut = !end || end - sp > limit;
 	if (!ret->cut)
 		ret->wanted = (__u32)(end - sp);
+}
+
+/* The red zone too, where code that ran in it may have left what its callers are found by. Not where that is on another page, which may not
+ * be there. */
+sonde_inline void sonde_take_red_zone(struct sonde_stack *stack, struct sonde_extent *x)
+{
+	if ((x->sp & (SONDE_STACK_PAGE - 1)) < SONDE_STACK_RED_ZONE)
+		return;
+	stack->flags |= SONDE_STACK_BELOW;
+	x->sp -= SONDE_STACK_RED_ZONE;
+	x->wanted += SONDE_STACK_RED_ZONE;
 }
 
 #endif

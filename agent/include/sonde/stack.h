@@ -31,10 +31,14 @@
 #define SONDE_STACK_CUT        4u /* the slice ends before the stack does: its size class is full */
 #define SONDE_STACK_KERNEL_CUT 8u /* more kernel frames than fit */
 
+#define SONDE_STACK_BELOW 16u /* the slice begins SONDE_STACK_RED_ZONE bytes below the stack pointer */
+
+#define SONDE_STACK_RED_ZONE 128u /* bytes below the stack pointer that code may use without moving it */
+
 struct sonde_stack {
 	__u16 n_kernel; /* kernel frames behind this struct */
 	__u16 flags;    /* SONDE_STACK_* */
-	__u32 n_slice;  /* bytes of the program's stack behind the frames */
+	__u32 n_slice; /* bytes of the program's stack behind the frames, at most SONDE_STACK_SLICE_MAX and a red zone */
 	__u64 registers[SONDE_REGISTERS];
 };
 
