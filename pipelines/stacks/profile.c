@@ -48,11 +48,14 @@ static struct stack_view view_of(const struct sum *e)
 	};
 }
 
-static bool names_final(const struct profile *p, const struct sum *e)
+/* Once they were, they are not looked at again. */
+static bool names_final(const struct profile *p, struct sum *e)
 {
 	struct stack_view view = view_of(e);
 
-	return !p->options.symbols || stack_is_final(p->options.symbols, &view);
+	if (!e->named)
+		e->named = !p->options.symbols || stack_is_final(p->options.symbols, &view);
+	return e->named;
 }
 
 /* Why a row was refused, in the ledger's words: its samples go the same way. */
@@ -131,7 +134,7 @@ static void end_window(struct profile *p, uint64_t now)
 
 static void add_to_window(struct profile *p, const struct sums_sample *sample)
 {
-	const struct sum *fresh = NULL;
+	struct sum *fresh = NULL;
 	int r = sums_add(p->open, sample, &fresh);
 
 	if (r == -ENOSPC) {

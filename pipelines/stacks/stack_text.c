@@ -16,14 +16,10 @@ static void name_frame(struct symbols *symbols, const struct stack_view *v, unsi
 
 bool stack_is_final(struct symbols *symbols, const struct stack_view *v)
 {
-	bool final = true;
+	bool final = !v->n_kernel || symbols_kernel_ready(symbols);
 
-	for (unsigned i = 0; i < v->n_kernel + v->n_user; i++) {
-		struct symbols_frame frame;
-
-		name_frame(symbols, v, i, &frame);
-		final = final && frame.final;
-	}
+	for (unsigned i = 0; i < v->n_user; i++)
+		final &= symbols_user_ready(symbols, &v->user[i]);
 	return final;
 }
 

@@ -127,7 +127,7 @@ static struct sum *insert(struct sums *w, uint64_t hash, const struct sums_sampl
 	return e;
 }
 
-int sums_add(struct sums *w, const struct sums_sample *s, const struct sum **ret_sum)
+int sums_add(struct sums *w, const struct sums_sample *s, struct sum **ret_sum)
 {
 	uint64_t hash = hash_sample(w, s);
 	struct sum *e = find(w, hash, s);

@@ -23,7 +23,7 @@ struct sum {
 	uint32_t next; /* in its chain: offset in the memory, 0: none */
 	uint32_t bytes;
 	uint16_t n_kernel, n_user, cause_size;
-	uint8_t truncated, done;
+	uint8_t truncated, done, named;
 };
 
 static inline const uint64_t *sum_kernel(const struct sum *sum)
@@ -48,7 +48,7 @@ int sums_open(struct sums **ret, size_t bytes, uint32_t buckets);
 void sums_close(struct sums *sums);
 
 /* Adds one sample. `ret_sum` is set when its stack is new. -ENOSPC when there is no room for a new one. */
-int sums_add(struct sums *sums, const struct sums_sample *sample, const struct sum **ret_sum);
+int sums_add(struct sums *sums, const struct sums_sample *sample, struct sum **ret_sum);
 
 /* The sum after `sum` (NULL: the first) in the order of their coming, or NULL. */
 struct sum *sums_next(struct sums *sums, struct sum *sum);

@@ -127,8 +127,10 @@ static void bound_files(struct symbols *s)
 {
 	for (struct node *n = s->files.oldest, *newer; n && s->files.count > FILES_MAX; n = newer) {
 		newer = n->newer;
-		if (file_busy((struct file *)n))
+		if (file_busy((struct file *)n) || ((struct file *)n)->touched) {
+			((struct file *)n)->touched = false; /* used since: it has another round */
 			continue;
+		}
 		file_free(s, (struct file *)n);
 		s->evicted++;
 	}
@@ -336,6 +338,8 @@ static void rearm(struct symbols *s, uint64_t now)
 		symbols_wake_at(s, MAX_OF(s->spawn_at, now + NS_PER_MS));
 	if (s->jobs)
 		symbols_wake_at(s, now + NS_PER_SEC);
+	if (s->queue)
+		symbols_wake_at(s, MAX_OF(s->queue->names_at, now + NS_PER_MS));
 	if (s->inlines)
 		symbols_wake_at(s, MAX_OF(s->inlines_at, now + NS_PER_MS));
 	if (s->missing.first || s->unmapped.first)

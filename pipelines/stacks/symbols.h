@@ -86,6 +86,9 @@ void symbols_finish(struct symbols *symbols);
 
 void symbols_user_frame(struct symbols *symbols, const struct stack_frame *frame, struct symbols_frame *ret);
 /* `caller`: the address is where a call returns to, so the function is the one that holds the byte before it. */
+/* Whether waiting cannot better them: cheaper than their texts. What is missing is asked for. */
+bool symbols_user_ready(struct symbols *symbols, const struct stack_frame *frame);
+bool symbols_kernel_ready(struct symbols *symbols);
 void symbols_kernel_frame(struct symbols *symbols, uint64_t address, bool caller, struct symbols_frame *ret);
 
 void symbols_health(const struct symbols *symbols, struct symbols_health *ret);

@@ -182,6 +182,8 @@ bool file_busy(const struct file *file)
 
 void file_free(struct symbols *s, struct file *file)
 {
+	if (s->last_file == file)
+		s->last_file = NULL;
 	file_close(s, file);
 	table_remove(&s->files, &file->node);
 	free(file->path);

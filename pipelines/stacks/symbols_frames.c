@@ -118,14 +118,15 @@ void frame_free(struct symbols *s, struct frame *frame)
 
 bool frame_evict(struct symbols *s)
 {
-	for (uint32_t tries = s->frames.count; tries-- > 0;) {
+	for (uint32_t tries = 2 * s->frames.count; tries-- > 0;) {
 		struct frame *oldest = (struct frame *)s->frames.oldest;
 
-		if (oldest->state != FRAME_WAITING) {
+		if (oldest->state != FRAME_WAITING && !oldest->touched) {
 			frame_free(s, oldest);
 			s->evicted++;
 			return true;
 		}
+		oldest->touched = false; /* it was used since, and has another round */
 		table_touch(&s->frames, &oldest->node);
 	}
 	return false;
@@ -274,41 +275,81 @@ static void wait_for(struct symbols *s, struct file *file, uint64_t at)
 	if (!frame)
 		return;
 	s->waiting++;
+	if (!file->first)
+		file->names_at = now_boottime_ns() + NAMES_BATCH_NS;
 	*file->last = frame;
 	file->last = &frame->next;
 	file_open(s, file);
 	file_queue(s, file);
 }
 
-static void give_in_file(struct symbols *s, struct file *file, uint64_t at, struct symbols_frame *ret)
+/* Frames of one stack share few files, and come one after the other. */
+static struct file *file_of(struct symbols *s, uint64_t number)
 {
-	uint64_t now = now_boottime_ns();
+	if (number <= STACK_LAST)
+		return NULL;
+	if (!s->last_file || s->last_file->node.key != number)
+		s->last_file = file_find(s, number);
+	if (s->last_file)
+		s->last_file->touched = true;
+	return s->last_file;
+}
+
+/* The frame as far as it is known; NULL: not at all, and `*ret_hopeless` says whether it will be. It is asked for. */
+static struct frame *look_up(struct symbols *s, struct file *file, uint64_t at, bool *ret_hopeless)
+{
 	struct frame *frame;
 
-	file_refresh(s, file, now);
+	*ret_hopeless = file->unreadable || s->control < 0;
+	if (file->perf_map)
+		file_refresh(s, file, now_boottime_ns());
+	if (file->gone)
+		*ret_hopeless |= now_boottime_ns() < file->retry_at;
 	frame = frame_find(s, file, file->names_version, at);
-
-	bool hopeless = file->unreadable || s->control < 0 || (file->gone && now < file->retry_at);
-
-	table_touch(&s->files, &file->node);
-	if (!frame && hopeless &&
-	    file->names_version) /* better than nothing: what was known before its inlined functions were */
+	/* Better than nothing: what was known before its inlined functions were. */
+	if (!frame && *ret_hopeless && file->names_version)
 		frame = frame_find(s, file, file->names_version - 1, at);
-	if (frame && frame->state != FRAME_WAITING) {
-		table_touch(&s->frames, &frame->node);
-		*ret = (struct symbols_frame){
-			.text = frame->text, .length = frame->length, .id = frame->id, .final = now >= frame->until
-		};
+	if (!frame && !*ret_hopeless)
+		wait_for(s, file, at);
+	if (frame)
+		frame->touched = true;
+	return frame && frame->state != FRAME_WAITING ? frame : NULL;
+}
+
+static bool is_final(const struct frame *frame)
+{
+	return !frame->until || now_boottime_ns() >= frame->until;
+}
+
+bool symbols_user_ready(struct symbols *s, const struct stack_frame *place)
+{
+	struct file *file = file_of(s, place->file);
+	const struct frame *frame;
+	bool hopeless;
+
+	if (!file)
+		return true;
+	frame = look_up(s, file, place->at, &hopeless);
+	return frame ? is_final(frame) : hopeless;
+}
+
+static void give_in_file(struct symbols *s, struct file *file, uint64_t at, struct symbols_frame *ret)
+{
+	bool hopeless;
+	const struct frame *frame = look_up(s, file, at, &hopeless);
+
+	if (!frame) {
+		give_unknown(s, file, at, hopeless, ret);
 		return;
 	}
-	if (!frame && !hopeless)
-		wait_for(s, file, at);
-	give_unknown(s, file, at, hopeless, ret);
+	*ret = (struct symbols_frame){
+		.text = frame->text, .length = frame->length, .id = frame->id, .final = is_final(frame)
+	};
 }
 
 void symbols_user_frame(struct symbols *s, const struct stack_frame *frame, struct symbols_frame *ret)
 {
-	struct file *file = frame->file > STACK_LAST ? file_find(s, frame->file) : NULL;
+	struct file *file = file_of(s, frame->file);
 	unsigned long long address = frame->at & ~UNWIND_EXACT;
 
 	if (file)
@@ -345,6 +386,13 @@ static void read_kernel(struct symbols *s)
 	s->kernel_at = now_boottime_ns() + KERNEL_REREAD_NS;
 	job->fd = fcntl(s->kallsyms, F_DUPFD_CLOEXEC, 3);
 	s->kernel_reading = symbols_submit(s, s->slow_reader, job);
+}
+
+bool symbols_kernel_ready(struct symbols *s)
+{
+	if (!s->kernel && !s->kernel_reading && s->kallsyms >= 0 && now_boottime_ns() >= s->kernel_at)
+		read_kernel(s);
+	return s->kernel_read || s->kallsyms < 0;
 }
 
 void symbols_kernel_frame(struct symbols *s, uint64_t address, bool caller, struct symbols_frame *ret)

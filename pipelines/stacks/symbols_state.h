@@ -36,6 +36,7 @@
 #define BATCH_NS          (200 * NS_PER_MS) /* samples of known spaces are gathered as long */
 #define SPACES_KNOWN      512u              /* a power of two */
 #define INLINES_PACE_NS   (200 * NS_PER_MS) /* between two parts, of some 10 ms */
+#define NAMES_BATCH_NS    (500 * NS_PER_MS) /* names are wanted at the end of a window */
 #define SAMPLE_PATIENCE   (7 * NS_PER_SEC)  /* a sample goes out with what it has */
 #define SPAWN_PAUSE_NS    (100 * NS_PER_MS)
 #define SWEEP_NS          (5 * NS_PER_SEC)
@@ -60,6 +61,7 @@ struct frame {
 	struct frame *next; /* waiting for the same file */
 	uint16_t length;
 	uint8_t state;
+	bool touched; /* used since it was last thought of being given up */
 	char text[];
 };
 
@@ -95,6 +97,8 @@ struct file {
 	uint64_t jvm_at; /* of a perf map: when its JVM may be asked for it (again); 0: it is none */
 	bool perf_map;   /* names of code that a process made itself, by address */
 	bool queued, opening, asked, pinned;
+	bool touched;
+	uint64_t names_at; /* its frames that wait are asked for by then, or when they fill a question */
 	bool unreadable;   /* it has no names for us */
 	bool wants_learn;  /* samples wait for its unwind table */
 	bool gone;         /* it could not be opened: there is no table, and the worker is told so */
@@ -149,7 +153,8 @@ struct symbols {
 	struct sample_list missing;  /* waiting for a table */
 	/* The one question with the worker. */
 	struct worker_ask ask;
-	uint64_t asked_number; /* of the file it is about */
+	struct file *last_file; /* the one that was looked up last */
+	uint64_t asked_number;  /* of the file it is about */
 	struct frame *asked[WORKER_BATCH];
 	uint64_t deadline; /* 0: none is out */
 	struct worker_answer answer;

@@ -191,6 +191,18 @@ static void ask_about(struct symbols *s, struct file *file, enum worker_kind kin
 	send_ask(s, file->fd, file->debug_fd, now);
 }
 
+/* Names are gathered as samples are, once it is known that they can be had at any time. */
+static bool is_due(struct file *file, uint64_t now)
+{
+	unsigned waiting = 0;
+
+	if (kind_of(file) != WORKER_NAMES || now >= file->names_at)
+		return true;
+	for (const struct frame *frame = file->first; frame && waiting < WORKER_BATCH; frame = frame->next)
+		waiting++;
+	return waiting == WORKER_BATCH;
+}
+
 void worker_send_next(struct symbols *s, uint64_t now)
 {
 	if (s->deadline || s->worker < 0)
@@ -202,7 +214,7 @@ void worker_send_next(struct symbols *s, uint64_t now)
 			send_ask(s, -1, -1, now);
 		return;
 	}
-	if (s->queue) {
+	if (s->queue && is_due(s->queue, now)) {
 		struct file *file = file_queue_take(s);
 
 		ask_about(s, file, kind_of(file), now);

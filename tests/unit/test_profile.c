@@ -35,7 +35,7 @@ static void test_equal_samples_are_one_sum(void **state)
 				 .value = 5,
 				 .cause = "why",
 				 .cause_size = 3 };
-	const struct sum *first, *fresh;
+	struct sum *first, *fresh;
 
 	assert_int_equal(sums_add(w, &s, &first), 0);
 	assert_non_null(first);
@@ -65,7 +65,7 @@ static void test_differences_are_kept(void **state)
 				 .n_user = 2,
 				 .cause = "abc",
 				 .cause_size = 3 };
-	const struct sum *fresh;
+	struct sum *fresh;
 
 	assert_int_equal(sums_add(w, &s, &fresh), 0);
 	s.n_kernel = 1;
@@ -97,7 +97,7 @@ static void test_full_sums_say_so(void **state)
 	struct sums *w = open_sums(4096);
 	struct sonde_event event = { .comm = "made-up" };
 	struct sums_sample s = { .event = &event };
-	const struct sum *fresh;
+	struct sum *fresh;
 	unsigned n = 0;
 
 	while (sums_add(w, &s, &fresh) == 0) {
