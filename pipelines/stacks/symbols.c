@@ -279,7 +279,6 @@ int symbols_open(struct symbols **ret, const struct symbols_options *options, st
 	s->epoll = s->timer = s->control = s->worker = s->kallsyms = -1;
 	s->cache_bytes = MAX_OF(options->cache_bytes, CACHE_BYTES_LEAST);
 	s->queue_last = &s->queue;
-	s->inlines_last = &s->inlines;
 	r = start(s, options, fault);
 	if (r < 0)
 		symbols_close(s);

@@ -288,14 +288,21 @@ struct file *file_queue_take(struct symbols *s)
 
 /* ---- what else there is to know of its frames ---- */
 
+/* Small files first: they are done soon, and are more often the programs that somebody looks at. */
 static void queue_inlines(struct symbols *s, struct file *file)
 {
 	if (file->wants_inlines)
 		return;
+	struct file **at = &s->inlines;
+
+	/* The first one may be half read already. */
+	if (*at)
+		at = &(*at)->next_inlines;
+	while (*at && (*at)->size + (*at)->debug_size <= file->size + file->debug_size)
+		at = &(*at)->next_inlines;
 	file->wants_inlines = true;
-	file->next_inlines = NULL;
-	*s->inlines_last = file;
-	s->inlines_last = &file->next_inlines;
+	file->next_inlines = *at;
+	*at = file;
 }
 
 void file_inlines_done(struct symbols *s, bool found)
@@ -303,8 +310,6 @@ void file_inlines_done(struct symbols *s, bool found)
 	struct file *file = s->inlines;
 
 	s->inlines = file->next_inlines;
-	if (!s->inlines)
-		s->inlines_last = &s->inlines;
 	file->wants_inlines = false;
 	file->names_version += found;
 }

@@ -35,7 +35,7 @@
 #define ASK_DEADLINE_NS   (3 * NS_PER_SEC)
 #define BATCH_NS          (200 * NS_PER_MS) /* samples of known spaces are gathered as long */
 #define SPACES_KNOWN      512u              /* a power of two */
-#define INLINES_PACE_NS   (200 * NS_PER_MS) /* between two parts, of some 10 ms */
+#define INLINES_SHARE     16u /* reading inlined functions takes at most one part in so many of the worker's time */
 #define NAMES_BATCH_NS    (500 * NS_PER_MS) /* names are wanted at the end of a window */
 #define SAMPLE_PATIENCE   (7 * NS_PER_SEC)  /* a sample goes out with what it has */
 #define SPAWN_PAUSE_NS    (100 * NS_PER_MS)
@@ -141,9 +141,9 @@ struct symbols {
 	struct kernel_table *kernel;
 	bool kernel_reading, kernel_read;
 	struct table files, frames;
-	struct file *inlines, **inlines_last; /* files whose inlined functions are to be read, the first part by part */
-	uint64_t inlines_at;                  /* not before: reading them takes a small share of a CPU */
-	struct file *queue, **queue_last;     /* with frames that wait, or to be learned */
+	struct file *inlines;             /* files whose inlined functions are to be read, the first part by part */
+	uint64_t inlines_at;              /* not before: reading them takes a small share of a CPU */
+	struct file *queue, **queue_last; /* with frames that wait, or to be learned */
 	uint64_t vdso, vdso_size;
 	struct sample_list ready;            /* to be unwound next */
 	uint64_t ready_at;                   /* by then, or when there are enough for one question */
@@ -157,6 +157,7 @@ struct symbols {
 	uint64_t asked_number;  /* of the file it is about */
 	struct frame *asked[WORKER_BATCH];
 	uint64_t deadline; /* 0: none is out */
+	uint64_t asked_at;
 	struct worker_answer answer;
 	struct unwind_result result; /* a copy that the worker cannot change */
 	struct stack_frame places[UNWIND_FRAMES_MAX];

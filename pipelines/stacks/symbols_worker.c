@@ -105,7 +105,7 @@ static void take_file_answer(struct symbols *s, struct file *file)
 		frames_drop_waiting(s, file);
 		return;
 	case WORKER_INLINES:
-		s->inlines_at = now_boottime_ns() + INLINES_PACE_NS;
+		s->inlines_at = now_boottime_ns() + INLINES_SHARE * (now_boottime_ns() - s->asked_at);
 		if (s->answer.status <= 0 && file == s->inlines)
 			file_inlines_done(s, s->answer.count > 0);
 		return;
@@ -159,6 +159,7 @@ static void begin_ask(struct symbols *s, enum worker_kind kind)
 
 static void send_ask(struct symbols *s, int fd, int debug_fd, uint64_t now)
 {
+	s->asked_at = now;
 	s->deadline = now + ASK_DEADLINE_NS;
 	symbols_wake_at(s, s->deadline);
 	if (worker_send(s->worker, &s->ask, fd, debug_fd) < 0)

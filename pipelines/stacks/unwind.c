@@ -117,35 +117,62 @@ static void step_stub(struct walk *w)
 	go_on(w, sp + (uint64_t)w->arch->call_bytes, pc, false);
 }
 
+static bool is_of_file(struct walk *w, uint64_t address)
+{
+	const struct unwind_mapping *m = find_mapping(w, address);
+
+	return m && m->file;
+}
+
+/* Made code without a frame of its own: CPython's perf trampolines keep 8 bytes and the return address, whatever the frame pointer is used
+ * for by the interpreter around them. Tried only where frame pointers lead nowhere, and believed only when it leads into a file's code. */
+static bool step_trampoline(struct walk *w)
+{
+	uint64_t sp = w->registers.values[w->arch->sp], pc;
+
+	if (w->arch->link || w->exact || w->mapping->file || unwind_read(&w->memory, sp + 8, &pc) < 0 || !pc)
+		return false;
+	if (!is_of_file(w, pc - 1))
+		return false;
+	w->registers.known &= w->arch->kept;
+	go_on(w, sp + 16, pc, false);
+	return true;
+}
+
+/* What the frame pointer points at: 0, or why it does not. */
+static int read_frame(struct walk *w, uint64_t *ret_fp, uint64_t *ret_pc)
+{
+	struct unwind_registers *r = &w->registers;
+	uint64_t fp = r->values[w->arch->fp];
+	int error;
+
+	if (!known(w, w->arch->fp) || fp < r->values[w->arch->sp] || fp % 8)
+		return -ENOENT;
+	error = unwind_read(&w->memory, fp, ret_fp);
+	if (!error)
+		error = unwind_read(&w->memory, fp + 8, ret_pc);
+	if (error < 0)
+		return error;
+	/* The caller may use the register for something else; then it is code that a file has tables for. */
+	return *ret_fp && *ret_fp <= fp && !is_of_file(w, *ret_pc - 1) ? -ENOENT : 0;
+}
+
 /* The frame pointer points at the caller's frame pointer, with the return address behind it, on both processors. */
 static void step_frame_pointer(struct walk *w)
 {
 	struct unwind_registers *r = &w->registers;
-	uint64_t fp = r->values[w->arch->fp], sp = r->values[w->arch->sp], next, pc;
-	int error;
+	uint64_t fp = r->values[w->arch->fp], next, pc;
+	int error = read_frame(w, &next, &pc);
 
-	if (!known(w, w->arch->fp)) {
-		end(w, UNWIND_BROKEN);
+	if (error < 0 && step_trampoline(w))
 		return;
-	}
 	/* A process begins with a frame pointer of zero, and so does a thread: the ABI's mark of the outermost frame. */
-	if (!fp && w->result->n_frames > 1) {
+	if (known(w, w->arch->fp) && !fp && w->result->n_frames > 1) {
 		end(w, UNWIND_WHOLE);
 		return;
 	}
-	if (fp < sp || fp % 8) {
-		end(w, UNWIND_BROKEN);
-		return;
-	}
-	error = unwind_read(&w->memory, fp, &next);
-	if (!error)
-		error = unwind_read(&w->memory, fp + 8, &pc);
 	if (error < 0) {
 		end_by(w, error);
-		return;
-	}
-	if (next && next <= fp) {
-		end(w, UNWIND_BROKEN);
 		return;
 	}
 	/* Other kept registers may have been changed and saved anywhere. */

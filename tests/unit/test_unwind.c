@@ -482,6 +482,29 @@ static void test_frame_pointers(void **state)
 	expect(&m, UNWIND_BROKEN, FRAMES(0x1100));
 }
 
+/* Code that uses the register for something else calls code that keeps a frame pointer, and made code that keeps none. */
+static void test_frame_pointers_that_are_none(void **state)
+{
+	struct made m;
+
+	make(&m);
+	m.none = true;
+	m.registers[SONDE_REGISTER_FP] = AT(4);
+	m.stack[4] = 3;
+	m.stack[5] = 0x100010;
+	expect(&m, UNWIND_BROKEN, FRAMES(0x1100, 0x100010));
+	m.stack[4] = AT(10);
+	m.stack[5] = 0x1200;
+	m.stack[10] = 3;
+	m.stack[11] = 0x100010;
+	m.stack[7] = 0x100020; /* not looked at while frame pointers lead on */
+	expect(&m, UNWIND_BROKEN, FRAMES(0x1100, 0x1200, 0x100010));
+	m.stack[4] = 0x123456; /* leads nowhere, behind made code with eight bytes of its own */
+	expect(&m, UNWIND_BROKEN, FRAMES(0x1100, 0x1200, 0x100020));
+	m.stack[7] = 0x1300; /* no code of a file */
+	expect(&m, UNWIND_BROKEN, FRAMES(0x1100, 0x1200));
+}
+
 static void test_table_is_asked_for(void **state)
 {
 	struct unwind_result result;
@@ -617,6 +640,7 @@ int main(void)
 		cmocka_unit_test(test_a_thread_ends_at_its_start),
 		cmocka_unit_test(test_realigned_frames),
 		cmocka_unit_test(test_frame_pointers),
+		cmocka_unit_test(test_frame_pointers_that_are_none),
 		cmocka_unit_test(test_table_is_asked_for),
 		cmocka_unit_test(test_kernel_stub_and_bad_jump),
 		cmocka_unit_test(test_depth_is_bounded),
