@@ -199,12 +199,12 @@ static void free_chains(struct chain *chains, unsigned count)
 static bool is_symbol_instead(const char *said, const char *ours, const struct elf_table *symbols,
 			      const struct elf_file *file, uint64_t address)
 {
-	char name[ELF_NAME_MAX];
+	char name[ELF_LINKAGE_MAX];
 	uint32_t delta;
 
 	for (unsigned l = 0; l < symbols->n_loads && strncmp(ours, "_Z", 2) != 0; l++)
 		if (address - symbols->loads[l].address < symbols->loads[l].size)
-			return elf_table_find(symbols, file,
+			return elf_table_find_linkage(symbols, file,
 					      address - symbols->loads[l].address + symbols->loads[l].offset, name,
 					      &delta) > 0 &&
 			       !strcmp(name, said);
