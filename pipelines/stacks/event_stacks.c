@@ -71,7 +71,7 @@ static bool is_ready(struct event_stacks *s, const struct entry *e)
 		.kernel = e->kernel, .user = e->user, .n_kernel = e->n_kernel, .n_user = e->n_user, .from_hook = true
 	};
 
-	return e->unwound && stack_is_final(s->options.symbols, &view);
+	return e->unwound && stack_state(s->options.symbols, &view) != SYMBOLS_ASKED;
 }
 
 static void write_held(struct event_stacks *s, struct entry *e)

@@ -48,14 +48,16 @@ static struct stack_view view_of(const struct sum *e)
 	};
 }
 
-/* Once they were, they are not looked at again. */
+/* Whether waiting cannot better its names. Once all are known they are not looked at again. */
 static bool names_final(const struct profile *p, struct sum *e)
 {
 	struct stack_view view = view_of(e);
+	enum symbols_state state = SYMBOLS_KNOWN;
 
-	if (!e->named)
-		e->named = !p->options.symbols || stack_is_final(p->options.symbols, &view);
-	return e->named;
+	if (!e->named && p->options.symbols)
+		state = stack_state(p->options.symbols, &view);
+	e->named = state == SYMBOLS_KNOWN;
+	return state != SYMBOLS_ASKED;
 }
 
 /* Why a row was refused, in the ledger's words: its samples go the same way. */

@@ -14,13 +14,16 @@ static void name_frame(struct symbols *symbols, const struct stack_view *v, unsi
 		symbols_kernel_frame(symbols, v->kernel[i], i > 0, ret);
 }
 
-bool stack_is_final(struct symbols *symbols, const struct stack_view *v)
+enum symbols_state stack_state(struct symbols *symbols, const struct stack_view *v)
 {
-	bool final = !v->n_kernel || symbols_kernel_ready(symbols);
+	enum symbols_state least = v->n_kernel ? symbols_kernel_state(symbols) : SYMBOLS_KNOWN;
 
-	for (unsigned i = 0; i < v->n_user; i++)
-		final &= symbols_user_ready(symbols, &v->user[i]);
-	return final;
+	for (unsigned i = 0; i < v->n_user; i++) {
+		enum symbols_state state = symbols_user_state(symbols, &v->user[i]);
+
+		least = MIN_OF(least, state);
+	}
+	return least;
 }
 
 /* Without symbols a frame is its address. */

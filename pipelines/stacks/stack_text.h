@@ -20,8 +20,8 @@ struct stack_text {
 	bool truncated;    /* not all of it had room */
 };
 
-/* Whether waiting cannot better any of its names. Asks for those that are missing. */
-bool stack_is_final(struct symbols *symbols, const struct stack_view *view);
+/* How it stands with the frame of which least is known. Asks for what is missing. */
+enum symbols_state stack_state(struct symbols *symbols, const struct stack_view *view);
 
 /* The texts as they stand now, in `room`. `symbols` NULL: addresses. */
 void stack_write(struct symbols *symbols, const struct stack_view *view, char *room, size_t size,

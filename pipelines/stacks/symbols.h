@@ -86,9 +86,16 @@ void symbols_finish(struct symbols *symbols);
 
 void symbols_user_frame(struct symbols *symbols, const struct stack_frame *frame, struct symbols_frame *ret);
 /* `caller`: the address is where a call returns to, so the function is the one that holds the byte before it. */
-/* Whether waiting cannot better them: cheaper than their texts. What is missing is asked for. */
-bool symbols_user_ready(struct symbols *symbols, const struct stack_frame *frame);
-bool symbols_kernel_ready(struct symbols *symbols);
+/* How it stands with a frame's text. */
+enum symbols_state {
+	SYMBOLS_ASKED, /* waiting may better it */
+	SYMBOLS_NONE,  /* there is no better one now; there may be later */
+	SYMBOLS_KNOWN,
+};
+
+/* Cheaper than the text. What is missing is asked for. */
+enum symbols_state symbols_user_state(struct symbols *symbols, const struct stack_frame *frame);
+enum symbols_state symbols_kernel_state(struct symbols *symbols);
 void symbols_kernel_frame(struct symbols *symbols, uint64_t address, bool caller, struct symbols_frame *ret);
 
 void symbols_health(const struct symbols *symbols, struct symbols_health *ret);

@@ -295,8 +295,8 @@ static void queue_inlines(struct symbols *s, struct file *file)
 		return;
 	struct file **at = &s->inlines;
 
-	/* The first one may be half read already. */
-	if (*at)
+	/* The first one may be half read already: only something much smaller takes its place, and it is read anew after that. */
+	if (*at && (*at)->size + (*at)->debug_size <= INLINES_MUCH * (file->size + file->debug_size))
 		at = &(*at)->next_inlines;
 	while (*at && (*at)->size + (*at)->debug_size <= file->size + file->debug_size)
 		at = &(*at)->next_inlines;

@@ -321,16 +321,18 @@ static bool is_final(const struct frame *frame)
 	return !frame->until || now_boottime_ns() >= frame->until;
 }
 
-bool symbols_user_ready(struct symbols *s, const struct stack_frame *place)
+enum symbols_state symbols_user_state(struct symbols *s, const struct stack_frame *place)
 {
 	struct file *file = file_of(s, place->file);
 	const struct frame *frame;
 	bool hopeless;
 
 	if (!file)
-		return true;
+		return SYMBOLS_KNOWN;
 	frame = look_up(s, file, place->at, &hopeless);
-	return frame ? is_final(frame) : hopeless;
+	if (!frame)
+		return hopeless ? SYMBOLS_NONE : SYMBOLS_ASKED;
+	return !frame->until ? SYMBOLS_KNOWN : is_final(frame) ? SYMBOLS_NONE : SYMBOLS_ASKED;
 }
 
 static void give_in_file(struct symbols *s, struct file *file, uint64_t at, struct symbols_frame *ret)
@@ -388,11 +390,11 @@ static void read_kernel(struct symbols *s)
 	s->kernel_reading = symbols_submit(s, s->slow_reader, job);
 }
 
-bool symbols_kernel_ready(struct symbols *s)
+enum symbols_state symbols_kernel_state(struct symbols *s)
 {
 	if (!s->kernel && !s->kernel_reading && s->kallsyms >= 0 && now_boottime_ns() >= s->kernel_at)
 		read_kernel(s);
-	return s->kernel_read || s->kallsyms < 0;
+	return s->kernel ? SYMBOLS_KNOWN : s->kernel_read || s->kallsyms < 0 ? SYMBOLS_NONE : SYMBOLS_ASKED;
 }
 
 void symbols_kernel_frame(struct symbols *s, uint64_t address, bool caller, struct symbols_frame *ret)

@@ -37,7 +37,8 @@
 #define SPACES_KNOWN      512u              /* a power of two */
 #define INLINES_SHARE     16u /* reading inlined functions takes at most one part in so many of the worker's time */
 #define NAMES_BATCH_NS    (500 * NS_PER_MS) /* names are wanted at the end of a window */
-#define SAMPLE_PATIENCE   (7 * NS_PER_SEC)  /* a sample goes out with what it has */
+#define INLINES_MUCH      16u
+#define SAMPLE_PATIENCE   (7 * NS_PER_SEC) /* a sample goes out with what it has */
 #define SPAWN_PAUSE_NS    (100 * NS_PER_MS)
 #define SWEEP_NS          (5 * NS_PER_SEC)
 #define KERNEL_REREAD_NS  (60 * NS_PER_SEC)

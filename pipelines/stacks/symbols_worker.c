@@ -178,7 +178,10 @@ static void ask_about(struct symbols *s, struct file *file, enum worker_kind kin
 	begin_ask(s, kind);
 	s->asked_number = file->node.key;
 	s->ask.form = file->perf_map ? WORKER_PERF_MAP : WORKER_ELF;
-	s->ask.file = file->content;
+	/* Stripped and unstripped files have one build id, and one unwind table, but not the same names. */
+	s->ask.file = kind == WORKER_LEARN ? file->content
+					   : symbols_mix(symbols_mix(file->content, file->size),
+							 file->debug_fd >= 0 ? file->debug_size : 0);
 	s->ask.size = file->size;
 	s->ask.debug_size = file->debug_fd >= 0 ? file->debug_size : 0;
 	if (file->build_id_given) {

@@ -71,14 +71,16 @@ uint64_t sched_group_percentile(const struct sched_group *group, unsigned part)
 size_t sched_group_pack(const struct sched_group *group, void *to, size_t room)
 {
 	struct pack p = pack_over(to, room);
-	uint8_t *place = pack_open_array(&p);
+	uint8_t *place = pack_open_map(&p);
 	uint16_t n = 0;
 
 	for (unsigned i = 0; i < SCHED_BUCKETS; i++) {
+		char begin[24];
+
 		if (!group->hist[i])
 			continue;
-		pack_be(&p, 0x92, 0, 0); /* an array of two */
-		pack_uint(&p, sched_bucket_begin(i));
+		snprintf(begin, sizeof begin, "%llu", (unsigned long long)sched_bucket_begin(i));
+		pack_text(&p, begin);
 		pack_uint(&p, group->hist[i]);
 		n++;
 	}

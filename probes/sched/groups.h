@@ -27,9 +27,9 @@ void sched_groups_clear(struct sched_groups *groups);
 uint64_t sched_bucket_begin(unsigned bucket);
 /* A time that `part` of 1000 waits did not exceed: the end of the bucket that holds the last of them, or the longest wait. */
 uint64_t sched_group_percentile(const struct sched_group *group, unsigned part);
-/* The histogram as msgpack: an array of arrays of a bucket's begin and its count, empty buckets left out. Returns the bytes written, 0
+/* The histogram as msgpack: a map of a bucket's begin, as text, to its count, empty buckets left out. Returns the bytes written, 0
  * when `room` is too small (SCHED_HIST_ROOM is not). */
-#define SCHED_HIST_ROOM (8 + SCHED_BUCKETS * 19)
+#define SCHED_HIST_ROOM (8 + SCHED_BUCKETS * 24)
 size_t sched_group_pack(const struct sched_group *group, void *to, size_t room);
 
 #endif

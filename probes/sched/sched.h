@@ -34,9 +34,9 @@ struct sched_thread {
 
 struct sched_runqueue {
 	struct sonde_event event;
-	struct sonde_text hist SONDE_AS("msgpack") SONDE_DOC(
-		"pairs of a time in ns and how often a thread waited for a CPU for that long or more, up to the next "
-		"pair's time");
+	struct sonde_text hist SONDE_AS("msgpack") SONDE_DOC("map of a time in ns, as text, to how often a thread "
+							     "waited for a CPU for that long or more, up to the next "
+							     "time in it");
 	__u32 _pad;
 	__u64 count SONDE_DOC("times that a thread of the cgroup got a CPU");
 	__u64 sum_ns SONDE_DOC("time waited for one, in sum");

@@ -60,6 +60,7 @@ def any_frames(least=0):
 
 LIBC = r"libc[.-][^|\n]*"
 ANY_OF_LIBC = rf"[^|\n]*\|{LIBC}\n"
+LOADER = r"[^|\n]*\|ld-linux[^|\n]*\n"  # __tls_get_addr()
 # _start > __libc_start_main > __libc_start_call_main > main, as far as the C library has names for them.
 START_CALL = fn("__libc_start_call_main", "__libc_start_main.*", "__libc_init_first.*", "", lib=LIBC)
 START_MAIN = fn("__libc_start_main.*", "", lib=LIBC) + fn("_start")
@@ -213,7 +214,7 @@ def py(name):
 
 
 # Not the interpreter's own beginning and end.
-PYTHON_RUNS = r"(?![\s\S]*(?:Initializ|Finaliz|pymain_init|Py_Preinit))[^|\n]*\|(?:libpython|python|perf-|\[)"
+PYTHON_RUNS = r"(?![\s\S]*(?:Initializ|Finaliz|pymain_init|Py_Preinit))[^|\n]*\|(?:libpython|python|perf-|\[|ld-linux|libc\.so)"
 PYTHON_C = r"[^|\n]*\|(?:libpython|python)3?\.?[^|\n]*\n"  # any function of the interpreter, with or without a name
 # The closure is inlined into the generic function, whose name has its type in the new mangling.
 RUST_CHAIN = rust("links::burn") + rust("<links::Worker<u64> as links::Step>::step") + rust("chain::by_closure") + \
@@ -248,7 +249,7 @@ CASES = [
          fn(rf"(?:int )?corpus::Engine<int>::run<{LAMBDA}>(?:\({LAMBDA}\))?") + fn(f"corpus::work_by_lambda{INT}") + f"(?:{BY_GUARD}|{BY_CATCH})" + START,
          judged=r"[^|\n]*burn"),
     # Debian's musl is built without tables for what calls main, so main's caller may be the last frame.
-    of_c("musl", PLAIN + fn("libc_start_main_stage2", "__libc_start_main") + opt(fn("__libc_start_main") + "|" + fn("_start_c?") + opt(fn("_start")))),
+    of_c("musl", PLAIN + fn("libc_start_main_stage2", "__libc_start_main") + opt(fn("__libc_start_main") + "|" + fn("_start(?:_c)?") + opt(fn("_start")))),
     # A 32-bit program: its leaf has a name; how far its stack goes is judged by test_bits32.
     of_c("bits32", any_frames(1), guest=False),
     Case("rust_legacy", ["{bin}/rust_legacy", "{seconds}"], RUST_CHAIN, judged=rust("links::burn"), build=build_rust("legacy"), guest=False),
@@ -270,10 +271,10 @@ CASES = [
          fn(r"[^|\n]*Chain[^|\n]*burn[^|\n]*") + fn(r"[^|\n]*Chain[^|\n]*chainB[^|\n]*") + fn(r"[^|\n]*Chain[^|\n]*chainA[^|\n]*") + any_frames(3) + THREAD,
          judged=r"[^|\n]*Chain[^|\n]*burn[^|\n]*\|", select=lambda row: row["comm"] == "burner", build=build_java, feed=feed_java, guest=False),
     Case("python", ["/usr/bin/python3", "-I", "-S", "{src}/chain.py", "{seconds}"],
-         rf"(?:{PYTHON_C}|{ANY_OF_LIBC})*{fn('_PyEval_EvalFrameDefault')}(?:{PYTHON_C})*{fn('Py_BytesMain')}{opt(fn('main'))}{START}",
+         rf"(?:{PYTHON_C}|{ANY_OF_LIBC}|{LOADER})*{fn('_PyEval_EvalFrameDefault')}(?:{PYTHON_C})*{fn('Py_BytesMain')}{opt(fn('main'))}{START}",
          judged=PYTHON_RUNS, guest=False),
     Case("python_map", ["{python}", "-I", "-S", "-X", "perf", "{src}/chain.py", "{seconds}"],
-         rf"(?:{PYTHON_C}|{ANY_OF_LIBC})*" + py("burn") + some(PYTHON_C) + py("chain_b") + some(PYTHON_C) + py("chain_a") +
+         rf"(?:{PYTHON_C}|{ANY_OF_LIBC}|{LOADER})*" + py("burn") + some(PYTHON_C) + py("chain_b") + some(PYTHON_C) + py("chain_a") +
          some(PYTHON_C) + py("<module>") + some(PYTHON_C) + fn("Py_BytesMain") + opt(fn("main")) + START,
          judged=PYTHON_RUNS, guest=False),
 ]

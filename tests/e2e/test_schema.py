@@ -86,7 +86,7 @@ class Schema(common.TestCase):
     def test_every_record_of_a_run(self):
         document = json_schema()
         types = document["$defs"]
-        with common.Agent(modules="exec,cpu,tcp", settings=["agent.window=1s", "agent.ledger_interval=500ms"]) as agent:
+        with common.Agent(modules="exec,cpu,tcp,offcpu,sched", settings=["agent.window=1s", "agent.ledger_interval=500ms"]) as agent:
             for _ in range(5):
                 connect_once()
                 common.spawn(["/bin/sh", "-c", "true; exit 3"], status=3)
@@ -96,6 +96,9 @@ class Schema(common.TestCase):
             common.spawn(["sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"])
             agent.wait_row("profile.cpu")
             agent.wait_row("tcp.close")
+            agent.wait_row("profile.offcpu")
+            agent.wait_row("sched.thread")
+            agent.wait_row("sched.runqueue")
             agent.stop()
             rows = agent.rows()
         seen = {row["type"] for row in rows}

@@ -85,7 +85,7 @@ static void test_full_table_loses_nothing(void **state)
 	free(g);
 }
 
-static void test_histogram_is_pairs(void **state)
+static void test_histogram_is_a_map(void **state)
 {
 	struct sched_group group = { 0 };
 	char packed[SCHED_HIST_ROOM];
@@ -99,17 +99,19 @@ static void test_histogram_is_pairs(void **state)
 	assert_true(size > 0);
 	msgpack_unpacked_init(&result);
 	assert_int_equal(msgpack_unpack_next(&result, packed, size, NULL), MSGPACK_UNPACK_SUCCESS);
-	assert_int_equal(result.data.type, MSGPACK_OBJECT_ARRAY);
-	assert_int_equal(result.data.via.array.size, 3);
+	assert_int_equal(result.data.type, MSGPACK_OBJECT_MAP);
+	assert_int_equal(result.data.via.map.size, 3);
 	for (unsigned i = 0; i < 3; i++) {
 		static const uint64_t expected[3][2] = { { 0, 5 },
 							 { 2048, UINT64_MAX },
 							 { 2ull << SCHED_LAST_LOG, 1 } };
-		const msgpack_object *pair = &result.data.via.array.ptr[i];
+		const msgpack_object_kv *pair = &result.data.via.map.ptr[i];
+		char begin[24];
 
-		assert_int_equal(pair->via.array.size, 2);
-		assert_int_equal(pair->via.array.ptr[0].via.u64, expected[i][0]);
-		assert_int_equal(pair->via.array.ptr[1].via.u64, expected[i][1]);
+		snprintf(begin, sizeof begin, "%llu", (unsigned long long)expected[i][0]);
+		assert_int_equal(pair->key.via.str.size, strlen(begin));
+		assert_memory_equal(pair->key.via.str.ptr, begin, strlen(begin));
+		assert_int_equal(pair->val.via.u64, expected[i][1]);
 	}
 	msgpack_unpacked_destroy(&result);
 	/* The largest of all fits, and what does not is not written in half. */
@@ -125,7 +127,7 @@ int main(void)
 		cmocka_unit_test(test_buckets_follow_each_other),
 		cmocka_unit_test(test_percentiles_are_right_to_a_quarter),
 		cmocka_unit_test(test_full_table_loses_nothing),
-		cmocka_unit_test(test_histogram_is_pairs),
+		cmocka_unit_test(test_histogram_is_a_map),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
