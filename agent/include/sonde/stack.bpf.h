@@ -119,8 +119,9 @@ sonde_inline __u32 sonde_copy_slice(__u8 *to, const __u32 room, __u64 sp, __u32 
 
 		if (step > wanted - done)
 			step = wanted - done;
-		/* Compilers know that it is within a page, older verifiers only once it is compared. */
+		/* Compilers know their bounds, older verifiers only once these very registers are compared. */
 		barrier_var(step);
+		barrier_var(done);
 		if (!step || step > SONDE_STACK_PAGE || done >= room)
 			break;
 		if (bpf_probe_read_user(to + done, step, (void *)(sp + done)) < 0) {
