@@ -216,10 +216,12 @@ static int begin(struct library *library, unsigned uid, const char *cache, uint6
 
 /* ---- asking ---- */
 
-/* Whether a file has the build id that was asked for. */
+/* Whether a file is of the build that was asked for, and whole enough to have symbols. */
 static bool is_of(int fd, const struct debuginfod_question *question)
 {
+	struct elf_header header;
 	struct elf_table head;
+	Elf64_Shdr section;
 	struct stat st;
 	struct elf_file file = { .fd = fd };
 
@@ -227,7 +229,8 @@ static bool is_of(int fd, const struct debuginfod_question *question)
 		return false;
 	file.size = (uint64_t)st.st_size;
 	return elf_table_build(&file, &head, sizeof head) == 0 && head.build_id_length == question->length &&
-	       !memcmp(head.build_id, question->build_id, question->length);
+	       !memcmp(head.build_id, question->build_id, question->length) && elf_read_header(&file, &header) == 0 &&
+	       elf_find_section(&file, &header, ".symtab", &section) == 0;
 }
 
 /* The descriptor, or a negative errno. The library's own may be writable: it is not handed out. */
