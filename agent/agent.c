@@ -36,6 +36,10 @@
 #define STACKS_BYTES  (4u << 20) /* stacks of events, and the events that wait for them */
 #define SYMBOLS_PART  4          /* of agent.memory goes to the agent's symbol tables, and as much to the worker's */
 
+#define DEBUGINFOD_CACHE       "/var/cache/sonde/debuginfod"
+#define DEBUGINFOD_CACHE_BYTES (512ull << 20)
+#define DEBUGINFOD_TIMEOUT_S   10
+
 void agent_say(void *context, const char *text)
 {
 	fprintf(stderr, "sonde: %s\n", text);
@@ -302,11 +306,17 @@ static int open_symbols(struct agent *a, struct fault *fault)
 {
 	uint64_t part = config_number(a->setup.config, "agent.memory") / SYMBOLS_PART;
 	const struct passwd *nobody = getpwnam("nobody"), *user;
+	unsigned uid = nobody ? nobody->pw_uid : NOBODY;
 	struct symbols_options options = { .cache_bytes = part,
 					   .worker_bytes = part,
 					   .java_maps = config_bool(a->setup.config, "agent.java_maps"),
-					   .worker_uid = nobody ? nobody->pw_uid : NOBODY };
+					   .worker_uid = uid,
+					   .debuginfod = { .cache = DEBUGINFOD_CACHE,
+							   .cache_bytes = DEBUGINFOD_CACHE_BYTES,
+							   .timeout_s = DEBUGINFOD_TIMEOUT_S,
+							   .uid = uid } };
 
+	options.debuginfod.n_urls = config_list(a->setup.config, "agent.debuginfod", &options.debuginfod.urls);
 	user = agent_user(a);
 	if (user && user->pw_uid == options.worker_uid)
 		return fault_set(fault, -EINVAL, "agent.user: %s is the stack worker's user; name another",
@@ -412,6 +422,18 @@ static void say_begin(struct agent *a)
 	report_begin(stderr, &v, config_text(a->setup.config, "journal.path"));
 }
 
+/* Said once; the agent runs without it. */
+static void say_debuginfod(struct agent *a)
+{
+	struct fault why = { 0 };
+	char text[sizeof why.text + 64];
+
+	if (symbols_debuginfod(a->symbols, &why) == 0)
+		return;
+	snprintf(text, sizeof text, "agent.debuginfod: no server is asked: %s", why.text);
+	agent_say(a, text);
+}
+
 static int begin(struct agent *a, struct fault *fault)
 {
 	int r = setup_make(&a->setup, a->options->file, a->options->sets, a->options->n_sets, agent_say, a, fault);
@@ -458,6 +480,7 @@ static int begin(struct agent *a, struct fault *fault)
 	agent_write_start(a);
 	journal_publish(a->journal);
 	say_begin(a);
+	say_debuginfod(a);
 	return 0;
 }
 

@@ -144,6 +144,12 @@ static const struct sonde_option agent_rows[] = {
 	  .help = "JVMs that are profiled are asked, by a signal and a file as jcmd does, to write the names of the "
 		  "code "
 		  "they compiled to their /tmp" },
+	{ .type = SONDE_OPTION_LIST,
+	  .key = "debuginfod",
+	  .value = "[]",
+	  .help = "servers that are asked, by build id, for the symbols of stripped programs found nowhere else, such "
+		  "as "
+		  "https://debuginfod.debian.net; they learn which programs run here" },
 	{ .type = SONDE_OPTION_TEXT,
 	  .key = "control",
 	  .value = "/run/sonde.sock",
@@ -393,6 +399,25 @@ static int check_kafka(const struct config *config, struct fault *fault)
 	return 0;
 }
 
+/* The library takes the servers as one text, with spaces between them. */
+static int check_debuginfod(const struct config *config, struct fault *fault)
+{
+	const char *const *urls;
+	size_t n = config_list(config, "agent.debuginfod", &urls);
+
+	for (size_t i = 0; i < n; i++) {
+		bool web = !strncmp(urls[i], "http://", 7) || !strncmp(urls[i], "https://", 8);
+
+		if (!web || strpbrk(urls[i], " \t\r\n") || strlen(urls[i]) > 1024)
+			return fault_set(
+				fault, -EINVAL,
+				"%s: agent.debuginfod holds '%.80s'; expected http:// or https://, a host, and no "
+				"spaces",
+				config_origin(config, "agent.debuginfod"), urls[i]);
+	}
+	return 0;
+}
+
 static int check_agent(const struct config *config, struct fault *fault)
 {
 	const char *listen = config_text(config, "agent.listen");
@@ -442,5 +467,6 @@ int settings_check(const struct config *config, struct fault *fault)
 
 	r = r < 0 ? r : check_kafka(config, fault);
 	r = r < 0 ? r : check_agent(config, fault);
+	r = r < 0 ? r : check_debuginfod(config, fault);
 	return r < 0 ? r : check_filter(config, fault);
 }

@@ -13,6 +13,7 @@
 #ifndef SONDE_SHELF_H
 #define SONDE_SHELF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,7 @@ struct shelf_entry {
 	size_t at, bytes;
 	int status; /* 0, or why there is no table: known without reading the file again */
 	enum shelf_kind kind;
+	bool with_debug; /* a debug file was there when it was made */
 };
 
 struct shelf {

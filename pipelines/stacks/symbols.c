@@ -13,8 +13,9 @@
 #include <sys/random.h>
 #include <sys/timerfd.h>
 
-#define ARENA_BYTES (4u << 20)
-#define EVENT_PAGES 32u /* of each CPU's ring of mapping events */
+#define ARENA_BYTES         (4u << 20)
+#define DEBUGINFOD_BEGIN_MS 3000
+#define EVENT_PAGES         32u /* of each CPU's ring of mapping events */
 
 void symbols_wake_at(struct symbols *s, uint64_t when)
 {
@@ -233,7 +234,11 @@ static int start_worker(struct symbols *s, const struct symbols_options *options
 		return fault_set(fault, r, "the stack worker cannot be started: %s", strerror(-r));
 	if (options->java_maps)
 		r = jvm_keeper_start(&s->jvm, options->worker_uid);
-	return r < 0 ? fault_set(fault, r, "the keeper that asks JVMs cannot be started: %s", strerror(-r)) : 0;
+	if (r < 0)
+		return fault_set(fault, r, "the keeper that asks JVMs cannot be started: %s", strerror(-r));
+	if (options->debuginfod.n_urls)
+		r = debuginfod_start(&s->debuginfod, &options->debuginfod);
+	return r < 0 ? fault_set(fault, r, "the helper that asks debuginfod cannot be started: %s", strerror(-r)) : 0;
 }
 
 static int start(struct symbols *s, const struct symbols_options *options, struct fault *fault)
@@ -265,6 +270,8 @@ static int start(struct symbols *s, const struct symbols_options *options, struc
 		symbols_watch(s, perf_events_fd(s->events));
 	if (s->jvm)
 		symbols_watch(s, jvm_keeper_fd(s->jvm));
+	if (s->debuginfod)
+		symbols_watch(s, debuginfod_fd(s->debuginfod));
 	worker_start(s);
 	return 0;
 }
@@ -309,6 +316,7 @@ void symbols_close(struct symbols *s)
 		worker_stop_keeper(s->control, s->keeper_pid);
 	if (s->jvm)
 		jvm_keeper_stop(s->jvm);
+	debuginfod_stop(s->debuginfod);
 	reader_close(s->reader);
 	reader_close(s->slow_reader);
 	perf_events_close(s->events);
@@ -375,6 +383,13 @@ static void take_ready(struct symbols *s, int fd, uint64_t now)
 		worker_take_answers(s, now);
 	else if (s->jvm && fd == jvm_keeper_fd(s->jvm))
 		take_jvm(s);
+	else if (s->debuginfod && fd == debuginfod_fd(s->debuginfod))
+		s->fetched |= debuginfod_take(s->debuginfod);
+}
+
+int symbols_debuginfod(struct symbols *s, struct fault *fault)
+{
+	return s->debuginfod ? debuginfod_ready(s->debuginfod, DEBUGINFOD_BEGIN_MS, fault) : 0;
 }
 
 void symbols_answer(struct symbols *s)
@@ -391,6 +406,7 @@ void symbols_answer(struct symbols *s)
 	if (s->worker < 0 && now >= s->spawn_at)
 		worker_start(s);
 	samples_expire(s, now);
+	files_take_fetched(s);
 	worker_send_next(s, now);
 	s->held_up = reader_watch(s->reader, now);
 	bound_tables(s);

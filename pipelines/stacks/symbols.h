@@ -10,16 +10,18 @@
 
 #include "base/base.h"
 #include "sonde/stack.h"
+#include "stacks/debuginfod.h"
 #include "stacks/unwind.h"
 
 struct symbols; /* opaque */
 
 struct symbols_options {
-	uint64_t cache_bytes;  /* bound of the agent's own tables */
-	uint64_t worker_bytes; /* bound of the worker's tables */
-	unsigned worker_uid;   /* 0: keep (unprivileged tests) */
-	bool java_maps;        /* JVMs are asked for the names of their compiled code (jvm.h) */
-	bool no_events;        /* without the kernel's events of mappings: /proc alone (unprivileged tests) */
+	uint64_t cache_bytes;                 /* bound of the agent's own tables */
+	uint64_t worker_bytes;                /* bound of the worker's tables */
+	unsigned worker_uid;                  /* 0: keep (unprivileged tests) */
+	bool java_maps;                       /* JVMs are asked for the names of their compiled code (jvm.h) */
+	struct debuginfod_options debuginfod; /* servers that are asked for debug files; its urls empty: none */
+	bool no_events; /* without the kernel's events of mappings: /proc alone (unprivileged tests) */
 };
 
 struct symbols_health {
@@ -69,6 +71,9 @@ struct symbols_frame {
 /* Forks the worker's keeper: to be called while there is one thread and all privileges. */
 int symbols_open(struct symbols **ret, const struct symbols_options *options, struct fault *fault);
 void symbols_close(struct symbols *symbols);
+
+/* Whether debuginfod can be asked, where that was wanted: waits for its helper a moment. Else why not, as a sentence; all else works. */
+int symbols_debuginfod(struct symbols *symbols, struct fault *fault);
 
 /* A descriptor to watch. symbols_answer() takes in what arrived and sends on what waits: to be called when the descriptor is readable, and
  * after samples were handed in or names asked for. A worker that died or hangs is started anew, counted. */

@@ -340,6 +340,44 @@ void file_take_description(struct symbols *s, struct file *file)
 	file->stage = STAGE_WANTS_DEBUG;
 }
 
+/* The last place that is asked. What comes later is taken by files_take_fetched(): the file goes on without it. */
+static bool take_fetched(struct symbols *s, struct file *file)
+{
+	int r = -ENOENT;
+
+	if (s->debuginfod)
+		r = debuginfod_get(s->debuginfod, file->build_id, file->build_id_length, &file->debug_fd,
+				   &file->debug_size);
+	file->wants_fetched = r == -EAGAIN || r == -EBUSY;
+	return r == 0;
+}
+
+/* A file that is with the worker has to wait for its answer, which is about the file without it. */
+void files_take_fetched(struct symbols *s)
+{
+	if (!s->fetched)
+		return;
+	s->fetched = false;
+	for (struct node *n = s->files.oldest; n; n = n->newer) {
+		struct file *file = (struct file *)n;
+
+		if (!file->wants_fetched)
+			continue;
+		if (file->asked) {
+			s->fetched = true;
+			continue;
+		}
+		if (file->stage != STAGE_NAMES || file->fd < 0)
+			file->wants_fetched = false; /* it is asked for when the file is opened again */
+		else if (take_fetched(s, file)) {
+			file->was_fetched = true;
+			file->names_version++;
+			queue_inlines(s, file);
+			file_queue(s, file);
+		}
+	}
+}
+
 void file_take_debug(struct symbols *s, struct reader_job *job)
 {
 	struct file *file = file_find(s, job->number);
@@ -351,6 +389,10 @@ void file_take_debug(struct symbols *s, struct reader_job *job)
 		file->debug_fd = job->fd;
 		file->debug_size = job->identity.size;
 		job->fd = -1;
+	} else if (take_fetched(s, file) && !file->was_fetched) {
+		/* Another file of this build had it asked for. */
+		file->was_fetched = true;
+		file->names_version++;
 	}
 	queue_inlines(s, file);
 	file_queue(s, file);

@@ -19,6 +19,7 @@
 #define SONDE_SYMBOLS_STATE_H
 
 #include "stacks/arena.h"
+#include "stacks/debuginfod.h"
 #include "stacks/jvm.h"
 #include "stacks/kernel.h"
 #include "stacks/perf_events.h"
@@ -90,6 +91,8 @@ struct file {
 	int fd, debug_fd;
 	uint64_t debug_size;
 	enum file_stage stage;
+	bool wants_fetched;        /* debuginfod is asked for its debug file, which nobody waits for */
+	bool was_fetched;          /* its frames were named with that since it became known */
 	struct file *next_inlines; /* in the queue of those whose inlined functions are to be read */
 	bool wants_inlines;
 	uint32_t names_version; /* changes when there is more to know of its frames than before */
@@ -136,7 +139,9 @@ struct symbols {
 	struct reader *slow_reader; /* for the kernel's symbols: 100 000 lines shall hold up no file */
 	struct perf_events *events;
 	struct spaces *spaces;
-	struct jvm_keeper *jvm; /* NULL: JVMs are not asked */
+	struct jvm_keeper *jvm;        /* NULL: JVMs are not asked */
+	struct debuginfod *debuginfod; /* NULL: it is not asked */
+	bool fetched;                  /* it answered: files that wait for it may go on */
 	struct arena arena;
 	unsigned jobs, waiting, open_files;
 	struct kernel_table *kernel;
@@ -198,6 +203,8 @@ void file_take_job(struct symbols *s, struct reader_job *job);
 /* The worker said what it is; its debug file came, or there is none. */
 void file_take_description(struct symbols *s, struct file *file);
 void file_take_debug(struct symbols *s, struct reader_job *job);
+/* debuginfod answered: what can be is taken. */
+void files_take_fetched(struct symbols *s);
 
 /* symbols_worker.c */
 void worker_start(struct symbols *s);

@@ -9,6 +9,7 @@
 #ifndef SONDE_WORKER_H
 #define SONDE_WORKER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "stacks/arena.h"
@@ -70,6 +71,7 @@ struct worker_state {
 	struct shelf *shelf;
 	void *work;         /* WORKER_WORK bytes */
 	uint64_t inlines;   /* number of the file whose inlined functions are half read there; 0: none */
+	bool inlines_debug; /* from its debug file */
 	struct arena arena; /* a copy: the agent's heap is wiped here */
 };
 

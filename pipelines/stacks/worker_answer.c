@@ -29,6 +29,17 @@ static void give_back_work(struct worker_state *state)
 
 /* ---- tables ---- */
 
+/* What was made while there was no debug file is made anew with it. */
+static struct shelf_entry *find_own(struct worker_state *state, const struct files *files, enum shelf_kind kind)
+{
+	struct shelf_entry *entry = shelf_find(state->shelf, state->ask.file, kind);
+
+	if (!entry || entry->with_debug || !files->has_debug)
+		return entry;
+	shelf_forget(state->shelf, entry);
+	return NULL;
+}
+
 static struct shelf_entry *build_symbols(struct worker_state *state, const struct files *files)
 {
 	struct shelf *shelf = state->shelf;
@@ -47,7 +58,12 @@ static struct shelf_entry *build_symbols(struct worker_state *state, const struc
 	if (!status)
 		status = elf_table_build_of(&sources, at, bytes);
 	give_back_work(state);
-	return shelf_keep(shelf, state->ask.file, SHELF_SYMBOLS, status, status ? 0 : elf_table_bytes(at), bytes);
+
+	struct shelf_entry *entry =
+		shelf_keep(shelf, state->ask.file, SHELF_SYMBOLS, status, status ? 0 : elf_table_bytes(at), bytes);
+
+	entry->with_debug = files->has_debug;
+	return entry;
 }
 
 static struct shelf_entry *build_unwind(struct shelf *shelf, uint64_t number, const struct elf_file *file)
@@ -87,7 +103,11 @@ static struct shelf_entry *keep_inlines(struct worker_state *state, int status)
 		memcpy(at, state->work, bytes);
 	state->inlines = 0;
 	give_back_work(state);
-	return shelf_keep(state->shelf, state->ask.file, SHELF_INLINES, status, bytes, bytes);
+
+	struct shelf_entry *entry = shelf_keep(state->shelf, state->ask.file, SHELF_INLINES, status, bytes, bytes);
+
+	entry->with_debug = state->inlines_debug;
+	return entry;
 }
 
 /* ---- the file ---- */
@@ -128,14 +148,15 @@ static void describe(struct worker_state *state, const struct files *files)
 static void read_inlines(struct worker_state *state, const struct files *files)
 {
 	const struct elf_file *file = files->has_debug ? &files->debug : &files->file;
-	struct shelf_entry *entry = shelf_find(state->shelf, state->ask.file, SHELF_INLINES);
+	struct shelf_entry *entry = find_own(state, files, SHELF_INLINES);
 	int r = 1;
 
-	if (!entry && state->inlines != state->ask.file) {
+	if (!entry && (state->inlines != state->ask.file || state->inlines_debug != files->has_debug)) {
 		int64_t room = inline_table_room(file);
 
 		r = room <= 0 ? -ENOENT : inline_table_build_begin(file, state->work, WORKER_WORK);
 		state->inlines = state->ask.file;
+		state->inlines_debug = files->has_debug;
 	}
 	if (!entry && r >= 0)
 		r = inline_table_build_some(file, state->work, WORKER_WORK, INLINE_STEPS / 2);
@@ -185,7 +206,7 @@ static size_t name_in_elf(struct worker_state *state, const struct files *files)
 {
 	const struct worker_ask *ask = &state->ask;
 	struct worker_answer *answer = &state->answer;
-	struct shelf_entry *symbols = shelf_find(state->shelf, ask->file, SHELF_SYMBOLS), *inlines;
+	struct shelf_entry *symbols = find_own(state, files, SHELF_SYMBOLS), *inlines;
 	struct tables tables = { 0 };
 	size_t used = 0;
 
