@@ -26,6 +26,7 @@ def perf_events(pid):
     return links.count("anon_inode:[perf_event]")
 
 
+@common.host_only("an emulated timer loses ticks at such rates")
 class Burst(common.TestCase):
     def burst(self, agent, pid, *arguments, status=0):
         return common.sonde("burst", str(pid), "--set", f"agent.control={agent.control}", *arguments, status=status)

@@ -68,6 +68,7 @@ class Profiled(common.TestCase):
         return dropped
 
 
+@common.host_only("bounds of time, which an emulated processor does not keep")
 class Brief(Profiled):
     """Processes of 50 ms, each under a name of its own, all gone when their rows are written."""
     COUNT = common.scaled(500, 50)
@@ -141,6 +142,7 @@ class Perf:
         return collections.Counter(line.strip() for line in out.splitlines() if line.strip() in names)
 
 
+@common.host_only("bounds of time, which an emulated processor does not keep")
 class Places(Profiled):
     """Programs whose files are not where their names say."""
 
@@ -198,6 +200,7 @@ class Places(Profiled):
         self.assertPlain([r for r in rows if r.get("comm") == "plain"], pid, seconds)
 
 
+@common.host_only("bounds of time, which an emulated processor does not keep")
 class Crowds(Profiled):
     @common.host_only("its memory is too small")
     def test_5000_processes(self):
@@ -234,6 +237,7 @@ class Crowds(Profiled):
             self.assertLess((started - begin) / 1e6, common.bound(500))
 
 
+@common.host_only("bounds of time, which an emulated processor does not keep")
 class Worker(Profiled):
     """The stack worker is lost below a load: it comes back, what was lost is counted, and the profile goes on."""
 
