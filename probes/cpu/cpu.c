@@ -30,7 +30,7 @@ struct cpu_event {
 struct cpu {
 	struct cpu_event *events;
 	unsigned n_events, opened;
-	bool hardware;
+	bool hardware, sampling;
 	char hook[64];
 	uint64_t rate, check_at;
 	struct profile *profile;
@@ -82,7 +82,7 @@ static int start_event(struct cpu *c, unsigned cpu, int program)
 
 	if (fd < 0)
 		return fd;
-	if (ioctl(fd, PERF_EVENT_IOC_SET_BPF, program) < 0 || ioctl(fd, PERF_EVENT_IOC_ENABLE, 0) < 0)
+	if (ioctl(fd, PERF_EVENT_IOC_SET_BPF, program) < 0 || (c->sampling && ioctl(fd, PERF_EVENT_IOC_ENABLE, 0) < 0))
 		return -errno;
 	c->events[cpu] = (struct cpu_event){ .fd = fd };
 	c->opened++;
@@ -96,6 +96,15 @@ static void stop_event(struct cpu *c, unsigned cpu)
 		return;
 	close_fd(&c->events[cpu].fd);
 	c->opened--;
+}
+
+/* From the first tick on: before it nobody takes samples out of the ring. */
+static void begin_sampling(struct cpu *c)
+{
+	c->sampling = true;
+	for (unsigned cpu = 0; cpu < c->n_events; cpu++)
+		if (c->events[cpu].fd >= 0)
+			ioctl(c->events[cpu].fd, PERF_EVENT_IOC_ENABLE, 0);
 }
 
 /* An event whose CPU went away stays behind dead, even when the CPU comes back. */
@@ -254,6 +263,8 @@ static void cpu_tick(struct sonde_host *host, uint64_t now)
 {
 	struct cpu *c = host->module_data;
 
+	if (!c->sampling)
+		begin_sampling(c);
 	bursts_tick(c->bursts);
 	if (now >= c->check_at) {
 		c->check_at = now + HOTPLUG_NS;

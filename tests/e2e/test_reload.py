@@ -162,7 +162,8 @@ def descriptors(pid):
         except FileNotFoundError:
             continue
     # Files are those of whatever was sampled, kept by the symbols' cache within its bound; a socket may be an answer on its way.
-    return sorted(kind for kind in kinds if kind.startswith("anon_inode"))
+    # An iterator over tasks is open while it runs.
+    return sorted(kind for kind in kinds if kind.startswith("anon_inode") and kind != "anon_inode:bpf_iter")
 
 
 if __name__ == "__main__":
