@@ -78,7 +78,6 @@ int agent_start_modules(struct agent *a, struct fault *fault)
 		struct module *m = loader_module(a->setup.loader, i);
 		int r = agent_is_enabled(a->setup.config, m) ? agent_start_module(a, m, fault) : 0;
 
-		agent_drain_bulk(a);
 		if (r == -EPERM)
 			return r;
 		if (r < 0)

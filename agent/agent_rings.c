@@ -141,9 +141,3 @@ void agent_drain(struct agent *a)
 	if (intake_seq(a->intake) != before)
 		journal_publish(a->journal);
 }
-
-/* While modules start one after the other: samples of those that run already must not fill the ring. */
-void agent_drain_bulk(struct agent *a)
-{
-	drain_ring(a, a->bulk, false);
-}
