@@ -261,7 +261,7 @@ void file_queue(struct symbols *s, struct file *file)
 	if (file->queued || file->asked || !(can_learn || can_name))
 		return;
 	file->queued = true;
-	if (can_learn) {
+	if (can_learn || !file->answered) {
 		file->next = s->queue;
 		s->queue = file;
 		if (!file->next)

@@ -257,6 +257,7 @@ void frames_take_answer(struct symbols *s, struct file *file)
 		else
 			finish_unknown(s, s->asked[i], file);
 	}
+	file->answered = true;
 	wait_again(s, file, answered);
 	s->ask.count = 0;
 	if (a->status) {
@@ -276,7 +277,7 @@ static void wait_for(struct symbols *s, struct file *file, uint64_t at)
 		return;
 	s->waiting++;
 	if (!file->first)
-		file->names_at = now_boottime_ns() + NAMES_BATCH_NS;
+		file->names_at = file->answered ? now_boottime_ns() + NAMES_BATCH_NS : 0;
 	*file->last = frame;
 	file->last = &frame->next;
 	file_open(s, file);

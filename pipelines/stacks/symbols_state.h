@@ -102,6 +102,7 @@ struct file {
 	bool perf_map;   /* names of code that a process made itself, by address */
 	bool queued, opening, asked, pinned;
 	bool touched;
+	bool answered;     /* its names came before: the next ones can wait a little */
 	uint64_t names_at; /* its frames that wait are asked for by then, or when they fill a question */
 	bool unreadable;   /* it has no names for us */
 	bool wants_learn;  /* samples wait for its unwind table */
