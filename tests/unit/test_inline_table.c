@@ -205,8 +205,8 @@ static bool is_symbol_instead(const char *said, const char *ours, const struct e
 	for (unsigned l = 0; l < symbols->n_loads && strncmp(ours, "_Z", 2) != 0; l++)
 		if (address - symbols->loads[l].address < symbols->loads[l].size)
 			return elf_table_find_linkage(symbols, file,
-					      address - symbols->loads[l].address + symbols->loads[l].offset, name,
-					      &delta) > 0 &&
+						      address - symbols->loads[l].address + symbols->loads[l].offset,
+						      name, &delta) > 0 &&
 			       !strcmp(name, said);
 	return false;
 }
