@@ -308,8 +308,8 @@ static struct frame *look_up(struct symbols *s, struct file *file, uint64_t at, 
 		*ret_hopeless |= now_boottime_ns() < file->retry_at;
 	frame = frame_find(s, file, file->names_version, at);
 	/* Better than nothing: what was known before its inlined functions were. */
-	if (!frame && *ret_hopeless && file->names_version)
-		frame = frame_find(s, file, file->names_version - 1, at);
+	for (uint32_t v = file->names_version; !frame && *ret_hopeless && v > 0; v--)
+		frame = frame_find(s, file, v - 1, at);
 	if (!frame && !*ret_hopeless)
 		wait_for(s, file, at);
 	if (frame)
