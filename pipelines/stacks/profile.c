@@ -2,7 +2,7 @@
 /*
  * A sample waits (struct pending) until its stack is unwound, then joins the open window. Names are asked for as soon as a stack is new, while
  * its process lives. When a window ends it becomes the *closing* one, a fresh one takes over, and each row goes out once all its frames
- * are final, after NAMES_WAIT in any case.
+ * are final, after NAMES_WAIT in any case. The next window ends no sooner than that.
  *
  * Invariants: each sample taken in is pending, in the open window or in the closing one, and then settled; at most one window is closing.
  */
@@ -255,7 +255,10 @@ void profile_close(struct profile *p)
 
 void profile_tick(struct profile *p, uint64_t now)
 {
-	if (now >= p->open_begin + p->options.window_ns)
+	bool late = now >= p->closing_end + NAMES_WAIT;
+
+	/* Names are worth a window that ends later, where windows are short and much is new. */
+	if (now >= p->open_begin + p->options.window_ns && (!p->is_closing || late))
 		end_window(p, now);
 	send_rows(p, now >= p->closing_end + NAMES_WAIT, ROWS_A_TICK);
 }

@@ -93,6 +93,22 @@ static struct frame *frame_find(struct symbols *s, const struct file *file, uint
 	return NULL;
 }
 
+/* As of any version: what was known before its inlined functions were is better than nothing. */
+static struct frame *frame_find_known(struct symbols *s, const struct file *file, uint64_t at)
+{
+	for (uint32_t back = 0; back <= file->names_version; back++) {
+		uint64_t key = frame_key(s, file, file->names_version - back, at);
+
+		for (struct node *n = table_find(&s->frames, key); n; n = table_next(n->chain, key)) {
+			struct frame *frame = (struct frame *)n;
+
+			if (frame->file == file->node.key && frame->at == at && frame->state == FRAME_KNOWN)
+				return frame;
+		}
+	}
+	return NULL;
+}
+
 static struct frame *frame_add(struct symbols *s, const struct file *file, uint64_t at, size_t room)
 {
 	struct frame *frame = calloc(1, sizeof *frame + room);
@@ -229,10 +245,15 @@ static void finish_known(struct symbols *s, struct frame *waiting, const struct 
 	finish(s, waiting, file, &as, at > own ? FRAME_KNOWN : FRAME_UNKNOWN);
 }
 
+/* What is known of it already stays better than an answer that did not come. */
 void frames_fail_asked(struct symbols *s, struct file *file)
 {
-	for (uint32_t i = 0; i < s->ask.count; i++)
-		finish_unknown(s, s->asked[i], file);
+	for (uint32_t i = 0; i < s->ask.count; i++) {
+		if (frame_find_known(s, file, s->asked[i]->at))
+			frame_free(s, s->asked[i]);
+		else
+			finish_unknown(s, s->asked[i], file);
+	}
 	s->ask.count = 0;
 }
 
@@ -307,9 +328,8 @@ static struct frame *look_up(struct symbols *s, struct file *file, uint64_t at, 
 	if (file->gone)
 		*ret_hopeless |= now_boottime_ns() < file->retry_at;
 	frame = frame_find(s, file, file->names_version, at);
-	/* Better than nothing: what was known before its inlined functions were. */
-	for (uint32_t v = file->names_version; !frame && *ret_hopeless && v > 0; v--)
-		frame = frame_find(s, file, v - 1, at);
+	if (!frame && *ret_hopeless)
+		frame = frame_find_known(s, file, at);
 	if (!frame && !*ret_hopeless)
 		wait_for(s, file, at);
 	if (frame)

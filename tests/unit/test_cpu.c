@@ -299,7 +299,7 @@ __attribute__((unused)) static void test_samples_of_a_real_load(void **state)
 
 	assert_non_null(ring);
 	while (waitpid(seen.child, &status, WNOHANG) == 0 && now_boottime_ns() < until) {
-		ring_buffer__poll(ring, 50);
+		ring_buffer__poll(ring, 10);
 		ring_buffer__consume(ring);
 		symbols_answer(symbols);
 		sonde_module_cpu.tick(&host, now_boottime_ns());
