@@ -99,7 +99,7 @@ class Exec(common.TestCase):
 
     def test_execveat(self):
         row = self.check([LOAD, "at", os.path.dirname(LOAD), os.path.basename(LOAD), "hold"], execs=2)
-        self.assertEqual(row["args"], [os.path.basename(LOAD), "hold"], execs=2)
+        self.assertEqual(row["args"], [os.path.basename(LOAD), "hold"])
 
     def test_script(self):
         script = os.path.join(self.folder, "script")
