@@ -115,16 +115,19 @@ sonde_inline __u32 sonde_copy_slice(__u8 *to, const __u32 room, __u64 sp, __u32 
 	__u32 done = 0;
 
 	for (__u32 i = 0; i < room / SONDE_STACK_PAGE + 2; i++) {
-		__u32 step = SONDE_STACK_PAGE - (__u32)((sp + done) & (SONDE_STACK_PAGE - 1));
+		__u32 step = SONDE_STACK_PAGE - (__u32)((sp + done) & (SONDE_STACK_PAGE - 1)), last;
 
 		if (step > wanted - done)
 			step = wanted - done;
-		/* Compilers know their bounds, older verifiers only once these very registers are compared. */
-		barrier_var(step);
+		/* Compilers know its bounds, older verifiers only once this very register is compared. */
 		barrier_var(done);
-		if (!step || step > SONDE_STACK_PAGE || done >= room)
+		if (!step || done >= room)
 			break;
-		if (bpf_probe_read_user(to + done, step, (void *)(sp + done)) < 0) {
+		/* What is masked is bounded wherever it is kept until then. */
+		last = step - 1;
+		barrier_var(last);
+		last &= SONDE_STACK_PAGE - 1;
+		if (bpf_probe_read_user(to + done, last + 1, (void *)(sp + done)) < 0) {
 			*cut = false;
 			break;
 		}
