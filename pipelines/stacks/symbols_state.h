@@ -48,6 +48,7 @@
 #define JVM_AGE_NS        (60 * NS_PER_SEC) /* and its map is of that moment: so is one that answered, more and more seldom */
 #define MAP_GROWS_NS      (1500 * NS_PER_MS) /* so long after code is compiled its name may come */
 #define STRIKES_MAX       2u
+#define RENAMED_MAX       8u
 #define NAME_SIZE         80u
 #define SCRATCH_SIZE      6144u
 #define CACHE_BYTES_LEAST (1u << 20)
@@ -125,6 +126,7 @@ struct sample {
 	uint32_t block;
 	size_t bytes;
 	uint64_t missing; /* number of the file whose table it waits for */
+	unsigned renamed; /* times that a file became another content, being opened, while the sample was with the worker */
 };
 
 struct sample_list {

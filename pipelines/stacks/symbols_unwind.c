@@ -255,11 +255,14 @@ static void wait_for(struct symbols *s, struct sample *sample, struct file *file
 static void take_result(struct symbols *s, struct sample *sample, const struct unwind_result *result)
 {
 	struct file *file = NULL;
+	bool misses = result->end == UNWIND_MISSING && now_boottime_ns() < sample->deadline;
 
-	if (result->end == UNWIND_MISSING && now_boottime_ns() < sample->deadline)
+	if (misses)
 		file = find_content(s, sample, result->missing);
 	if (file)
 		wait_for(s, sample, file);
+	else if (misses && sample->renamed++ < RENAMED_MAX)
+		make_ready(s, sample, 0);
 	else
 		finish(s, sample, result);
 }
