@@ -120,7 +120,9 @@ static void name_content(const struct symbols *s, struct file *file, uint64_t si
 		content = symbols_mix(content, file->build_id[i]);
 	if (!file->build_id_length)
 		content = symbols_mix(content, size);
-	file->content = content | (STACK_LAST + 1);
+	content |= STACK_LAST + 1;
+	file->names_version += content != file->content;
+	file->content = content;
 }
 
 static struct file *file_known(struct symbols *s, const struct space_file *known)

@@ -12,9 +12,9 @@
 
 #define VSYSCALL_BEGIN 0xffffffffff600000ull
 
-static uint64_t frame_key(const struct symbols *s, const struct file *file, uint32_t version, uint64_t at)
+static uint64_t frame_key(const struct symbols *s, const struct file *file, uint64_t at)
 {
-	return symbols_mix(symbols_mix(s->seed[1], file->content), at) ^ version;
+	return symbols_mix(symbols_mix(s->seed[1], file->node.key), at);
 }
 
 /* The same on every host: build id and file offset. */
@@ -80,31 +80,16 @@ static void give_unknown(struct symbols *s, const struct file *file, uint64_t at
 
 /* ---- the table ---- */
 
-static struct frame *frame_find(struct symbols *s, const struct file *file, uint32_t version, uint64_t at)
+/* What is known of a place; with `waiting`, the frame that was asked for, beside which an older answer may stand. */
+static struct frame *frame_find(struct symbols *s, const struct file *file, uint64_t at, bool waiting)
 {
-	uint64_t key = frame_key(s, file, version, at);
+	uint64_t key = frame_key(s, file, at);
 
 	for (struct node *n = table_find(&s->frames, key); n; n = table_next(n->chain, key)) {
 		struct frame *frame = (struct frame *)n;
 
-		if (frame->file == file->node.key && frame->at == at)
+		if (frame->file == file->node.key && frame->at == at && (frame->state == FRAME_WAITING) == waiting)
 			return frame;
-	}
-	return NULL;
-}
-
-/* As of any version: what was known before its inlined functions were is better than nothing. */
-static struct frame *frame_find_known(struct symbols *s, const struct file *file, uint64_t at)
-{
-	for (uint32_t back = 0; back <= file->names_version; back++) {
-		uint64_t key = frame_key(s, file, file->names_version - back, at);
-
-		for (struct node *n = table_find(&s->frames, key); n; n = table_next(n->chain, key)) {
-			struct frame *frame = (struct frame *)n;
-
-			if (frame->file == file->node.key && frame->at == at && frame->state == FRAME_KNOWN)
-				return frame;
-		}
 	}
 	return NULL;
 }
@@ -117,7 +102,7 @@ static struct frame *frame_add(struct symbols *s, const struct file *file, uint6
 		return NULL;
 	frame->file = file->node.key;
 	frame->at = at;
-	frame->node.key = frame_key(s, file, file->names_version, at);
+	frame->node.key = frame_key(s, file, at);
 	/* With what malloc adds to it. */
 	frame->node.bytes = (uint32_t)ALIGN_UP(sizeof *frame + room + 8, (size_t)16);
 	table_add(&s->frames, &frame->node);
@@ -170,6 +155,7 @@ void frames_ask(struct symbols *s, struct file *file)
 		struct frame *frame = file->first;
 
 		file->first = frame->next;
+		frame->version = file->names_version;
 		s->asked[s->ask.count] = frame;
 		s->ask.places[s->ask.count++] = place_of(frame->at);
 	}
@@ -177,18 +163,26 @@ void frames_ask(struct symbols *s, struct file *file)
 		file->last = &file->first;
 }
 
-/* Takes the place of one that waited. A perf map may still learn of code that it does not know: that is asked again. */
+/* Takes the place of one that waited, and of what was known before, which is better than no name. A perf map may still learn of code that it
+ * does not know: that is asked again. */
 static void finish(struct symbols *s, struct frame *waiting, const struct file *file, const struct symbols_frame *as,
 		   enum frame_state state)
 {
-	struct frame *frame = frame_add(s, file, waiting->at, as->length + 1);
+	struct frame *old = frame_find(s, file, waiting->at, false), *frame = NULL;
 
+	if (old && old->state == FRAME_KNOWN && state == FRAME_UNKNOWN)
+		old->version = waiting->version;
+	else
+		frame = frame_add(s, file, waiting->at, as->length + 1);
 	if (frame) {
 		memcpy(frame->text, as->text, as->length);
 		frame->length = (uint16_t)as->length;
 		frame->state = (uint8_t)state;
+		frame->version = waiting->version;
 		frame->id = as->id;
 		frame->until = file->perf_map && state == FRAME_UNKNOWN ? now_boottime_ns() + MAP_GROWS_NS : 0;
+		if (old)
+			frame_free(s, old);
 	}
 	if (state == FRAME_UNKNOWN)
 		s->unresolved++;
@@ -245,15 +239,10 @@ static void finish_known(struct symbols *s, struct frame *waiting, const struct 
 	finish(s, waiting, file, &as, at > own ? FRAME_KNOWN : FRAME_UNKNOWN);
 }
 
-/* What is known of it already stays better than an answer that did not come. */
 void frames_fail_asked(struct symbols *s, struct file *file)
 {
-	for (uint32_t i = 0; i < s->ask.count; i++) {
-		if (frame_find_known(s, file, s->asked[i]->at))
-			frame_free(s, s->asked[i]);
-		else
-			finish_unknown(s, s->asked[i], file);
-	}
+	for (uint32_t i = 0; i < s->ask.count; i++)
+		finish_unknown(s, s->asked[i], file);
 	s->ask.count = 0;
 }
 
@@ -317,57 +306,56 @@ static struct file *file_of(struct symbols *s, uint64_t number)
 	return s->last_file;
 }
 
-/* The frame as far as it is known; NULL: not at all, and `*ret_hopeless` says whether it will be. It is asked for. */
-static struct frame *look_up(struct symbols *s, struct file *file, uint64_t at, bool *ret_hopeless)
+/* What is known of a place now. */
+struct known {
+	const struct frame *frame; /* NULL: nothing yet */
+	bool settled;              /* asking (again) would not better it */
+};
+
+/* What is not known, or was before there was more to know of its file, is asked for. */
+static struct known look_up(struct symbols *s, struct file *file, uint64_t at)
 {
+	bool hopeless = file->unreadable || s->control < 0;
 	struct frame *frame;
 
-	*ret_hopeless = file->unreadable || s->control < 0;
 	if (file->perf_map)
 		file_refresh(s, file, now_boottime_ns());
 	if (file->gone)
-		*ret_hopeless |= now_boottime_ns() < file->retry_at;
-	frame = frame_find(s, file, file->names_version, at);
-	if (!frame && *ret_hopeless)
-		frame = frame_find_known(s, file, at);
-	if (!frame && !*ret_hopeless)
-		wait_for(s, file, at);
+		hopeless |= now_boottime_ns() < file->retry_at;
+	frame = frame_find(s, file, at, false);
 	if (frame)
 		frame->touched = true;
-	return frame && frame->state != FRAME_WAITING ? frame : NULL;
-}
-
-static bool is_final(const struct frame *frame)
-{
-	return !frame->until || now_boottime_ns() >= frame->until;
+	if (hopeless || (frame && frame->version == file->names_version))
+		return (struct known){ frame, hopeless || !frame->until || now_boottime_ns() >= frame->until };
+	if (!frame_find(s, file, at, true))
+		wait_for(s, file, at);
+	return (struct known){ frame, false };
 }
 
 enum symbols_state symbols_user_state(struct symbols *s, const struct stack_frame *place)
 {
 	struct file *file = file_of(s, place->file);
-	const struct frame *frame;
-	bool hopeless;
+	struct known known;
 
 	if (!file)
 		return SYMBOLS_KNOWN;
-	frame = look_up(s, file, place->at, &hopeless);
-	if (!frame)
-		return hopeless ? SYMBOLS_NONE : SYMBOLS_ASKED;
-	return !frame->until ? SYMBOLS_KNOWN : is_final(frame) ? SYMBOLS_NONE : SYMBOLS_ASKED;
+	known = look_up(s, file, place->at);
+	if (!known.settled)
+		return SYMBOLS_ASKED;
+	return known.frame && !known.frame->until ? SYMBOLS_KNOWN : SYMBOLS_NONE;
 }
 
 static void give_in_file(struct symbols *s, struct file *file, uint64_t at, struct symbols_frame *ret)
 {
-	bool hopeless;
-	const struct frame *frame = look_up(s, file, at, &hopeless);
+	struct known known = look_up(s, file, at);
+	const struct frame *frame = known.frame;
 
-	if (!frame) {
-		give_unknown(s, file, at, hopeless, ret);
-		return;
-	}
-	*ret = (struct symbols_frame){
-		.text = frame->text, .length = frame->length, .id = frame->id, .final = is_final(frame)
-	};
+	if (frame)
+		*ret = (struct symbols_frame){
+			.text = frame->text, .length = frame->length, .id = frame->id, .final = known.settled
+		};
+	else
+		give_unknown(s, file, at, known.settled, ret);
 }
 
 void symbols_user_frame(struct symbols *s, const struct stack_frame *frame, struct symbols_frame *ret)

@@ -62,6 +62,7 @@ struct frame {
 	uint64_t file, at, id;
 	uint64_t until;     /* a name may still come by then */
 	struct frame *next; /* waiting for the same file */
+	uint32_t version;   /* the file's names_version that it was asked at */
 	uint16_t length;
 	uint8_t state;
 	bool touched; /* used since it was last thought of being given up */
@@ -96,7 +97,7 @@ struct file {
 	bool was_fetched;          /* its frames were named with that since it became known */
 	struct file *next_inlines; /* in the queue of those whose inlined functions are to be read */
 	bool wants_inlines;
-	uint32_t names_version; /* changes when there is more to know of its frames than before */
+	uint32_t names_version; /* grows when there is more to know of its frames than before */
 	unsigned strikes;       /* workers it was with when they died */
 	uint64_t jvm_pause;
 	uint64_t jvm_at; /* of a perf map: when its JVM may be asked for it (again); 0: it is none */
