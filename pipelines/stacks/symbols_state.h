@@ -127,7 +127,8 @@ struct sample {
 	uint32_t block;
 	size_t bytes;
 	uint64_t missing; /* number of the file whose table it waits for */
-	unsigned renamed; /* times that a file became another content, being opened, while the sample was with the worker */
+	unsigned
+		renamed; /* times that a file became another content, being opened, while the sample was with the worker */
 };
 
 struct sample_list {

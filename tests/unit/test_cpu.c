@@ -93,7 +93,8 @@ static int host_emit(struct sonde_host *host, const char *type, void *data)
 
 		seen.burning += burn >= 0 ? row->value : 0;
 		seen.whole += burn >= 0 && above == burn + 1 ? row->value : 0;
-		for (size_t at = 0; burn >= 0 && above != burn + 1 && at < row->stack.length; at += strlen(stack + at) + 1)
+		for (size_t at = 0; burn >= 0 && above != burn + 1 && at < row->stack.length;
+		     at += strlen(stack + at) + 1)
 			print_message("%s %s\n", at ? "  " : "not whole:", stack + at);
 	}
 	return 0;
