@@ -196,34 +196,6 @@ static _Noreturn void run_keeper(int socket)
 	}
 }
 
-static void reset_signals(void)
-{
-	/* The terminal's and the service manager's signals reach the whole group: the keeper ends with the agent, not before. */
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2 };
-	sigset_t none;
-
-	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
-		signal(ignored[i], SIG_IGN);
-	signal(SIGCHLD, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* Keeps `socket` alone, as descriptor 3; 0 to 2 lead nowhere. */
-static int keep_only(int socket)
-{
-	int nowhere = open("/dev/null", O_RDWR);
-
-	if (nowhere < 0)
-		return -errno;
-	if (socket == 3)
-		socket = fcntl(socket, F_DUPFD, 4);
-	for (int fd = 0; fd <= 2; fd++)
-		dup2(nowhere, fd);
-	dup2(socket, 3);
-	return syscall(SYS_close_range, 4u, UINT_MAX, 0) < 0 ? -errno : 3;
-}
-
 static int limit_resources(void)
 {
 	static const struct {
@@ -263,8 +235,7 @@ static int give_up(unsigned uid)
 static _Noreturn void begin_keeper(const struct sandbox *sandbox, unsigned uid, int socket)
 {
 	prctl(PR_SET_NAME, "sonde-jvm");
-	reset_signals();
-	socket = keep_only(socket);
+	socket = sandbox_keep_only(socket);
 	sandbox_forget_secrets();
 	if (socket < 0 || give_up(uid) < 0 || sandbox_enter(sandbox) < 0)
 		_exit(1);

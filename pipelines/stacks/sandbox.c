@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
@@ -95,6 +96,35 @@ int sandbox_enter(const struct sandbox *sandbox)
 	struct sock_fprog program = { .len = sandbox->count, .filter = (struct sock_filter *)sandbox->code };
 
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
+}
+
+static void reset_signals(void)
+{
+	/* The terminal's and the service manager's signals reach the whole group: the keeper ends with the agent, not
+	 * before it. */
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2 };
+	sigset_t none;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+int sandbox_keep_only(int socket)
+{
+	int nowhere = open("/dev/null", O_RDWR);
+
+	if (nowhere < 0)
+		return -errno;
+	reset_signals();
+	if (socket == 3)
+		socket = fcntl(socket, F_DUPFD, 4);
+	for (int fd = 0; fd <= 2; fd++)
+		dup2(nowhere, fd);
+	dup2(socket, 3);
+	return syscall(SYS_close_range, 4u, UINT_MAX, 0) < 0 ? -errno : 3;
 }
 
 /* The range of the brk heap by /proc/self/maps, read without allocating. */

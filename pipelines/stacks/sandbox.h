@@ -18,6 +18,10 @@ struct sandbox {
  * other call kills. */
 int sandbox_compile(bool keeper, struct sandbox *ret);
 
+/* Of a process that has just been forked: keeps `socket` alone, as the descriptor that is returned; 0 to 2 lead nowhere, and the signals that end
+ * the agent are ignored. -errno. */
+int sandbox_keep_only(int socket);
+
 /* From here on for this process. Needs no_new_privs. */
 int sandbox_enter(const struct sandbox *sandbox);
 

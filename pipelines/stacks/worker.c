@@ -153,40 +153,10 @@ static _Noreturn void run_keeper(struct keeper *k, int control)
 	}
 }
 
-static void reset_signals(void)
-{
-	/* The terminal's and the service manager's signals reach the whole group: the keeper ends with the agent, not
-	 * before it. */
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2 };
-	sigset_t none;
-
-	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
-		signal(ignored[i], SIG_IGN);
-	signal(SIGCHLD, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* Keeps `control` alone, as descriptor 3; 0 to 2 lead nowhere. */
-static int keep_only(int control)
-{
-	int nowhere = open("/dev/null", O_RDWR);
-
-	if (nowhere < 0)
-		return -errno;
-	if (control == 3)
-		control = fcntl(control, F_DUPFD, 4);
-	for (int fd = 0; fd <= 2; fd++)
-		dup2(nowhere, fd);
-	dup2(control, 3);
-	return syscall(SYS_close_range, 4u, UINT_MAX, 0) < 0 ? -errno : 3;
-}
-
 static _Noreturn void begin_keeper(struct keeper *k, unsigned uid, int control)
 {
 	prctl(PR_SET_NAME, "sonde-stacks");
-	reset_signals();
-	control = keep_only(control);
+	control = sandbox_keep_only(control);
 	if (control < 0 || sandbox_forget(uid) < 0 || sandbox_enter(&k->keeper) < 0)
 		_exit(1);
 	run_keeper(k, control);
