@@ -37,9 +37,7 @@ sonde_inline void take_sample(struct bpf_perf_event_data *ctx, struct sonde_coun
 			      const struct sonde_extent *x, __u64 period_ns, const __u32 room)
 {
 	struct cpu_sample *s = bpf_ringbuf_reserve(&sonde_bulk, sizeof *s + KERNEL_BYTES + room + SONDE_STACK_PAGE, 0);
-	__u32 kernel = 0, copied = 0;
-	bool cut = x->cut;
-	long n;
+	long got;
 
 	if (!s) {
 		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
@@ -48,18 +46,8 @@ sonde_inline void take_sample(struct bpf_perf_event_data *ctx, struct sonde_coun
 	sonde_fill_header(&s->event, cpu_sample_type.id, owner);
 	s->period_ns = period_ns;
 	s->stack = *head;
-	n = bpf_get_stack(ctx, s + 1, KERNEL_BYTES, 0);
-	if (n > 0)
-		kernel = ((__u32)n / sizeof(__u64)) & 127;
-	if (kernel == SONDE_STACK_KERNEL_MAX)
-		s->stack.flags |= SONDE_STACK_KERNEL_CUT;
-	if (head->flags & SONDE_STACK_USER)
-		copied = sonde_copy_slice((__u8 *)(s + 1) + kernel * sizeof(__u64), room, x->sp, x->wanted, &cut);
-	if (cut)
-		s->stack.flags |= SONDE_STACK_CUT;
-	s->stack.n_kernel = (__u16)kernel;
-	s->stack.n_slice = copied;
-	sonde_submit(cpu_sample, s, sizeof *s + kernel * sizeof(__u64) + copied);
+	got = bpf_get_stack(ctx, s + 1, KERNEL_BYTES, 0);
+	sonde_submit(cpu_sample, s, sizeof *s + sonde_fill_stack(&s->stack, x, got, room));
 }
 
 sonde_inline int sample(struct bpf_perf_event_data *ctx, __u64 period_ns)

@@ -316,9 +316,8 @@ sonde_inline __u64 sonde_write_stack(void *ring, const struct sonde_owner *owner
 	const __u32 kernel_bytes = SONDE_STACK_KERNEL_MAX * sizeof(__u64);
 	struct sonde_counts *counts = sonde_counts_of(sonde_stack_type);
 	struct sonde_stack_sample *s;
-	__u32 kernel = 0, copied = 0;
-	bool cut = x->cut;
-	long n;
+	__u64 number;
+	long got;
 
 	if (!counts)
 		return 0;
@@ -330,22 +329,12 @@ sonde_inline __u64 sonde_write_stack(void *ring, const struct sonde_owner *owner
 	}
 	sonde_fill_header(&s->event, sonde_stack_type, owner);
 	/* No two threads have the same moment and number. */
-	s->number = (s->event.time << 22 ^ owner->tid) | 1;
+	number = (s->event.time << 22 ^ owner->tid) | 1;
+	s->number = number;
 	s->stack = *head;
-	n = bpf_get_task_stack(task, s + 1, kernel_bytes, 0);
-	if (n > 0)
-		kernel = ((__u32)n / sizeof(__u64)) & 127;
-	if (kernel == SONDE_STACK_KERNEL_MAX)
-		s->stack.flags |= SONDE_STACK_KERNEL_CUT;
-	if (head->flags & SONDE_STACK_USER)
-		copied = sonde_copy_slice((__u8 *)(s + 1) + kernel * sizeof(__u64), room, x->sp, x->wanted, &cut);
-	if (cut)
-		s->stack.flags |= SONDE_STACK_CUT;
-	s->stack.n_kernel = (__u16)kernel;
-	s->stack.n_slice = copied;
-	n = (long)s->number;
-	sonde_end(ring, &s->event, sizeof *s + kernel * sizeof(__u64) + copied);
-	return (__u64)n;
+	got = bpf_get_task_stack(task, s + 1, kernel_bytes, 0);
+	sonde_end(ring, &s->event, sizeof *s + sonde_fill_stack(&s->stack, x, got, room));
+	return number;
 }
 
 /* The stack of the thread that runs now, as a record of its own ahead of the event that names it. 0: there is none. */

@@ -116,18 +116,24 @@ sonde_inline __u32 sonde_copy_slice(__u8 *to, const __u32 room, __u64 sp, __u32 
 
 	for (__u32 i = 0; i < room / SONDE_STACK_PAGE + 2; i++) {
 		__u32 step = SONDE_STACK_PAGE - (__u32)((sp + done) & (SONDE_STACK_PAGE - 1)), last;
+		__u64 at;
+		__u8 *into;
 
 		if (step > wanted - done)
 			step = wanted - done;
-		/* Compilers know its bounds, older verifiers only once this very register is compared. */
-		barrier_var(done);
-		if (!step || done >= room)
+		/* Compilers know the bounds of both. Older verifiers know them of a register that was just compared, not of one that is read
+		 * back from the stack after it: what is added to the pointer is added at once, and what is masked is bounded wherever it
+		 * is kept. */
+		at = done;
+		barrier_var(at);
+		if (at >= room || !step)
 			break;
-		/* What is masked is bounded wherever it is kept until then. */
+		into = to + at;
+		barrier_var(into);
 		last = step - 1;
 		barrier_var(last);
 		last &= SONDE_STACK_PAGE - 1;
-		if (bpf_probe_read_user(to + done, last + 1, (void *)(sp + done)) < 0) {
+		if (bpf_probe_read_user(into, last + 1, (void *)(sp + done)) < 0) {
 			*cut = false;
 			break;
 		}
@@ -164,6 +170,24 @@ sonde_inline void sonde_take_red_zone(struct sonde_stack *stack, struct sonde_ex
 	stack->flags |= SONDE_STACK_BELOW;
 	x->sp -= SONDE_STACK_RED_ZONE;
 	x->wanted += SONDE_STACK_RED_ZONE;
+}
+
+/* Behind `stack`, which has what `head` says, the kernel's unwinder left `got` bytes or an error; the copy of the program's stack comes behind
+ * them, in `room` (a constant) bytes. Returns how many bytes there are behind it. */
+sonde_inline __u32 sonde_fill_stack(struct sonde_stack *stack, const struct sonde_extent *x, long got, const __u32 room)
+{
+	__u32 kernel = got > 0 ? ((__u32)got / sizeof(__u64)) & 127 : 0, copied = 0;
+	bool cut = x->cut;
+
+	if (kernel == SONDE_STACK_KERNEL_MAX)
+		stack->flags |= SONDE_STACK_KERNEL_CUT;
+	if (stack->flags & SONDE_STACK_USER)
+		copied = sonde_copy_slice((__u8 *)(stack + 1) + kernel * sizeof(__u64), room, x->sp, x->wanted, &cut);
+	if (cut)
+		stack->flags |= SONDE_STACK_CUT;
+	stack->n_kernel = (__u16)kernel;
+	stack->n_slice = copied;
+	return kernel * sizeof(__u64) + copied;
 }
 
 #endif
