@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A sample waits (struct pending) until its stack is unwound, then joins the open window. Names are asked for as soon as a stack is new, while
- * its process lives. When a window ends it becomes the *closing* one, a fresh one takes over, and each row goes out once all its frames
- * are final, after NAMES_WAIT in any case. The next window ends no sooner than that.
+ * its process lives. When a window ends it becomes the *closing* one, a fresh one takes over, and each row goes out once waiting
+ * cannot better its frames, after NAMES_WAIT in any case. The next window ends no sooner than that.
  *
  * Invariants: each sample taken in is pending, in the open window or in the closing one, and then settled; at most one window is closing.
  */
@@ -17,7 +17,8 @@
 
 #define WINDOW_BYTES   (4u << 20)
 #define WINDOW_BUCKETS 4096u
-#define NAMES_WAIT     (4 * NS_PER_SEC)
+#define NAMES_WAIT     (4 * NS_PER_SEC) /* rows wait so long for names */
+#define BETTER_WAIT    NS_PER_SEC       /* and so long for better ones */
 #define ROWS_A_TICK    1000u
 #define STACK_TEXT     UINT16_MAX
 
@@ -48,8 +49,8 @@ static struct stack_view view_of(const struct sum *e)
 	};
 }
 
-/* Whether waiting cannot better its names. Once all are known they are not looked at again. */
-static bool names_final(const struct profile *p, struct sum *e)
+/* Whether its names are as good as that at least. Once all are known they are not looked at again in this window. */
+static bool names_are(const struct profile *p, struct sum *e, enum symbols_state least)
 {
 	struct stack_view view = view_of(e);
 	enum symbols_state state = SYMBOLS_KNOWN;
@@ -57,7 +58,7 @@ static bool names_final(const struct profile *p, struct sum *e)
 	if (!e->named && p->options.symbols)
 		state = stack_state(p->options.symbols, &view);
 	e->named = state == SYMBOLS_KNOWN;
-	return state != SYMBOLS_ASKED;
+	return state >= least;
 }
 
 /* Why a row was refused, in the ledger's words: its samples go the same way. */
@@ -94,8 +95,8 @@ static void send_row(struct profile *p, struct sum *e)
 	p->options.settled(p->options.context, e->samples, refusal(p->options.row(p->options.context, &row)));
 }
 
-/* Sends what is ready, with `force` everything. True when nothing is left. */
-static bool send_rows(struct profile *p, bool force, unsigned most)
+/* Sends what has names as good as that. True when nothing is left. */
+static bool send_rows(struct profile *p, enum symbols_state least, unsigned most)
 {
 	bool left = false;
 
@@ -106,7 +107,7 @@ static bool send_rows(struct profile *p, bool force, unsigned most)
 			continue;
 		if (!most)
 			return false;
-		if (force || names_final(p, e)) {
+		if (names_are(p, e, least)) {
 			send_row(p, e);
 			most--;
 		} else {
@@ -124,7 +125,10 @@ static void end_window(struct profile *p, uint64_t now)
 {
 	struct sums *fresh = p->closing;
 
-	send_rows(p, true, UINT32_MAX);
+	send_rows(p, SYMBOLS_ASKED, UINT32_MAX);
+	/* There may be more to know than when these came. */
+	for (struct sum *e = NULL; (e = sums_next(p->open, e));)
+		e->named = false;
 	p->closing = p->open;
 	p->open = fresh;
 	p->closing_begin = p->open_begin;
@@ -146,7 +150,7 @@ static void add_to_window(struct profile *p, const struct sums_sample *sample)
 	if (r < 0)
 		p->options.settled(p->options.context, 1, "too_large");
 	else if (fresh)
-		names_final(p, fresh);
+		names_are(p, fresh, SYMBOLS_KNOWN);
 }
 
 static void take_stack(void *context, const struct stack_frames *frames)
@@ -253,14 +257,20 @@ void profile_close(struct profile *p)
 	free(p);
 }
 
+/* How good the names of the closing window's rows must be, so long after its end. */
+static enum symbols_state names_wanted(const struct profile *p, uint64_t now)
+{
+	return now < p->closing_end + BETTER_WAIT  ? SYMBOLS_NONE
+	       : now < p->closing_end + NAMES_WAIT ? SYMBOLS_OLD
+						   : SYMBOLS_ASKED;
+}
+
 void profile_tick(struct profile *p, uint64_t now)
 {
-	bool late = now >= p->closing_end + NAMES_WAIT;
-
 	/* Names are worth a window that ends later, where windows are short and much is new. */
-	if (now >= p->open_begin + p->options.window_ns && (!p->is_closing || late))
+	if (now >= p->open_begin + p->options.window_ns && (!p->is_closing || names_wanted(p, now) == SYMBOLS_ASKED))
 		end_window(p, now);
-	send_rows(p, now >= p->closing_end + NAMES_WAIT, ROWS_A_TICK);
+	send_rows(p, names_wanted(p, now), ROWS_A_TICK);
 }
 
 /* Nobody else uses the loop's thread now: here waiting is allowed. */
@@ -281,7 +291,8 @@ void profile_flush(struct profile *p, int timeout_ms)
 	if (p->pending)
 		symbols_finish(p->options.symbols);
 	end_window(p, now_boottime_ns());
-	while (p->options.symbols && !send_rows(p, false, UINT32_MAX) && now_boottime_ns() < until)
+	while (p->options.symbols && !send_rows(p, names_wanted(p, now_boottime_ns()), UINT32_MAX) &&
+	       now_boottime_ns() < until)
 		turn(p);
-	send_rows(p, true, UINT32_MAX);
+	send_rows(p, SYMBOLS_ASKED, UINT32_MAX);
 }

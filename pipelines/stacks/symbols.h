@@ -90,10 +90,11 @@ int symbols_unwind(struct symbols *symbols, int pid, uint64_t time, const struct
 void symbols_finish(struct symbols *symbols);
 
 void symbols_user_frame(struct symbols *symbols, const struct stack_frame *frame, struct symbols_frame *ret);
-/* `caller`: the address is where a call returns to, so the function is the one that holds the byte before it. */
+
 /* How it stands with a frame's text. */
 enum symbols_state {
-	SYMBOLS_ASKED, /* waiting may better it */
+	SYMBOLS_ASKED, /* there is no name, and it was asked for */
+	SYMBOLS_OLD,   /* there is one, and a better one was asked for: with what is inlined, or of a map that grew */
 	SYMBOLS_NONE,  /* there is no better one now; there may be later */
 	SYMBOLS_KNOWN,
 };
@@ -101,6 +102,7 @@ enum symbols_state {
 /* Cheaper than the text. What is missing is asked for. */
 enum symbols_state symbols_user_state(struct symbols *symbols, const struct stack_frame *frame);
 enum symbols_state symbols_kernel_state(struct symbols *symbols);
+/* `caller`: the address is where a call returns to, so the function is the one that holds the byte before it. */
 void symbols_kernel_frame(struct symbols *symbols, uint64_t address, bool caller, struct symbols_frame *ret);
 
 void symbols_health(const struct symbols *symbols, struct symbols_health *ret);

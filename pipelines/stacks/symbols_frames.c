@@ -341,7 +341,7 @@ enum symbols_state symbols_user_state(struct symbols *s, const struct stack_fram
 		return SYMBOLS_KNOWN;
 	known = look_up(s, file, place->at);
 	if (!known.settled)
-		return SYMBOLS_ASKED;
+		return known.frame && known.frame->state == FRAME_KNOWN ? SYMBOLS_OLD : SYMBOLS_ASKED;
 	return known.frame && !known.frame->until ? SYMBOLS_KNOWN : SYMBOLS_NONE;
 }
 

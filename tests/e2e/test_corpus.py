@@ -39,7 +39,7 @@ class Corpus(common.TestCase):
         """A 32-bit program is named as such, and its samples are all there."""
         pid = self.judge("bits32")
         for row in self.rows:
-            if row["type"] != "profile.cpu" or row["pid"] != pid:
+            if row["type"] != "profile.cpu" or row["pid"] != pid or row["comm"] != "bits32":
                 continue
             if not any(f.startswith("exit_mmap") for f in row["stack"]):  # then it is no program any more
                 self.assertIn("32-bit", json.dumps(row), row["stack"])
