@@ -27,7 +27,7 @@
 #include "privilege.h"
 #include "sinks/kafka.h"
 
-#define POLL_MS       50
+#define POLL_MS       100 /* every turn finds cold caches: seldom is cheap */
 #define TICK_NS       (100 * NS_PER_MS)
 #define LAST_FLUSH_MS 2000
 #define SECOND_NS     NS_PER_SEC
@@ -123,6 +123,8 @@ static int render_metrics(void *context, FILE *out)
 
 static void every_second(struct agent *a, uint64_t now)
 {
+	/* A reload may have made it shorter. */
+	a->ledger_interval = config_number(a->setup.config, "agent.ledger_interval");
 	intake_update_clock(a->intake);
 	ledger_refresh(a->ledger, false);
 	if (intake_has_room(a->intake))
@@ -135,18 +137,13 @@ static void every_second(struct agent *a, uint64_t now)
 
 static void every_interval(struct agent *a, uint64_t now)
 {
-	uint64_t interval = config_number(a->setup.config, "agent.ledger_interval");
-
-	/* A reload may have made it shorter. */
-	a->next_ledger = MIN_OF(a->next_ledger, a->last_ledger + interval);
-	if (now < a->next_ledger)
+	if (now < a->last_ledger + a->ledger_interval)
 		return;
 	ledger_refresh(a->ledger, false);
 	if (intake_has_room(a->intake))
 		agent_write_ledger(a, false);
 	journal_publish(a->journal);
 	a->last_ledger = now;
-	a->next_ledger = now + interval;
 }
 
 static void timers(struct agent *a)
@@ -202,7 +199,6 @@ static void watch_rings(struct agent *a)
 static void loop(struct agent *a)
 {
 	a->last_ledger = now_boottime_ns();
-	a->next_ledger = UINT64_MAX;
 	while (!a->stopping) {
 		struct epoll_event events[8];
 		int n = epoll_wait(a->epoll, events, ARRAY_SIZE(events), POLL_MS);

@@ -50,7 +50,7 @@ struct agent {
 	bool stopping;
 	unsigned batch_left;
 	bool waits[2]; /* by ring (1: priority): not looked at, since it is blocked */
-	uint64_t next_tick, next_second, next_ledger, last_ledger, loss_since;
+	uint64_t next_tick, next_second, ledger_interval, last_ledger, loss_since;
 	uint8_t row[65536]; /* where the agent's own events are put together */
 };
 

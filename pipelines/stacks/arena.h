@@ -11,7 +11,7 @@
 
 #define ARENA_BLOCK    1024u
 #define ARENA_NONE     UINT32_MAX
-#define ARENA_SAMPLES  32u    /* unwound by one question */
+#define ARENA_SAMPLES  128u   /* unwound by one question */
 #define ARENA_MAPPINGS 16384u /* of all of them together */
 
 /* One sample to unwind: where it lies, and which of the mappings are its process's. */

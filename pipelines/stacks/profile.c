@@ -49,15 +49,18 @@ static struct stack_view view_of(const struct sum *e)
 	};
 }
 
-/* Whether its names are as good as that at least. Once all are known they are not looked at again in this window. */
+/* Whether its names are as good as that at least. Once all are known they are looked at again only when there is more to know. */
 static bool names_are(const struct profile *p, struct sum *e, enum symbols_state least)
 {
+	struct symbols *symbols = p->options.symbols;
 	struct stack_view view = view_of(e);
-	enum symbols_state state = SYMBOLS_KNOWN;
+	enum symbols_state state;
 
-	if (!e->named && p->options.symbols)
-		state = stack_state(p->options.symbols, &view);
+	if (!symbols || (e->named && e->generation == symbols_generation(symbols)))
+		return true;
+	state = stack_state(symbols, &view);
 	e->named = state == SYMBOLS_KNOWN;
+	e->generation = symbols_generation(symbols);
 	return state >= least;
 }
 
@@ -126,9 +129,6 @@ static void end_window(struct profile *p, uint64_t now)
 	struct sums *fresh = p->closing;
 
 	send_rows(p, SYMBOLS_ASKED, UINT32_MAX);
-	/* There may be more to know than when these came. */
-	for (struct sum *e = NULL; (e = sums_next(p->open, e));)
-		e->named = false;
 	p->closing = p->open;
 	p->open = fresh;
 	p->closing_begin = p->open_begin;

@@ -24,6 +24,7 @@ struct sum {
 	uint32_t bytes;
 	uint16_t n_kernel, n_user, cause_size;
 	uint8_t truncated, done, named;
+	uint32_t generation; /* of all names, when these were looked at */
 };
 
 static inline const uint64_t *sum_kernel(const struct sum *sum)

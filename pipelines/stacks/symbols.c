@@ -139,10 +139,13 @@ static void bound_files(struct symbols *s)
 
 static void bound_tables(struct symbols *s)
 {
+	if (s->bounded == s->files.bytes + s->frames.bytes)
+		return;
 	bound_files(s);
 	while (bytes_now(s) > s->cache_bytes && s->frames.bytes > s->cache_bytes / 8)
 		if (!frame_evict(s))
 			break;
+	s->bounded = s->files.bytes + s->frames.bytes;
 }
 
 /* Descriptors not used for a while are closed: an open file keeps its file system from being unmounted. */
@@ -345,9 +348,8 @@ static void rearm(struct symbols *s, uint64_t now)
 		symbols_wake_at(s, MAX_OF(s->spawn_at, now + NS_PER_MS));
 	if (s->jobs)
 		symbols_wake_at(s, now + NS_PER_SEC);
-	if (s->queue)
-		symbols_wake_at(s, MAX_OF(s->queue->names_at, now + NS_PER_MS));
-	if (s->inlines)
+	/* While a question is out, its answer comes first. */
+	if (s->inlines && !s->deadline)
 		symbols_wake_at(s, MAX_OF(s->inlines_at, now + NS_PER_MS));
 	if (s->missing.first || s->unmapped.first)
 		symbols_wake_at(s, now + NS_PER_SEC / 2);

@@ -75,8 +75,8 @@ void symbols_close(struct symbols *symbols);
 /* Whether debuginfod can be asked, where that was wanted: waits for its helper a moment. Else why not, as a sentence; all else works. */
 int symbols_debuginfod(struct symbols *symbols, struct fault *fault);
 
-/* A descriptor to watch. symbols_answer() takes in what arrived and sends on what waits: to be called when the descriptor is readable, and
- * after samples were handed in or names asked for. A worker that died or hangs is started anew, counted. */
+/* A descriptor to watch. symbols_answer() takes in what arrived and sends on what waits: to be called when the descriptor is readable, after
+ * samples were handed in or names asked for, and every 100 ms or so, as what is gathered has no timer of its own. A worker that died or hangs is started anew, counted. */
 int symbols_fd(const struct symbols *symbols);
 void symbols_answer(struct symbols *symbols);
 
@@ -102,6 +102,8 @@ enum symbols_state {
 /* Cheaper than the text. What is missing is asked for. */
 enum symbols_state symbols_user_state(struct symbols *symbols, const struct stack_frame *frame);
 enum symbols_state symbols_kernel_state(struct symbols *symbols);
+/* Changes when there is more to know of frames that were known. */
+uint32_t symbols_generation(const struct symbols *symbols);
 /* `caller`: the address is where a call returns to, so the function is the one that holds the byte before it. */
 void symbols_kernel_frame(struct symbols *symbols, uint64_t address, bool caller, struct symbols_frame *ret);
 

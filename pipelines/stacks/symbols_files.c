@@ -111,8 +111,15 @@ struct file *file_of_jit(struct symbols *s, const struct space *space)
 	return file;
 }
 
+/* There is more to know of its frames than before. */
+static void better_names(struct symbols *s, struct file *file)
+{
+	file->names_version++;
+	s->generation++;
+}
+
 /* What the file holds now: what its build id says, or else what it looks like from outside. */
-static void name_content(const struct symbols *s, struct file *file, uint64_t size, uint64_t modified)
+static void name_content(struct symbols *s, struct file *file, uint64_t size, uint64_t modified)
 {
 	uint64_t content = file->build_id_length ? s->seed[1] : symbols_mix(file->node.key, modified);
 
@@ -121,7 +128,8 @@ static void name_content(const struct symbols *s, struct file *file, uint64_t si
 	if (!file->build_id_length)
 		content = symbols_mix(content, size);
 	content |= STACK_LAST + 1;
-	file->names_version += content != file->content;
+	if (content != file->content)
+		better_names(s, file);
 	file->content = content;
 }
 
@@ -313,7 +321,8 @@ void file_inlines_done(struct symbols *s, bool found)
 
 	s->inlines = file->next_inlines;
 	file->wants_inlines = false;
-	file->names_version += found;
+	if (found)
+		better_names(s, file);
 }
 
 void file_take_description(struct symbols *s, struct file *file)
@@ -373,7 +382,7 @@ void files_take_fetched(struct symbols *s)
 			file->wants_fetched = false; /* it is asked for when the file is opened again */
 		else if (take_fetched(s, file)) {
 			file->was_fetched = true;
-			file->names_version++;
+			better_names(s, file);
 			queue_inlines(s, file);
 			file_queue(s, file);
 		}
@@ -394,7 +403,7 @@ void file_take_debug(struct symbols *s, struct reader_job *job)
 	} else if (take_fetched(s, file) && !file->was_fetched) {
 		/* Another file of this build had it asked for. */
 		file->was_fetched = true;
-		file->names_version++;
+		better_names(s, file);
 	}
 	queue_inlines(s, file);
 	file_queue(s, file);

@@ -345,6 +345,11 @@ enum symbols_state symbols_user_state(struct symbols *s, const struct stack_fram
 	return known.frame && !known.frame->until ? SYMBOLS_KNOWN : SYMBOLS_NONE;
 }
 
+uint32_t symbols_generation(const struct symbols *s)
+{
+	return s->generation;
+}
+
 static void give_in_file(struct symbols *s, struct file *file, uint64_t at, struct symbols_frame *ret)
 {
 	struct known known = look_up(s, file, at);

@@ -34,7 +34,7 @@
 #define WAITING_MAX       16384u
 #define SAMPLES_MAX       16384u
 #define ASK_DEADLINE_NS   (3 * NS_PER_SEC)
-#define BATCH_NS          (200 * NS_PER_MS) /* samples of known spaces are gathered as long */
+#define BATCH_NS          (500 * NS_PER_MS) /* samples of known spaces are gathered as long */
 #define SPACES_KNOWN      512u              /* a power of two */
 #define INLINES_SHARE     16u /* reading inlined functions takes at most one part in so many of the worker's time */
 #define NAMES_BATCH_NS    (500 * NS_PER_MS) /* names are wanted at the end of a window */
@@ -172,6 +172,8 @@ struct symbols {
 	struct worker_answer answer;
 	struct unwind_result result; /* a copy that the worker cannot change */
 	struct stack_frame places[UNWIND_FRAMES_MAX];
+	uint32_t generation; /* grows with any file's names_version */
+	uint64_t bounded;    /* bytes of files and frames when they were last seen to be within the bound */
 	uint64_t evicted, restarts, unresolved, held_up, unwound, cut, broken, lost;
 	char scratch[SCRATCH_SIZE];
 };

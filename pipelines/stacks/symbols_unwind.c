@@ -39,7 +39,8 @@ static void make_ready(struct symbols *s, struct sample *sample, uint64_t when)
 {
 	s->ready_at = s->ready.count ? MIN_OF(s->ready_at, when) : when;
 	list_put(&s->ready, sample);
-	symbols_wake_at(s, s->ready_at);
+	if (!when)
+		symbols_wake_at(s, 1);
 }
 
 /* Those of the list that `wanted` wants have waited enough. */
@@ -94,23 +95,32 @@ static const struct space_mapping *mapping_find(const struct space *space, uint6
 	return low && address < space->mappings[low - 1].end ? &space->mappings[low - 1] : NULL;
 }
 
-static struct stack_frame place_of(struct symbols *s, const struct space *space, uint64_t frame)
-{
-	uint64_t exact = frame & UNWIND_EXACT, address = frame & ~UNWIND_EXACT;
-	const struct space_mapping *m = mapping_find(space, exact || !address ? address : address - 1);
+/* The mapping that the last frame was in, and its file: those of one stack share few. */
+struct last_place {
+	const struct space_mapping *mapping;
 	struct file *file;
+};
+
+static struct stack_frame place_of(struct symbols *s, const struct space *space, uint64_t frame,
+				   struct last_place *last)
+{
+	uint64_t exact = frame & UNWIND_EXACT, address = frame & ~UNWIND_EXACT, byte = address - (!exact && address);
+	const struct space_mapping *m = last->mapping;
 
 	/* The kernel's own page in every program lies where the mark is. */
 	if (frame >= 0xffffffffff600000ull)
 		return (struct stack_frame){ STACK_ANONYMOUS, frame };
-	if (!m)
-		return (struct stack_frame){ STACK_BARE, frame };
-	file = file_of_mapping(s, space, m);
-	if (!file)
+	if (!m || byte < m->start || byte >= m->end) {
+		m = mapping_find(space, byte);
+		if (!m)
+			return (struct stack_frame){ STACK_BARE, frame };
+		*last = (struct last_place){ m, file_of_mapping(s, space, m) };
+	}
+	if (!last->file)
 		return (struct stack_frame){ STACK_ANONYMOUS, frame };
-	if (file->perf_map)
-		return (struct stack_frame){ file->node.key, frame };
-	return (struct stack_frame){ file->node.key, (address - m->start + m->offset) | exact };
+	if (last->file->perf_map)
+		return (struct stack_frame){ last->file->node.key, frame };
+	return (struct stack_frame){ last->file->node.key, (address - m->start + m->offset) | exact };
 }
 
 static void end_sample(struct symbols *s, struct sample *sample, const struct stack_frames *frames)
@@ -130,9 +140,10 @@ static void finish(struct symbols *s, struct sample *sample, const struct unwind
 	const uint64_t *from = result && result->n_frames ? result->frames : &leaf;
 	unsigned count = result && result->n_frames ? result->n_frames : 1;
 	struct stack_frames frames = { .frames = s->places, .count = count };
+	struct last_place last = { 0 };
 
 	for (unsigned i = 0; i < count; i++)
-		s->places[i] = place_of(s, space, from[i]);
+		s->places[i] = place_of(s, space, from[i], &last);
 	frames.truncated = !result || result->end != UNWIND_WHOLE;
 	if (result && result->end == UNWIND_CUT)
 		s->cut++;
@@ -152,7 +163,7 @@ static uint64_t when_due(struct symbols *s, const struct space *space, uint64_t 
 	bool seen = *known == space->number;
 
 	*known = space->number;
-	return seen ? now + BATCH_NS : now;
+	return seen ? now + BATCH_NS : 0;
 }
 
 bool samples_are_due(const struct symbols *s, uint64_t now)
@@ -275,7 +286,7 @@ void samples_take_answer(struct symbols *s)
 
 	s->with_worker = (struct sample_list){ 0 };
 	while ((sample = list_take(&with_worker))) {
-		if (i < s->answer.count)
+		if (i < s->answer.samples)
 			take_result(s, sample, copy_result(s, i));
 		else
 			make_ready(s, sample, 0);
@@ -367,8 +378,9 @@ static void read_maps(struct symbols *s, struct sample *sample, int source)
 static void finish_at_once(struct symbols *s, int pid, uint64_t time, const struct sonde_stack *stack,
 			   void (*done)(void *context, const struct stack_frames *frames), void *context)
 {
-	struct stack_frame leaf =
-		place_of(s, spaces_find(s->spaces, pid, time), stack->registers[SONDE_REGISTER_PC] | UNWIND_EXACT);
+	struct last_place last = { 0 };
+	struct stack_frame leaf = place_of(s, spaces_find(s->spaces, pid, time),
+					   stack->registers[SONDE_REGISTER_PC] | UNWIND_EXACT, &last);
 	struct stack_frames frames = { .frames = &leaf, .count = 1, .truncated = true };
 
 	s->unwound++;

@@ -49,7 +49,8 @@ struct worker_name {
 
 struct worker_answer {
 	uint32_t ticket, count; /* NAMES: of how many places this is the answer */
-	int32_t status; /* 0, or the negative errno of the file: then every place is unknown. -ESTALE: another file */
+	int32_t status;   /* 0, or the negative errno of the file: then every place is unknown. -ESTALE: another file */
+	uint32_t samples; /* UNWIND: of so many samples the results are there */
 	uint32_t stripped;                /* DESCRIBE: its own functions are not all in there */
 	char debug_link[WORKER_LINK_MAX]; /* DESCRIBE: name of its debug file, without folders; "" */
 	uint32_t build_id_length;

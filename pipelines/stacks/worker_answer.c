@@ -327,7 +327,7 @@ size_t worker_answer(struct worker_state *state, int fd, int debug_fd)
 	else if (ask->kind == WORKER_LEARN)
 		learn(state, fd);
 	else if (ask->kind == WORKER_UNWIND)
-		for (; answer->count < ask->count && answer->count < ARENA_SAMPLES; answer->count++)
-			unwind_sample(state, answer->count);
+		for (; answer->samples < ask->count && answer->samples < ARENA_SAMPLES; answer->samples++)
+			unwind_sample(state, answer->samples);
 	return offsetof(struct worker_answer, text) + used;
 }
