@@ -264,7 +264,7 @@ def measure(common, corpus, build, load, seconds, with_perf=True):
     with tempfile.TemporaryDirectory(prefix="sonde-bench-") as folder:
         os.chmod(folder, 0o755)
         perf, loads, found = Perf(folder), Loads(build, folder), {"load": load, "seconds": seconds}
-        with common.Agent(modules="cpu", settings=["agent.window=" + ("10s" if load == "busy" else "5s")]) as agent:
+        with common.Agent(modules="cpu", settings=["agent.window=" + ("10s" if load == "busy" else "5s"), f"agent.java_maps={str(load == 'java').lower()}"]) as agent:
             if with_perf:
                 perf.start()
             pids = agent.processes()
