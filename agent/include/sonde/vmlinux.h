@@ -405,6 +405,13 @@ struct bpf_iter_meta {
 	__u64 seq_num;
 };
 
+struct sk_buff {
+	unsigned int len;
+	__u16 network_header;
+	unsigned int tail;
+	unsigned char *head, *data;
+};
+
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
