@@ -10,9 +10,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
-#include <bpf/libbpf.h>
 #include <dlfcn.h>
-#include <linux/if_ether.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>

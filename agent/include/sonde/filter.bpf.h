@@ -26,6 +26,7 @@
 
 #include "sonde/vmlinux.h"
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
 #include "sonde/filter.h"
 
 #define SONDE_FILTER_TEXT_OF(n) #n
@@ -61,15 +62,18 @@ struct sonde_filter_span {
 	__u32 captured, length;
 };
 
-/* For an sk_buff that the verifier knows (tp_btf, fentry) and whose network header is set. Bytes outside of its linear part, where there are no headers but rarely, count as
- * not captured. `data` may lie before the network header or behind it: `len` counts from there. */
+/* For an sk_buff that the verifier knows (tp_btf, fentry) and whose network header is set. Bytes outside of its linear part,
+ * where headers hardly ever are, count as not captured. `data` may lie before the network header or behind it: `len`
+ * counts from there. The two addresses are copied: loaded, they would be pointers to newer kernels, and a function cannot be
+ * given a pointer as a number. */
 static __always_inline void sonde_filter_span_of(struct sonde_filter_span *span, struct sk_buff *skb)
 {
+	__u64 head = (__u64)BPF_CORE_READ(skb, head), data = (__u64)BPF_CORE_READ(skb, data);
 	__u32 network = skb->network_header, tail = skb->tail;
 
-	span->packet = (__u64)skb->head + network;
+	span->packet = head + network;
 	span->captured = tail > network ? tail - network : 0;
-	span->length = skb->len + (__u32)((__u64)skb->data - span->packet);
+	span->length = skb->len + (__u32)(data - span->packet);
 	if (span->captured > span->length)
 		span->captured = span->length;
 }

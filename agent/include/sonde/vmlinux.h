@@ -439,4 +439,9 @@ struct bpf_perf_event_data {
 	__u64 sample_period, addr;
 };
 
+/* What a program on packets is given: also part of the user interface. */
+struct __sk_buff {
+	__u32 len;
+};
+
 #endif
