@@ -111,7 +111,9 @@ static void no_name_is_looked_up(void **state)
 					     "multicast",
 					     "link",
 					     "4294967296",
-					     "x80" };
+					     "x80",
+					     "de:ad",
+					     "be:ef.x" };
 	static const char *const signs[] = { " ", " ", " ", " ", "(",  ")", "[", "]", ":",
 					     "/", "!", "&", "-", "\n", "=", "|", "" };
 	uint64_t seed = 11;
@@ -329,6 +331,7 @@ static void a_socket_answers_what_it_knows(void **state)
 		{ "ip[1] = 0", "(the type of service)" },
 		{ "ip6[7] = 64", "byte 7 of an IPv6 packet (the hop limit)" },
 		{ "ip6[0:4] & 0xfffff = 5", "(the traffic class or flow label)" },
+		{ "ip6[0] & 1 = 1", "byte 0 of an IPv6 packet (the traffic class" },
 		{ "udp[8] = 1", "byte 28 of an IPv4 packet (what follows the ports)" },
 		{ "tcp[tcp[0]] = 1", "it computes where in the packet to look" },
 		{ "1 / ip[8] = 0", "(the time to live)" },
@@ -401,56 +404,71 @@ static void a_socket_is_its_own_source(void **state)
 	assert_true(tuple_matches("ip6", "2001:db8::1", 80, "10.0.0.2", 0));
 }
 
-/* What filter_check_tuple() lets pass says of a packet of the socket, whatever else is in it, what it says of the socket. */
+/* A packet of the socket whose header is given, with anything in it that a socket does not tell. */
+static void any_packet_of(uint8_t packet[static 200], const struct sonde_filter_packet *header, uint32_t n,
+			  uint64_t *seed)
+{
+	static const uint8_t foreign4[] = { 1, 2, 3, 4, 5, 8, 10, 11 }, foreign6[] = { 1, 2, 3, 4, 5, 7 };
+	bool ip6 = header->bytes[0] == 0x60;
+
+	for (size_t i = 0; i < 200; i++)
+		packet[i] = (uint8_t)made_number(seed);
+	memcpy(packet, header->bytes, n);
+	for (size_t i = 0; i < (ip6 ? ARRAY_SIZE(foreign6) : ARRAY_SIZE(foreign4)); i++)
+		packet[ip6 ? foreign6[i] : foreign4[i]] = (uint8_t)made_number(seed);
+	packet[ip6 ? 0 : 6] |= made_number(seed) & (ip6 ? 0xf : 0xc0);
+}
+
+/* Whether the filter says the same of a socket and of ten packets of it; counts what it says. */
+static bool socket_says_as_packets(const struct filter *filter, uint64_t *seed, unsigned *answered, unsigned *matched)
+{
+	bool ip6 = made_below(seed, 2);
+	struct sonde_filter_tuple tuple = { .laddr = address_of(ip6 ? "2001:db8::2" : "10.0.0.1"),
+					    .raddr = address_of(ip6 ? "2001:db8:1::1" : "10.1.0.2"),
+					    .lport = MADE_ONE_OF(seed, made_ports),
+					    .rport = MADE_ONE_OF(seed, made_ports),
+					    .protocol = made_below(seed, 2) ? IPPROTO_TCP : IPPROTO_UDP };
+	struct sonde_filter_packet header;
+	uint8_t packet[200];
+	uint32_t n = filter_header_of_tuple(&header, &tuple), says = filter_match(filter, header.bytes, n, n);
+
+	for (int i = 0; i < 10; i++) {
+		any_packet_of(packet, &header, n, seed);
+		if (filter_match(filter, packet, sizeof packet, made_number(seed)) != says)
+			return false;
+	}
+	++*answered;
+	*matched += says != 0;
+	return true;
+}
+
+/* Of what filter_check_tuple() lets pass. */
 static void a_socket_answers_as_its_packets_do(void **state)
 {
 	uint64_t seed = 3;
-	unsigned answered = 0, matched = 0;
+	unsigned answered = 0, matched = 0, programs = 0;
 
-	for (int i = 0; i < 4000; i++) {
+	for (int i = 0; i < 60000; i++) {
+		struct sock_filter program[MADE_PROGRAM_MAX + 2];
 		struct filter *filter = NULL;
-		struct made_text t;
+		struct made_text t = { .text = "a program" };
 
-		made_expression(&t, &seed, false);
-		if (filter_compile(&filter, t.text, FILTER_RAW, NULL) < 0)
-			continue;
-		for (int k = 0; k < 10 && filter_check_tuple(filter, both, NULL) == 0; k++) {
-			struct sonde_filter_tuple tuple = { .lport = MADE_ONE_OF(&seed, made_ports),
-							    .rport = MADE_ONE_OF(&seed, made_ports),
-							    .protocol =
-								    made_below(&seed, 2) ? IPPROTO_TCP : IPPROTO_UDP };
-			struct sonde_filter_packet header;
-			uint8_t packet[200];
-			bool ip6 = made_below(&seed, 2);
-			uint32_t n;
-
-			tuple.laddr = address_of(ip6 ? "2001:db8::2" : "10.0.0.1");
-			tuple.raddr = address_of(ip6 ? "2001:db8:1::1" : "10.1.0.2");
-			n = filter_header_of_tuple(&header, &tuple);
-			for (size_t j = 0; j < sizeof packet; j++)
-				packet[j] = (uint8_t)made_number(&seed);
-			memcpy(packet, header.bytes, n);
-			if (ip6) {
-				packet[0] |= made_number(&seed) & 0xf;
-				for (int j = 1; j < 6; j++)
-					packet[j] = (uint8_t)made_number(&seed);
-				packet[7] = (uint8_t)made_number(&seed);
-			} else {
-				static const uint8_t foreign[] = { 1, 2, 3, 4, 5, 8, 10, 11 };
-
-				for (size_t j = 0; j < sizeof foreign; j++)
-					packet[foreign[j]] = (uint8_t)made_number(&seed);
-				packet[6] |= made_number(&seed) & 0xc0;
-			}
-			answered++;
-			matched += filter_match(filter, header.bytes, n, n) != 0;
-			if (filter_match(filter, header.bytes, n, n) !=
-			    filter_match(filter, packet, sizeof packet, made_number(&seed)))
-				fail_msg("'%s' says otherwise of a packet", t.text);
+		if (i % 8) {
+			assert_int_equal(
+				filter_of_program(&filter, program, made_program(program, &seed), FILTER_RAW, NULL), 0);
+		} else {
+			made_expression(&t, &seed, false);
+			if (filter_compile(&filter, t.text, FILTER_RAW, NULL) < 0)
+				continue;
+		}
+		for (int k = 0; k < 4 && filter_check_tuple(filter, both, NULL) == 0; k++) {
+			programs += k == 0 && i % 8;
+			if (!socket_says_as_packets(filter, &seed, &answered, &matched))
+				fail_msg("%d: '%s' says otherwise of a packet", i, t.text);
 		}
 		filter_free(filter);
 	}
-	assert_true(answered > 5000 && matched > 500);
+	assert_true(answered > 10000 && matched > 1000 && programs > 1000);
 }
 
 /* --- as libpcap does --- */
