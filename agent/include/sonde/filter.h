@@ -28,19 +28,22 @@ struct sonde_filter_tuple {
 	__u16 lport, rport;
 	__u8 protocol; /* IPPROTO_TCP, IPPROTO_UDP */
 	__u8 _pad[3];
-};
+} __attribute__((aligned(8))); /* so that addresses are copied by words, not by bytes */
 
 #define SONDE_FILTER_IP4_BYTES 24u /* IPv4 header and ports */
 #define SONDE_FILTER_IP6_BYTES 44u
 
 /* 0: IPv6; 1: an IPv4 address as a mapped one; 2: all zeros, which is either. */
-static inline __attribute__((always_inline)) int sonde_filter_ip_kind(const __u8 *a)
+static inline __attribute__((always_inline)) int sonde_filter_ip_kind(const struct sonde_ip *ip)
 {
-	__u8 head = a[0] | a[1] | a[2] | a[3] | a[4] | a[5] | a[6] | a[7] | a[8] | a[9];
+	static const __u8 mapped[4] = { 0, 0, 0xff, 0xff };
+	__u32 words[4], prefix;
 
-	if (!head && a[10] == 0xff && a[11] == 0xff)
-		return 1;
-	return head | a[10] | a[11] | a[12] | a[13] | a[14] | a[15] ? 0 : 2;
+	__builtin_memcpy(words, __builtin_assume_aligned(ip, 8), sizeof words);
+	__builtin_memcpy(&prefix, mapped, sizeof prefix);
+	if (words[0] | words[1])
+		return 0;
+	return words[2] == prefix ? 1 : words[2] | words[3] ? 0 : 2;
 }
 
 static inline __attribute__((always_inline)) void sonde_filter_put_ports(__u8 *at, const struct sonde_filter_tuple *t)
@@ -56,7 +59,7 @@ static inline __attribute__((always_inline)) void sonde_filter_put_ports(__u8 *a
 static inline __attribute__((always_inline)) __u32 sonde_filter_packet_of(struct sonde_filter_packet *p,
 									  const struct sonde_filter_tuple *t)
 {
-	int local = sonde_filter_ip_kind(t->laddr.bytes), remote = sonde_filter_ip_kind(t->raddr.bytes);
+	int local = sonde_filter_ip_kind(&t->laddr), remote = sonde_filter_ip_kind(&t->raddr);
 
 	for (int i = 0; i < SONDE_FILTER_BYTES / 8; i++)
 		p->words[i] = 0;
