@@ -217,6 +217,56 @@ static void a_place_has_an_end(void **state)
 	placed_close(&p);
 }
 
+/* `test` with numbers in it and `between` between them, up to `most` bytes. */
+static void long_expression(struct made_text *t, const char *test, const char *between, size_t most)
+{
+	t->n = 0;
+	for (unsigned i = 1; t->n + 60 < most; i++) {
+		MADE_SAY(t, "%s", i > 1 ? between : "");
+		MADE_SAY(t, test, i, 2 * i, 3 * i);
+	}
+}
+
+/* The verifier follows what is as long as it may be. */
+static void long_filters_are_loaded(void **state)
+{
+	static const struct {
+		const char *test, *between;
+		size_t most;
+	} cases[] = {
+		{ "port %u", " or ", FILTER_TEXT_MAX },
+		{ "not port %u", " and ", FILTER_TEXT_MAX },
+		{ "host 10.%u.%u.%u", " or ", FILTER_TEXT_MAX },
+		{ "host 2001:db8::%x", " or ", 900 },
+		{ "portrange %u-%u", " or ", FILTER_TEXT_MAX },
+		{ "(tcp port %u and dst net 10.%u.0.0/16)", " or ", FILTER_TEXT_MAX },
+		{ "(ip[%u] = %u or udp[%u] = 1)", " and ", 900 },
+		{ "(tcp src port %u or udp dst port %u)", " or not ", 900 },
+		{ "ip[ip[%u] & %u] + tcp[%u] != udp[3]", " or ", FILTER_TEXT_MAX },
+		{ "tcp[tcp[%u] / %u] %% udp[%u] > ip[3]", " or not ", FILTER_TEXT_MAX },
+	};
+	struct fault fault = { 0 };
+	struct made_text t;
+	struct placed p;
+
+	if (!may_load())
+		skip();
+	placed_open(&p);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t begin;
+
+		long_expression(&t, cases[i].test, cases[i].between, cases[i].most);
+		assert_int_equal(placed_filter(&p, "skb_filter", FILTER_SKB, t.text, &fault), 0);
+		assert_int_equal(placed_filter(&p, "socket_filter", FILTER_MEMORY, t.text, &fault), 0);
+		assert_int_equal(placed_filter(&p, "kernel_filter", FILTER_KERNEL, t.text, &fault), 0);
+		begin = now_boottime_ns();
+		placed_load(&p);
+		printf("%4u ms, %zu bytes: %.60s...\n", (unsigned)((now_boottime_ns() - begin) / NS_PER_MS), t.n,
+		       t.text);
+	}
+	placed_close(&p);
+}
+
 /* Whatever is wrong with an object, nothing outside of it is touched (a sanitizer says so). */
 static void damaged_objects_are_survived(void **state)
 {
@@ -300,6 +350,7 @@ int main(void)
 		cmocka_unit_test(a_place_without_a_filter_lets_all_pass),
 		cmocka_unit_test(filters_are_placed_one_after_the_other),
 		cmocka_unit_test(a_place_has_an_end),
+		cmocka_unit_test(long_filters_are_loaded),
 		cmocka_unit_test(damaged_objects_are_survived),
 		cmocka_unit_test(packets_at_a_tracepoint_are_filtered),
 	};
