@@ -19,6 +19,7 @@ struct inflate {
 	uint8_t packed[PACKED_BYTES];
 };
 
+/* Makes room for `room` bytes from `at` on. */
 static int grow(struct input *in, size_t room)
 {
 	size_t used = (size_t)(in->end - in->at);
@@ -170,14 +171,16 @@ static int begin(struct input *in)
 	return 0;
 }
 
-/* The first read is no larger than what the unpacker takes over. */
+/* The first reads are no larger than what the unpacker takes over. */
 static int look_for_gzip(struct input *in)
 {
-	size_t room = in->room;
+	while (in->end - in->at < 2 && !in->over) {
+		ssize_t n = read_file(in, in->end, PACKED_BYTES - (size_t)(in->end - in->at));
 
-	in->room = PACKED_BYTES;
-	input_fill(in, 2);
-	in->room = room;
+		in->over = n <= 0;
+		in->error = n < 0 ? (int)n : 0;
+		in->end += MAX_OF(n, 0);
+	}
 	if (in->end - in->at >= 2 && in->at[0] == 0x1f && in->at[1] == 0x8b)
 		return begin_inflate(in);
 	return 0;

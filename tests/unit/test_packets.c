@@ -148,6 +148,41 @@ static void test_gzip(void **state)
 	capture_close(c);
 }
 
+/* More than the window, with frames across its end, as a file, packed, and through a pipe. */
+static void test_large(void **state)
+{
+	char path[] = "/tmp/sonde-packets-XXXXXX", command[256], text[1001];
+	struct fault fault = { 0 };
+	struct bytes b = { 0 };
+	FILE *file = fdopen(mkstemp(path), "w");
+	struct input in;
+
+	put_pcap(&b, 0xa1b2c3d4, LINK_RAW);
+	fwrite(b.at, 1, b.size, file);
+	memset(text, 'x', 1000);
+	text[1000] = '\0';
+	for (uint32_t i = 0; i < 5000; i++) {
+		b.size = 0;
+		put_record(&b, i, 0, text + i % 997);
+		fwrite(b.at, 1, b.size, file);
+	}
+	fclose(file);
+	for (int packed = 0; packed < 2; packed++) {
+		struct capture *c = NULL;
+
+		if (capture_open(&c, path, &fault) < 0)
+			fail_msg("%s", fault.text);
+		for (uint32_t i = 0; i < 5000; i++)
+			expect_frame(c, i * NS_PER_SEC, text + i % 997);
+		expect_end(c);
+		snprintf(command, sizeof command, "gzip -c %s >%s.gz && mv %s.gz %s", path, path, path, path);
+		assert_int_equal(packed || system(command), packed);
+	}
+	unlink(path);
+	assert_int_equal(input_open(&in, path, &fault), -ENOENT);
+	assert_int_equal(input_open(&in, "/tmp", &fault), -EISDIR);
+}
+
 /* A block around what `body` holds. */
 static void put_block(struct bytes *b, uint32_t type, const struct bytes *body)
 {
@@ -461,7 +496,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pcap),   cmocka_unit_test(test_gzip),   cmocka_unit_test(test_pcapng),
 		cmocka_unit_test(test_damage), cmocka_unit_test(test_writer), cmocka_unit_test(test_links),
-		cmocka_unit_test(test_cut),    cmocka_unit_test(test_ip),
+		cmocka_unit_test(test_cut),    cmocka_unit_test(test_ip),     cmocka_unit_test(test_large),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
