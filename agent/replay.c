@@ -214,6 +214,8 @@ static int take_frame(struct replay *r, const struct frame *frame, struct fault 
 		flows_packet(r->flows, frame->time, &p);
 	else if (kind == PACKET_UDP)
 		take_datagram(r, frame->time, &p);
+	else if (kind == PACKET_UNREACHABLE)
+		flows_unreachable(r->flows, frame->time, &p);
 	return replay_rows_error(r->rows);
 }
 

@@ -106,16 +106,24 @@ static void forget(struct flows *f, struct flow *flow, uint64_t *lost)
 	flow_table_remove(&f->table, flow);
 }
 
-/* No answer came to a SYN for so long that its sender has given up. */
-static void give_up(struct flows *f, struct flow *flow)
+static bool awaits_answer(const struct flow *flow)
+{
+	return flow->state == FLOW_OPENING && flow->syn_seen && !flow->answer_time;
+}
+
+static void refuse(struct flows *f, struct flow *flow, uint64_t time, int error)
 {
 	const struct flow_events *events = &f->options.events;
 
-	if (flow->syn_seen && !flow->answer_time) {
-		flow->refused = true;
-		events->connect(events->context, &flow->ends, flow->last_time + OPENING_NS,
-				since(flow->syn_time, flow->last_time + OPENING_NS), ETIMEDOUT);
-	}
+	flow->refused = true;
+	events->connect(events->context, &flow->ends, time, since(flow->syn_time, time), error);
+}
+
+/* No answer came to a SYN for so long that its sender has given up. */
+static void give_up(struct flows *f, struct flow *flow)
+{
+	if (awaits_answer(flow))
+		refuse(f, flow, flow->last_time + OPENING_NS, ETIMEDOUT);
 	flow_table_touch(&f->table, flow, FLOW_OVER);
 	forget(f, flow, NULL);
 }
@@ -240,14 +248,10 @@ static void handshake(struct flows *f, struct flow *flow, uint64_t time, const s
 
 static void reset(struct flows *f, struct flow *flow, uint64_t time, enum flow_side from)
 {
-	const struct flow_events *events = &f->options.events;
 	bool in_peace = flow->halves[0].finished && flow->halves[1].finished;
 
-	if (flow->state == FLOW_OPENING && flow->syn_seen && !flow->answer_time) {
-		flow->refused = true;
-		events->connect(events->context, &flow->ends, time, since(flow->syn_time, time),
-				from == FLOW_SERVER ? ECONNREFUSED : ECANCELED);
-	}
+	if (awaits_answer(flow))
+		refuse(f, flow, time, from == FLOW_SERVER ? ECONNREFUSED : ECANCELED);
 	if (flow->state != FLOW_OVER)
 		end(f, flow, time, in_peace || !flow->established ? -1 : (int)from);
 }
@@ -328,6 +332,22 @@ void flows_packet(struct flows *f, uint64_t time, const struct packet *p)
 	if (flow->state == FLOW_OPENING)
 		handshake(f, flow, time, p, from);
 	carry(f, flow, time, p, from);
+}
+
+void flows_unreachable(struct flows *f, uint64_t time, const struct packet *p)
+{
+	enum flow_side from;
+	uint32_t bucket;
+	struct flow *flow;
+
+	f->now = MAX_OF(f->now, time);
+	expire(f);
+	flow = flow_table_find(&f->table, p, &from, &bucket);
+	if (!flow || !awaits_answer(flow) || from != FLOW_CLIENT || p->tcp.seq != flow->halves[from].first)
+		return;
+	flow->last_time = f->now;
+	refuse(f, flow, time, p->error);
+	end(f, flow, time, -1);
 }
 
 void flows_end(struct flows *f)

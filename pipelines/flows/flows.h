@@ -33,7 +33,8 @@ struct flow_close {
 };
 
 struct flow_events {
-	/* The server answered the SYN; or `error`: ECONNREFUSED, ETIMEDOUT (no answer), ECANCELED (the client gave up). */
+	/* The server answered the SYN; or `error`: ECONNREFUSED, ETIMEDOUT (no answer), ECANCELED (the client gave up),
+	 * EHOSTUNREACH and the like. */
 	void (*connect)(void *context, const struct flow_ends *ends, uint64_t time, uint64_t latency_ns, int error);
 	/* The handshake is complete: from the first SYN to the client's ACK; 0: the SYN was not seen. */
 	void (*accept)(void *context, const struct flow_ends *ends, uint64_t time, uint64_t latency_ns);
@@ -76,6 +77,8 @@ int flows_new(struct flows **ret, const struct flow_options *options); /* 0 or a
 void flows_free(struct flows *flows);
 
 void flows_packet(struct flows *flows, uint64_t time, const struct packet *packet);
+/* PACKET_UNREACHABLE: word came back that a segment did not arrive. It ends a connection that is being made, and no other (RFC 5461). */
+void flows_unreachable(struct flows *flows, uint64_t time, const struct packet *packet);
 
 /* There are no more packets: what is over and was only held for stragglers is said, and what is open counted. */
 void flows_end(struct flows *flows);

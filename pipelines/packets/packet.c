@@ -5,6 +5,7 @@
  */
 #include "packets/packet.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "packets/capture.h"
@@ -16,11 +17,13 @@
 enum { ETHER_IPV4 = 0x0800, ETHER_IPV6 = 0x86dd, ETHER_VLAN = 0x8100, ETHER_QINQ = 0x88a8, ETHER_QINQ_OLD = 0x9100 };
 enum {
 	IP_HOP = 0,
+	IP_ICMP = 1,
 	IP_TCP = 6,
 	IP_UDP = 17,
 	IP_ROUTING = 43,
 	IP_FRAGMENT = 44,
 	IP_AUTH = 51,
+	IP_ICMPV6 = 58,
 	IP_OPTIONS = 60,
 	IP_MOBILITY = 135
 };
@@ -162,14 +165,7 @@ static enum packet_kind decode_udp(struct span s, struct packet *ret)
 	return PACKET_UDP;
 }
 
-static enum packet_kind decode_transport(uint8_t protocol, struct span s, struct packet *ret)
-{
-	if (protocol == IP_TCP)
-		return decode_tcp(s, ret);
-	return protocol == IP_UDP ? decode_udp(s, ret) : PACKET_OTHER;
-}
-
-/* ---- IP ---- */
+/* ---- ICMP ---- */
 
 static void map_ipv4(union packet_ip *ip, const uint8_t *at)
 {
@@ -178,6 +174,71 @@ static void map_ipv4(union packet_ip *ip, const uint8_t *at)
 	memset(ip->bytes + 10, 0xff, 2);
 	memcpy(ip->bytes + 12, at, 4);
 }
+
+/* The error of a connection that is being made; 0: it is none. Source: the tables icmp_err_convert (net/ipv4/icmp.c) and icmpv6_err_convert of Linux. */
+static int unreachable_error(bool six, uint8_t type, uint8_t code)
+{
+	static const int four_errors[16] = { ENETUNREACH,  EHOSTUNREACH, ENOPROTOOPT,  ECONNREFUSED, 0,
+					     EOPNOTSUPP,   ENETUNREACH,  EHOSTDOWN,    ENONET,       ENETUNREACH,
+					     EHOSTUNREACH, ENETUNREACH,  EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH,
+					     EHOSTUNREACH };
+	static const int six_errors[7] = {
+		ENETUNREACH, EACCES, EHOSTUNREACH, EHOSTUNREACH, ECONNREFUSED, EACCES, EACCES
+	};
+
+	if (six)
+		return type == 1 && code < ARRAY_SIZE(six_errors) ? six_errors[code] : 0;
+	return type == 3 && code < ARRAY_SIZE(four_errors) ? four_errors[code] : 0;
+}
+
+/* The begin of the packet that it is about: at least its IP header and eight bytes more. */
+static bool read_quoted(struct span s, bool six, struct packet *ret)
+{
+	uint32_t header = six ? 40 : s.size ? (uint32_t)(s.at[0] & 15) * 4 : 0;
+
+	if (header < 20 || s.size < header + 8 || s.at[0] >> 4 != (six ? 6 : 4) || s.at[six ? 6 : 9] != IP_TCP)
+		return false;
+	if (six) {
+		memcpy(ret->source.bytes, s.at + 8, 16);
+		memcpy(ret->target.bytes, s.at + 24, 16);
+	} else {
+		map_ipv4(&ret->source, s.at + 12);
+		map_ipv4(&ret->target, s.at + 16);
+	}
+	take(&s, header);
+	ret->source_port = be16(s.at);
+	ret->target_port = be16(s.at + 2);
+	ret->tcp = (struct packet_tcp){ .seq = be32(s.at + 4), .scale = -1 };
+	take(&s, 8);
+	set_payload(ret, &s);
+	return true;
+}
+
+static enum packet_kind decode_icmp(struct span s, bool six, struct packet *ret)
+{
+	if (s.size < 8)
+		return s.wire < 8 ? PACKET_MALFORMED : PACKET_CUT;
+	ret->error = unreachable_error(six, s.at[0], s.at[1]);
+	take(&s, 8);
+	return ret->error && read_quoted(s, six, ret) ? PACKET_UNREACHABLE : PACKET_OTHER;
+}
+
+static enum packet_kind decode_transport(uint8_t protocol, struct span s, struct packet *ret)
+{
+	switch (protocol) {
+	case IP_TCP:
+		return decode_tcp(s, ret);
+	case IP_UDP:
+		return decode_udp(s, ret);
+	case IP_ICMP:
+	case IP_ICMPV6:
+		return decode_icmp(s, protocol == IP_ICMPV6, ret);
+	default:
+		return PACKET_OTHER;
+	}
+}
+
+/* ---- IP ---- */
 
 static enum packet_kind decode_ipv4(struct span s, struct packet *ret)
 {

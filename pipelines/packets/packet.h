@@ -39,12 +39,13 @@ struct packet_tcp {
 enum packet_kind {
 	PACKET_TCP,
 	PACKET_UDP,
-	PACKET_OTHER,     /* IP, with another protocol in it */
-	PACKET_NOT_IP,    /* ARP and the like */
-	PACKET_FRAGMENT,  /* of an IP packet: they are not put together */
-	PACKET_CUT,       /* less was captured than its headers */
-	PACKET_MALFORMED, /* its headers cannot be */
-	PACKET_LINK,      /* of a link type that is not known */
+	PACKET_UNREACHABLE, /* ICMP: a TCP segment did not get to its target */
+	PACKET_OTHER,       /* IP, with another protocol in it */
+	PACKET_NOT_IP,      /* ARP and the like */
+	PACKET_FRAGMENT,    /* of an IP packet: they are not put together */
+	PACKET_CUT,         /* less was captured than its headers */
+	PACKET_MALFORMED,   /* its headers cannot be */
+	PACKET_LINK,        /* of a link type that is not known */
 	PACKET_KINDS,
 };
 
@@ -55,11 +56,13 @@ struct packet {
 	uint32_t captured; /* of the payload */
 	uint32_t length;   /* of the payload, on the wire */
 	struct packet_tcp tcp;
+	int error; /* of PACKET_UNREACHABLE */
 };
 
 struct frame;
 
-/* Fills `ret` for PACKET_TCP (all of it) and PACKET_UDP (but `tcp`). */
+/* Fills `ret` for PACKET_TCP (all of it) and PACKET_UDP (but `tcp`). For PACKET_UNREACHABLE it is the segment that is quoted: ends and
+ * tcp.seq, with what its sender's connect() fails with. */
 enum packet_kind packet_decode(const struct frame *frame, struct packet *ret);
 
 #endif

@@ -79,10 +79,10 @@ print("ready", flush=True)
 sys.stdin.read()
 """
 CLIENT = r"""
-import json, socket, struct, threading, time
+import errno, json, socket, struct, threading, time
 
 SIDES = (socket.AF_INET, "10.77.1.2"), (socket.AF_INET6, "fd77:1::2")
-known = {"requests": [], "resets": 0, "silent": 0, "queries": 0, "refused": 0}
+known = {"unreachable": [], "requests": [], "resets": 0, "silent": 0, "queries": 0, "refused": 0}
 
 def ask(connection, what, size, wait):
     connection.sendall(f"{what} {size} {wait}\n".encode())
@@ -134,6 +134,10 @@ for family, address in SIDES:
         socket.create_connection((address, 7001))
     except ConnectionRefusedError:
         known["refused"] += 1
+    try:
+        socket.create_connection((address.replace("77", "88"), 7000))
+    except OSError as failure:
+        known["unreachable"].append(errno.errorcode[failure.errno])
     messages = []
     for number, name in enumerate(["example.org", "slow.example.org", "NOWHERE.example.org", "silent.example.org", "a.b.c.d.e"] * 4):
         messages.append(query(family, address, name, 100 + number, 28 if number % 2 else 1))
@@ -182,16 +186,25 @@ class Network:
         run("tc", "-n", router, "qdisc", "add", "dev", far, "root", "tbf", "rate", "50mbit", "burst", "8kb", "limit", "24kb")
 
     def __enter__(self):
+        try:
+            self.make()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def make(self):
         for name in self.names:
             run("ip", "netns", "add", name)
         for side in 0, 1:
             self.join(side)
+        for nowhere in "10.88.0.0/16", "fd88::/16":
+            run("ip", "-n", self.names[2], "route", "add", "unreachable", nowhere)
         run("ip", "netns", "exec", self.names[2], "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-        return self
 
     def __exit__(self, *failure):
         for name in self.names:
-            subprocess.run(["ip", "netns", "del", name], check=False)
+            subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
 
     def start(self, side, *argv, **options):
         return subprocess.Popen(["ip", "netns", "exec", self.names[side], *argv], **options)
@@ -286,8 +299,9 @@ class Replay(common.TestCase):
         self.assertEqual({four(r) for r in made}, set(truth))
         for row in made:
             self.assertLess(row["latency_ns"], truth[four(row)])
-        refused = [r for r in self.types["tcp.connect"] if "error" in r]
-        self.assertEqual([r["error"] for r in refused], ["ECONNREFUSED"] * self.known["refused"])
+        failed = collections.Counter(r["error"] for r in self.types["tcp.connect"] if "error" in r)
+        self.assertEqual(failed, collections.Counter(["ECONNREFUSED"] * self.known["refused"] + self.known["unreachable"]))
+        self.assertEqual(sum(failed.values()), 4)
 
     def test_retransmissions(self):
         """Those that tshark sees, and those that it takes for out of order although their first copy came by before; the sender's kernel

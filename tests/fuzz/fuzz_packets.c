@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (frame.captured)
 			last = (uint8_t)(last + frame.bytes[frame.captured - 1]);
 		kind = packet_decode(&frame, &p);
-		if (kind != PACKET_TCP && kind != PACKET_UDP)
+		if (kind != PACKET_TCP && kind != PACKET_UDP && kind != PACKET_UNREACHABLE)
 			continue;
 		check(p.captured <= p.length && p.payload >= frame.bytes &&
 		      p.payload + p.captured <= frame.bytes + frame.captured);

@@ -214,10 +214,30 @@ static void test_not_made(void **state)
 	C(100003, TCP_RST, 1, 0, ""); /* a scan */
 	assert_int_equal(s->error, 0);
 
+	/* Word of a segment that did not arrive: of another connection, of another number, of this one. */
+	s->client_port++;
+	C(100100, TCP_SYN, 0, 0, "");
+
+	struct packet p = { .source_port = s->client_port, .target_port = 53, .error = EHOSTUNREACH };
+
+	p.source.bytes[15] = 1;
+	p.target.bytes[15] = 3;
+	p.tcp.seq = C_ISN;
+	flows_unreachable(s->flows, 100105 * NS_PER_MS, &p);
+	p.target.bytes[15] = 2;
+	p.tcp.seq++;
+	flows_unreachable(s->flows, 100106 * NS_PER_MS, &p);
+	assert_int_equal(s->connects, 4);
+	p.tcp.seq--;
+	flows_unreachable(s->flows, 100107 * NS_PER_MS, &p);
+	assert_int_equal(s->connects, 5);
+	assert_int_equal(s->error, EHOSTUNREACH);
+	assert_int_equal(s->connect_ns, 7 * NS_PER_MS);
+
 	struct flow_counts c = finish(s);
 
 	assert_int_equal(s->closes, 0);
-	assert_int_equal(c.failed, 3);
+	assert_int_equal(c.failed, 4);
 	assert_int_equal(c.half_open, 1);
 	assert_int_equal(c.stray, 1);
 	assert_int_equal(c.retransmits, 2);

@@ -474,6 +474,17 @@ static void test_ip(void **state)
 	bytes[9] = 1;
 	assert_int_equal(decode(LINK_RAW, bytes, 0, bytes, sizeof ipv4_tcp, &p), PACKET_OTHER);
 	bytes[9] = 6;
+	uint8_t icmp[28 + sizeof ipv4_tcp] = { 0x45, 0, 0, sizeof icmp, 0, 0,  0, 0, 64, 1, 0,
+					       0,    9, 9, 9,           9, 10, 0, 0, 1,  3, 1 };
+
+	memcpy(icmp + 28, ipv4_tcp, sizeof ipv4_tcp);
+	assert_int_equal(decode(LINK_RAW, icmp, 0, icmp, sizeof icmp, &p), PACKET_UNREACHABLE);
+	assert_int_equal(p.error, EHOSTUNREACH);
+	assert_int_equal(p.source_port, 12345);
+	assert_int_equal(p.tcp.seq, 0x01020304);
+	assert_int_equal(p.target.bytes[15], 2);
+	icmp[21] = 4; /* too large for a link: not its end */
+	assert_int_equal(decode(LINK_RAW, icmp, 0, icmp, sizeof icmp, &p), PACKET_OTHER);
 	bytes[0] = 0x43;
 	assert_int_equal(decode(LINK_RAW, bytes, 0, bytes, sizeof ipv4_tcp, &p), PACKET_MALFORMED);
 
