@@ -14,7 +14,7 @@
 
 struct replay_command {
 	const char *format;
-	bool quiet;
+	bool quiet, live; /* live: packets come as they are captured, and somebody watches */
 	struct replay_options options;
 	struct selection_options conditions;
 	struct selection *selection;
@@ -31,7 +31,9 @@ static int on_row(void *context, const void *map, size_t size)
 {
 	struct replay_command *c = context;
 
-	return selection_match(c->selection, map, size) ? output_record(&c->output, map, size) : 0;
+	int r = selection_match(c->selection, map, size) ? output_record(&c->output, map, size) : 0;
+
+	return r == 0 && c->live ? output_flush(&c->output) : r;
 }
 
 /* ---- the summary ---- */
@@ -169,7 +171,9 @@ static int replay(struct replay_command *c)
 		output_format_read(&format, c->format, &fault);
 	if (selection_make(&c->selection, &c->conditions, &fault) < 0)
 		return fail(&fault, EXIT_USAGE);
+	c->live = !strcmp(c->options.path, "-") && isatty(STDOUT_FILENO);
 	progress_begin(&progress, "replay", "reading packets");
+	progress.terminal &= !isatty(STDOUT_FILENO); /* rows say it too */
 	c->options.progress = &progress;
 	r = replay_new(&replay, &c->options, on_row, c, &fault);
 	if (r < 0) {
@@ -177,6 +181,8 @@ static int replay(struct replay_command *c)
 		return fail(&fault, strncmp(fault.text, "--filter", 8) ? EXIT_FAULT : EXIT_USAGE);
 	}
 	signal(SIGPIPE, SIG_IGN);
+	if (!strcmp(c->options.path, "-")) /* Ctrl-C is for who captures: what it captured is read to the end */
+		signal(SIGINT, SIG_IGN);
 	r = output_begin(&c->output, stdout, format);
 	if (r < 0)
 		code = fail((fault_set(&fault, r, "out of memory"), &fault), EXIT_FAULT);
