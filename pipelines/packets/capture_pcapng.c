@@ -180,18 +180,20 @@ static int begin_section(struct capture *c, uint64_t offset)
 	return 0;
 }
 
-/* Sees the whole block, whose length at its end must be that at its begin. */
+/* Sees the whole block, whose length at its end must be that at its begin. Some writers leave the padding out of it. */
 static int whole_block(struct capture *c, struct block *b, uint32_t total)
 {
+	uint32_t padded = ALIGN_UP(total, 4u);
+
 	if (total > INPUT_PEEK_MAX)
 		return capture_fail(c, -EBADMSG, b->offset, "damaged: a block of %u bytes", total);
-	if (!input_has(&c->input, total))
+	if (!input_has(&c->input, padded))
 		return capture_cut(c, b->offset, "a block");
 	b->body = c->input.at + 8;
-	b->size = total - BLOCK_LEAST;
-	if (capture_u32(c, c->input.at + total - 4) != total)
+	b->size = padded - BLOCK_LEAST;
+	if (capture_u32(c, c->input.at + padded - 4) != total)
 		return capture_fail(c, -EBADMSG, b->offset, "damaged: the two lengths of a block are %u and %u", total,
-				    capture_u32(c, c->input.at + total - 4));
+				    capture_u32(c, c->input.at + padded - 4));
 	return 0;
 }
 
@@ -201,7 +203,8 @@ static int read_block(struct capture *c, uint32_t type, uint32_t total, struct b
 	int r = 0;
 
 	if (type != BLOCK_INTERFACE && type != BLOCK_PACKET && type != BLOCK_PACKET_OLD && type != BLOCK_PACKET_SIMPLE)
-		return input_skip(&c->input, total) ? 0 : capture_cut(c, b->offset, "a block");
+		return input_skip(&c->input, ALIGN_UP((uint64_t)total, 4ull)) ? 0
+									      : capture_cut(c, b->offset, "a block");
 	r = whole_block(c, b, total);
 	if (r < 0)
 		return r;
@@ -212,7 +215,7 @@ static int read_block(struct capture *c, uint32_t type, uint32_t total, struct b
 	else
 		r = read_packet(c, b, type == BLOCK_PACKET_OLD, ret);
 	if (r >= 0)
-		c->input.at += total;
+		c->input.at += ALIGN_UP(total, 4u);
 	return r;
 }
 
@@ -233,7 +236,7 @@ static int pcapng_next(struct capture *c, struct frame *ret)
 		if (type == BLOCK_SECTION && (r = begin_section(c, b.offset)) < 0)
 			return r;
 		total = capture_u32(c, c->input.at + 4);
-		if (total < BLOCK_LEAST || total % 4)
+		if (total < BLOCK_LEAST)
 			return capture_fail(c, -EBADMSG, b.offset, "damaged: a block of %u bytes", total);
 		r = read_block(c, type, total, &b, ret);
 	}
