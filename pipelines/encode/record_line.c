@@ -40,6 +40,18 @@ static const struct layout layouts[] = {
 	  "{life_ns}][ rtt {srtt_ns}]"
 	  "[ retransmits {retransmits:bad}][ {error:bad}]",
 	  " min_rtt_ns " },
+	{ "tcp.turnaround",
+	  "[{laddr:endpoint}][-> {raddr:endpoint}] {count} answers[ p50 {p50_ns}][ p99 {p99_ns}][ max {max_ns}][ "
+	  "errors "
+	  "{errors:bad}]",
+	  " side hist sum_ns p90_ns p999_ns socket_wait_ns window_ns " },
+	{ "tcp.slow",
+	  "{laddr:endpoint} {side:arrow} {raddr:endpoint} {turnaround_ns}[ in the socket {socket_wait_ns}][ on CPU "
+	  "{on_cpu_ns}]"
+	  "[ runnable {runnable_ns}][ off CPU {off_cpu_ns}]",
+	  " stack_id " },
+	{ "dns.query", "{name} {qtype}[ {rcode}][ {error:bad}] {latency_ns} from {server}[ repeats {repeats:bad}]",
+	  " client client_port server_port transport flags answers " },
 	{ "profile.cpu", "{value:amount} {stack}", " unit stack_id window_ns " },
 	{ "profile.offcpu", "{value:amount} {stack}", " unit stack_id window_ns " },
 	{ "alert", "[{priority:bad} ][{rule}: ]{output:plain}", " event lineage " },
@@ -587,9 +599,8 @@ static int read_pairs(struct line *l, const uint8_t *at, size_t size)
 
 static const char *colour_of(const struct value *type)
 {
-	static const char *const classes[][2] = {
-		{ "process.", "32" }, { "tcp.", "36" }, { "profile.", "33" }, { "alert", "1;31" }, { "agent.", "34" }
-	};
+	static const char *const classes[][2] = { { "process.", "32" }, { "tcp.", "36" },    { "dns.", "35" },
+						  { "profile.", "33" }, { "alert", "1;31" }, { "agent.", "34" } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(classes); i++)
 		if (type->length >= strlen(classes[i][0]) &&

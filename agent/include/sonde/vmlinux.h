@@ -405,6 +405,13 @@ struct bpf_iter_meta {
 	__u64 seq_num;
 };
 
+struct sk_buff {
+	unsigned int len;
+	__u16 network_header;
+	unsigned int tail;
+	unsigned char *head, *data;
+};
+
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
@@ -430,6 +437,11 @@ struct perf_event_registers {
 struct bpf_perf_event_data {
 	struct perf_event_registers regs;
 	__u64 sample_period, addr;
+};
+
+/* What a program on packets is given: also part of the user interface. */
+struct __sk_buff {
+	__u32 len;
 };
 
 #endif

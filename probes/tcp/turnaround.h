@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Turnaround: from the last byte of a request to the first of its answer, for any protocol, also an encrypted one. A request ends where
+ * the direction of the payload changes.
+ */
+#ifndef SONDE_TURNAROUND_H
+#define SONDE_TURNAROUND_H
+
+#include "probes/tcp/tcp.h"
+
+/* A service is the end that answers; of the two ends, the one whose port means nothing is absent, port and address. */
+struct tcp_turnaround {
+	struct sonde_event event;
+	TCP_ENDS(SONDE_OPTIONAL, SONDE_OPTIONAL, SONDE_OPTIONAL, SONDE_OPTIONAL);
+	__u32 side SONDE_AS("names=unknown|client|server")
+		SONDE_DOC("server: the local end answers; client: the remote end does");
+	__u64 count SONDE_DOC("requests that were answered");
+	__u64 errors SONDE_DOC("requests whose connection was reset by who should have answered");
+	__u64 sum_ns SONDE_DOC("all turnaround times, in sum");
+	__u64 max_ns SONDE_DOC("the longest");
+	__u64 p50_ns SONDE_DOC("half of all took no longer, right to a 32nd of it, as all percentiles here");
+	__u64 p90_ns SONDE_DOC("nine of ten took no longer");
+	__u64 p99_ns SONDE_DOC("99 of 100 took no longer");
+	__u64 p999_ns SONDE_DOC("999 of 1000 took no longer");
+	struct sonde_text hist SONDE_AS("msgpack") SONDE_DOC(
+		"map of a time in ns, as text, to how many took that long or longer, up to the next bucket; buckets "
+		"are the same everywhere: 32 to each doubling from 32 ns on");
+	__u32 _pad;
+	__u64 socket_wait_ns SONDE_DOC("of the sum, how long requests lay in the socket before they were read")
+		SONDE_OPTIONAL;
+	__u64 window_ns SONDE_DOC("how long the window was that ends at ts");
+};
+
+struct tcp_slow {
+	struct sonde_event event;
+	TCP_ENDS(, , , );
+	__u32 side SONDE_AS("names=unknown|client|server") SONDE_DOC("server: the local end answered");
+	__u64 turnaround_ns SONDE_DOC("from the last byte of the request to the first of the answer")
+		SONDE_ECS("event.duration");
+	__u64 socket_wait_ns SONDE_DOC("of it, how long the request lay in the socket before it was read")
+		SONDE_OPTIONAL;
+	__u64 on_cpu_ns SONDE_DOC("of it, how long the serving thread was on a CPU") SONDE_OPTIONAL;
+	__u64 runnable_ns SONDE_DOC("of it, how long the serving thread waited for a CPU") SONDE_OPTIONAL;
+	__u64 off_cpu_ns SONDE_DOC("of it, how long the serving thread waited for something else") SONDE_OPTIONAL;
+};
+
+SONDE_EVENT(tcp_turnaround, "tcp.turnaround", 1, bulk, "How long the answers of one service took, over one window.");
+SONDE_EVENT(tcp_slow, "tcp.slow", 1, bulk, "An answer took long.");
+
+#endif
