@@ -10,6 +10,7 @@ import tempfile
 import time
 
 import common
+import lossy
 
 SECONDS = float(os.environ.get("SONDE_WAIT_SECONDS") or 6)
 INTERVAL = 10e6
@@ -22,9 +23,9 @@ Thread = collections.namedtuple("Thread", "tid what wall running runnable")
 class Load:
     """One run of load_wait: its threads, and what they said they wait for."""
 
-    def __init__(self, mode, folder="/tmp"):
+    def __init__(self, mode, folder="/tmp", **options):
         done = subprocess.run([common.load("wait"), mode, str(SECONDS), folder], stdout=subprocess.PIPE, text=True, check=True,
-                              timeout=common.bound(60 + 3 * SECONDS))
+                              timeout=common.bound(60 + 3 * SECONDS), **options)
         self.threads, self.said = [], collections.defaultdict(list)
         for line in done.stdout.splitlines():
             key, *values = line.split()
@@ -36,10 +37,10 @@ class Load:
 
 
 class OffCpu(common.TestCase):
-    def observe(self, mode, settings=("modules.offcpu.rate=10000",), folder="/tmp"):
+    def observe(self, mode, settings=("modules.offcpu.rate=10000",), folder="/tmp", **options):
         """The load's own rows. At the rate that is set here the interval stays what it is, however busy the machine."""
         with common.Agent(modules="offcpu", settings=["agent.window=2s", *settings]) as agent:
-            load = Load(mode, folder)
+            load = Load(mode, folder, **options)
             agent.stop()
             rows = agent.rows()
         own = [r for r in rows if r["type"] == "profile.offcpu" and r["pid"] == load.pid]
@@ -125,7 +126,18 @@ class OffCpu(common.TestCase):
                 self.assertGreaterEqual(len({r["ts"] for r in rows if r["tid"] == thread.tid}), min(len(windows) - 1, SECONDS // 2))
 
     def test_slow_socket(self):
-        load, rows = self.observe("socket")
+        self.check_socket(*self.observe("socket"))
+
+    @common.host_only("programs of cgroups are not carried there")
+    def test_lossy_socket(self):
+        with lossy.Lossy() as network:
+            load, rows = self.observe("socket", preexec_fn=network.enter)
+        self.check_socket(load, rows)
+        # What was lost is sent again after 200 ms at the soonest: that is what the client waits for.
+        client = next(t for t in load.threads if t.what == "client")
+        self.assertGreater(client.wall - client.running, 0.9 * client.wall)
+
+    def check_socket(self, load, rows):
         laddr, lport, raddr, rport = load.said["socket"][0]
         client = next(t.tid for t in load.threads if t.what == "client")
         self.assertGreaterEqual(self.share([r for r in rows if r["tid"] == client],

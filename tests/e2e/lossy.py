@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cgroup whose sockets lose a fifth of what arrives (lossy/lossy.bpf.c), where a kernel may lack netem."""
+import ctypes
+import os
+import time
+
+import common
+
+
+def mounted():
+    """Where cgroup2 is."""
+    with open("/proc/mounts") as file:
+        return next(line.split()[1] for line in file if line.split()[2] == "cgroup2")
+
+
+class Lossy:
+    """Programs are begun in it with `preexec_fn=lossy.enter`."""
+
+    def __init__(self):
+        self.path = os.path.join(mounted(), f"sonde-lossy-{os.getpid()}")
+        self.lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
+        for name in ("bpf_object__open_file", "bpf_object__next_program", "bpf_program__attach_cgroup"):
+            getattr(self.lib, name).restype = ctypes.c_void_p
+
+    def __enter__(self):
+        os.mkdir(self.path)
+        self.object = ctypes.c_void_p(self.lib.bpf_object__open_file(os.path.join(common.BUILD, "tests", "lossy", "lossy.bpf.o").encode(), None))
+        if self.lib.bpf_object__load(self.object):
+            raise OSError(ctypes.get_errno(), "lossy.bpf.o")
+        fd = os.open(self.path, os.O_RDONLY)
+        program = ctypes.c_void_p(self.lib.bpf_object__next_program(self.object, None))
+        self.link = ctypes.c_void_p(self.lib.bpf_program__attach_cgroup(program, fd))
+        os.close(fd)
+        if not self.link:
+            raise OSError(ctypes.get_errno(), "attach to " + self.path)
+        return self
+
+    def __exit__(self, *unused):
+        self.lib.bpf_link__destroy(self.link)
+        self.lib.bpf_object__close(self.object)
+        for _ in range(50):
+            try:
+                return os.rmdir(self.path)
+            except OSError:
+                time.sleep(0.1)  # its last process is still ending
+
+    def enter(self):
+        with open(os.path.join(self.path, "cgroup.procs"), "w") as file:
+            file.write("0")
