@@ -97,8 +97,11 @@ static void set_expression(struct run *run, uint8_t kind)
 
 static void set_cfa_offset(struct run *run, int64_t offset)
 {
-	if (offset < INT32_MIN || offset > INT32_MAX)
+	/* An expression has no offset: what stands there is where its bytes are. */
+	if (run->state.cfa_expression || offset < INT32_MIN || offset > INT32_MAX) {
 		run->bad = true;
+		return;
+	}
 	/* The stack shrinks: something may have been popped. */
 	if (offset < run->state.cfa_offset)
 		run->reader->rules_changed = true;
@@ -227,6 +230,7 @@ static void run_cfa(struct run *run, uint8_t op)
 		set_cfa_offset(run, scaled(run, bytes_sleb(p)));
 		return;
 	case CFA_DEF_CFA_REGISTER:
+		run->bad |= run->state.cfa_expression;
 		set_cfa_register(run, bytes_uleb(p));
 		return;
 	case CFA_DEF_CFA_OFFSET:

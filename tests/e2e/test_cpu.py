@@ -76,8 +76,8 @@ class Cpu(common.TestCase):
         self.assertGreaterEqual(whole, 0.95 * samples)
         self.assertGreaterEqual(right, 0.99 * whole, [r["stack"] for r in own])
         counts = leaves(own)
-        self.assertAlmostEqual(counts["spin_seventy"] / samples, 0.7, delta=0.05)
-        self.assertAlmostEqual(counts["spin_thirty"] / samples, 0.3, delta=0.05)
+        self.assertAlmostEqual(counts["spin_seventy"] / samples, 0.7, delta=0.065)
+        self.assertAlmostEqual(counts["spin_thirty"] / samples, 0.3, delta=0.065)
         self.check_rows(rows)
 
     def check_rows(self, rows):
@@ -115,8 +115,9 @@ class Cpu(common.TestCase):
             _, own, used = self.profile(SECONDS, perf)
             theirs = perf.leaves(own[0]["pid"])
         ours = leaves(own)
+        chance = 4 * (2 * 0.7 * 0.3 / sum(ours.values())) ** 0.5  # four standard deviations between two samplings
         for name in CHAINS:
-            self.assertAlmostEqual(ours[name] / sum(ours.values()), theirs[name] / sum(theirs.values()), delta=0.05,
+            self.assertAlmostEqual(ours[name] / sum(ours.values()), theirs[name] / sum(theirs.values()), delta=max(0.05, chance),
                                    msg=f"{name}: {ours} beside perf's {theirs}")
         self.assertAlmostEqual(sum(ours.values()) / sum(theirs.values()), 1, delta=0.05)
 
