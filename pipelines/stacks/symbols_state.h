@@ -35,6 +35,7 @@
 #define SAMPLES_MAX       16384u
 #define ASK_DEADLINE_NS   (3 * NS_PER_SEC)
 #define BATCH_NS          (500 * NS_PER_MS) /* samples of known spaces are gathered as long */
+#define ARENA_TIGHT       4u                /* that part of the arena may be in use before samples go at once */
 #define SPACES_KNOWN      512u              /* a power of two */
 #define INLINES_SHARE     16u /* reading inlined functions takes at most one part in so many of the worker's time */
 #define NAMES_BATCH_NS    (500 * NS_PER_MS) /* names are wanted at the end of a window */

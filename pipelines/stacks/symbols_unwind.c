@@ -166,9 +166,15 @@ static uint64_t when_due(struct symbols *s, const struct space *space, uint64_t 
 	return seen ? now + BATCH_NS : 0;
 }
 
+/* Large stacks fill the arena long before the time is up; what finds it full is lost. */
+static bool is_arena_tight(const struct symbols *s)
+{
+	return s->arena.n_used > s->arena.n_blocks / ARENA_TIGHT;
+}
+
 bool samples_are_due(const struct symbols *s, uint64_t now)
 {
-	return s->ready.count >= ARENA_SAMPLES || (s->ready.count && now >= s->ready_at);
+	return s->ready.count >= ARENA_SAMPLES || (s->ready.count && (now >= s->ready_at || is_arena_tight(s)));
 }
 
 static uint32_t put_mappings(struct symbols *s, const struct space *space, uint32_t first)
@@ -438,5 +444,7 @@ int symbols_unwind(struct symbols *s, int pid, uint64_t time, const struct sonde
 		make_ready(s, sample, when_due(s, space, now_boottime_ns()));
 	else
 		read_maps(s, sample, space ? space->source : pid);
+	if (is_arena_tight(s))
+		worker_send_next(s, now_boottime_ns());
 	return 0;
 }
