@@ -13,7 +13,7 @@
 #include <sys/random.h>
 #include <sys/timerfd.h>
 
-#define ARENA_BYTES         (4u << 20)
+#define ARENA_BYTES         (8u << 20)
 #define DEBUGINFOD_BEGIN_MS 3000
 #define EVENT_PAGES         32u /* of each CPU's ring of mapping events */
 
