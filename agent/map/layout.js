@@ -4,7 +4,7 @@
 // ordered by the mean of their neighbours, and then drawn towards them as far as the room lets them.
 "use strict";
 
-const CARD = { width: 196, height: 50, gap: 22, layerGap: 150, wayHeight: 16 };
+const CARD = { width: 184, height: 50, gap: 20, layerGap: 116, wayHeight: 14 };
 
 // Links that go against the order in which a walk from the purest clients first finds nodes are turned, for the layers only.
 function openCycles(nodes, links) {
@@ -54,7 +54,8 @@ function findLayers(nodes, links) {
 function makePlaces(nodes, links) {
   const layers = d3.range(1 + (d3.max(nodes, n => n.layer) || 0)).map(() => []);
   for (const n of nodes) {
-    n.place = { node: n, height: CARD.height, before: [], after: [], y: 0 };
+    n.height = Math.max(CARD.height, Math.min(170, 10 + 11 * Math.max(n.in.length, n.out.length)));
+    n.place = { node: n, height: n.height, before: [], after: [], y: 0 };
     layers[n.layer].push(n.place);
   }
   for (const link of links) {
@@ -91,17 +92,28 @@ function order(layers) {
   }
 }
 
-// Pushes apart what overlaps, from the top and then, where that went too far, around the mean of what was wished.
+// Moves apart what overlaps, in sum as little as can be: neighbours that would overlap become one block, which lies at the mean
+// of what its members wish (isotonic regression by pooling).
 function separate(layer) {
-  let bottom = -Infinity, shift = 0;
+  const blocks = [];
   for (const p of layer) {
-    const wish = p.y;
-    p.y = Math.max(p.y, bottom);
-    shift += p.y - wish;
-    bottom = p.y + p.height + CARD.gap;
+    let block = { places: [p], wish: p.y, n: 1, height: p.height + CARD.gap };
+    while (blocks.length) {
+      const last = blocks[blocks.length - 1];
+      if (last.wish + last.height <= block.wish) break;
+      blocks.pop();
+      block = { places: last.places.concat(block.places), n: last.n + block.n, height: last.height + block.height,
+                wish: (last.wish * last.n + (block.wish - last.height) * block.n) / (last.n + block.n) };
+    }
+    blocks.push(block);
   }
-  shift /= layer.length || 1;
-  for (const p of layer) p.y -= shift;
+  for (const block of blocks) {
+    let y = block.wish;
+    for (const p of block.places) {
+      p.y = y;
+      y += p.height + CARD.gap;
+    }
+  }
 }
 
 function settle(layers) {
@@ -137,12 +149,12 @@ function layOut(nodes, links) {
   }
   attach(nodes, links);
   for (const link of links) link.points = [...link.ways.map(w => [[x(w.layer), w.place.y + w.place.height / 2], [x(w.layer) + CARD.width, w.place.y + w.place.height / 2]])];
-  return [d3.max(nodes, n => n.x) + CARD.width || 1, d3.min(nodes, n => n.y) || 0, d3.max(nodes, n => n.y + CARD.height) || 1];
+  return [d3.max(nodes, n => n.x) + CARD.width || 1, d3.min(nodes, n => n.y) || 0, d3.max(nodes, n => n.y + n.height) || 1];
 }
 
 // Where on a card's edge each link begins and ends, in the order of where it goes.
 function attach(nodes, links) {
-  const spread = (list, node, set) => list.forEach((link, i) => set(link, node.y + CARD.height * (i + 1) / (list.length + 1)));
+  const spread = (list, node, set) => list.forEach((link, i) => set(link, node.y + node.height * (i + 1) / (list.length + 1)));
   const proper = links.filter(l => l.from !== l.to);
   const after = d3.group(proper, l => l.from), before = d3.group(proper, l => l.to);
   const first = l => (l.ways[0] ? l.ways[0].place : l.to.place).y, last = l => (l.ways.length ? l.ways[l.ways.length - 1].place : l.from.place).y;
@@ -155,7 +167,7 @@ function attach(nodes, links) {
 // From the right edge of `from` to the left edge of `to`; the arrow is at the server, which may be either.
 function pathOf(link) {
   if (link.from === link.to) {
-    const x = link.from.x + CARD.width, y = link.from.y + CARD.height / 2;
+    const x = link.from.x + CARD.width, y = link.from.y + link.from.height / 2;
     return `M${x},${y - 10}C${x + 46},${y - 34} ${x + 46},${y + 34} ${x + 7},${y + 10}`;
   }
   const turned = link.from !== link.source, head = 7;
@@ -176,7 +188,7 @@ function pathOf(link) {
 
 function arrowOf(link, half) {
   const turned = link.from !== link.source, self = link.from === link.to;
-  const x = self || turned ? link.from.x + CARD.width : link.to.x, y = self ? link.from.y + CARD.height / 2 + 10 : turned ? link.beginY : link.endY;
+  const x = self || turned ? link.from.x + CARD.width : link.to.x, y = self ? link.from.y + link.from.height / 2 + 10 : turned ? link.beginY : link.endY;
   const back = self || turned ? 9 : -9;
   return `${x},${y} ${x + back},${y - half} ${x + back},${y + half}`;
 }

@@ -81,9 +81,11 @@ const cut = (text, most) => [...text].length > most ? [...text].slice(0, most - 
 
 function moreOf(node) {
   const ports = node.ports.length ? node.ports.slice(0, 4).map(p => ":" + p).join(" ") + (node.ports.length > 4 ? " …" : "") : "";
-  const what = node.data.scope || (node.data.kind === "address" && node.data.local ? "this host" : "");
+  const what = node.data.scope || (node.data.kind === "container" && node.data.name) || (node.data.kind === "address" && node.data.local ? "this host" : "");
   return [ports, what].filter(t => t).join(" · ") || node.data.kind;
 }
+
+const titleOf = node => node.data.kind === "container" && node.data.comms ? node.data.comms[0] : node.data.label;
 
 function tagOf(link) {
   if (link.bad) return plural(link.errors, "error");
@@ -99,7 +101,7 @@ function drawLinks(layer, tags) {
   groups.append("polygon").attr("points", l => arrowOf(l, Math.max(5, width(l) / 2 + 2.5)));
   groups.on("pointermove", (event, l) => showTip(event, linkTip(l))).on("pointerenter", (_, l) => light(l)).on("pointerleave", leave)
     .on("click", (event, l) => { event.stopPropagation(); choose(l); });
-  const wanted = view.links.filter(l => tagOf(l) && (view.links.length <= 60 || l.state !== "fine"));
+  const wanted = view.links.filter(l => tagOf(l) && (view.links.length <= 40 || l.state !== "fine"));
   const marks = tags.selectAll("g").data(wanted).join("g").attr("class", l => `tag ${l.state}`);
   marks.each(function (l) {
     const path = groups.filter(m => m === l).select("path.line").node(), length = path.getTotalLength(), turned = l.from !== l.source;
@@ -115,10 +117,10 @@ function drawLinks(layer, tags) {
 function drawNodes(layer) {
   const groups = layer.selectAll("g").data(view.nodes).join("g").attr("class", n => `node ${n.data.kind}`)
     .attr("transform", n => `translate(${n.x},${n.y})`).attr("tabindex", 0).attr("role", "button").attr("aria-label", n => n.data.label);
-  groups.append("rect").attr("width", CARD.width).attr("height", CARD.height).attr("rx", 9);
-  groups.append("text").attr("class", "name").attr("x", 13).attr("y", 21).text(n => cut(n.data.label, n.errors ? 22 : 24));
-  groups.append("text").attr("class", "more").attr("x", 13).attr("y", 38).text(n => cut(moreOf(n), 29));
-  groups.filter(n => n.errors > 0).append("circle").attr("cx", CARD.width - 15).attr("cy", 16).attr("r", 4.5);
+  groups.append("rect").attr("width", CARD.width).attr("height", n => n.height).attr("rx", 9);
+  groups.append("text").attr("class", "name").attr("x", 13).attr("y", n => n.height / 2 - 4).text(n => cut(titleOf(n), n.errors ? 18 : 21));
+  groups.append("text").attr("class", "more").attr("x", 13).attr("y", n => n.height / 2 + 13).text(n => cut(moreOf(n), 28));
+  groups.filter(n => n.errors > 0).append("circle").attr("cx", CARD.width - 15).attr("cy", n => n.height / 2 - 9).attr("r", 4.5);
   groups.on("pointermove", (event, n) => showTip(event, nodeTip(n))).on("pointerenter", (_, n) => light(n)).on("pointerleave", leave)
     .on("click", (event, n) => { event.stopPropagation(); choose(n); })
     .on("keydown", (event, n) => { if (event.key === "Enter") choose(n); });

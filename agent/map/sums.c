@@ -13,7 +13,8 @@
 
 static int begin(struct map_sums *s)
 {
-	s->nodes[MAP_OTHER_ADDRESSES] = (struct map_node){ .kind = MAP_OTHERS, .name = "other addresses" };
+	s->nodes[MAP_OTHER_CLIENTS] = (struct map_node){ .kind = MAP_OTHERS, .name = "other clients" };
+	s->nodes[MAP_OTHER_SERVERS] = (struct map_node){ .kind = MAP_OTHERS, .name = "other servers" };
 	s->nodes[MAP_OTHER_PROCESSES] =
 		(struct map_node){ .kind = MAP_OTHERS, .name = "other processes", .local = true };
 	s->n_nodes = MAP_FIRST_NODE;
@@ -137,7 +138,7 @@ int map_find_address(struct map_sums *s, const struct map_address *address, bool
 
 	if (r == -ENOBUFS) {
 		s->full_addresses++;
-		*ret = MAP_OTHER_ADDRESSES;
+		*ret = MAP_OTHER_CLIENTS;
 		return 0;
 	}
 	if (r < 0)
@@ -248,9 +249,9 @@ static bool seek_edge(struct map_sums *s, uint32_t client, uint32_t server, uint
 
 static uint32_t others_of(const struct map_sums *s, uint32_t node)
 {
-	bool outside = s->nodes[node].kind == MAP_ADDRESS || node == MAP_OTHER_ADDRESSES;
+	bool outside = s->nodes[node].kind == MAP_ADDRESS || node < MAP_OTHER_PROCESSES;
 
-	return outside ? MAP_OTHER_ADDRESSES : MAP_OTHER_PROCESSES;
+	return outside ? MAP_OTHER_CLIENTS : MAP_OTHER_PROCESSES;
 }
 
 /* Where there is no room for one more, an edge that is there among those of others, which always have theirs. */
@@ -259,10 +260,11 @@ int map_find_edge(struct map_sums *s, uint32_t client, uint32_t server, uint16_t
 	uint32_t limit = s->limits.edges;
 	int error = 0;
 
+	server = map_as_server(server);
 	if (seek_edge(s, client, server, port, limit, ret, &error))
 		return error;
 	s->full_edges++;
-	if (seek_edge(s, others_of(s, client), others_of(s, server), 0, limit + 4, ret, &error))
+	if (seek_edge(s, others_of(s, client), map_as_server(others_of(s, server)), 0, limit + 4, ret, &error))
 		return error;
 	return -ENOMEM;
 }
@@ -458,6 +460,8 @@ static int add_turnaround(struct map_sums *s, struct map_row *row)
 		map_sum(&e->answer_errors, row->errors);
 		return map_add_answers(s, &e->answers, row);
 	}
+	if (r == 0 && row->owned && row->local.has_address)
+		r = map_note_listener(s, &row->local, node);
 	if (r == 0)
 		r = find_service(s, node, row->local.port, &service);
 	if (r < 0)

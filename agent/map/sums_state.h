@@ -9,7 +9,7 @@
 #define MAP_NOTES_MAX 1024u
 
 /* Nodes that are there from the beginning. Number 0 is none. */
-enum { MAP_NOBODY, MAP_OTHER_ADDRESSES, MAP_OTHER_PROCESSES, MAP_FIRST_NODE };
+enum { MAP_NOBODY, MAP_OTHER_CLIENTS, MAP_OTHER_SERVERS, MAP_OTHER_PROCESSES, MAP_FIRST_NODE };
 
 /* The address of a connection: the client's end first. */
 struct map_four {
@@ -66,9 +66,15 @@ struct map_sums {
 	size_t notes_size;
 };
 
+/* Other addresses that are asked are not those that ask. */
+static inline uint32_t map_as_server(uint32_t node)
+{
+	return node == MAP_OTHER_CLIENTS ? MAP_OTHER_SERVERS : node;
+}
+
 /* ---- sums.c ---- */
 
-/* The node of an address; where there is no room, that of all others. */
+/* The node of an address; where there is no room, MAP_OTHER_CLIENTS. */
 int map_find_address(struct map_sums *s, const struct map_address *address, bool local, uint32_t *ret);
 int map_find_owner(struct map_sums *s, const struct map_row *row, uint32_t *ret);
 int map_find_edge(struct map_sums *s, uint32_t client, uint32_t server, uint16_t port, struct map_edge **ret);

@@ -32,6 +32,8 @@ static uint64_t weight_of(const struct map_edge *e)
 {
 	uint64_t weight = map_edge_tries(e);
 
+	map_sum(&weight, e->answers.count);
+	map_sum(&weight, e->answer_errors);
 	map_sum(&weight, e->sent_bytes);
 	map_sum(&weight, e->received_bytes);
 	return weight;
@@ -133,7 +135,7 @@ static void weigh_nodes(struct map_sums *s)
 			map_sum(&s->nodes[e->server].weight, weight_of(e));
 	}
 	for (uint32_t i = 0; i < s->n_services; i++)
-		map_sum(&s->nodes[s->services[i].node].weight, s->services[i].answers.count);
+		map_sum(&s->nodes[s->services[i].node].weight, MAX_OF(s->services[i].answers.count, 1u));
 }
 
 static bool is_peer(const struct map_node *n)
@@ -167,12 +169,36 @@ static int find_least(const struct map_sums *s, uint32_t n_peers, uint64_t *ret_
 	return 0;
 }
 
+/* Puts the node of others in the place of addresses that go into it, and counts these by what they do. */
+static void regroup(struct map_sums *s, uint8_t *did)
+{
+	struct map_node *clients = &s->nodes[MAP_OTHER_CLIENTS], *servers = &s->nodes[MAP_OTHER_SERVERS];
+
+	for (uint32_t i = 0; i < s->n_edges; i++) {
+		struct map_edge *e = &s->edges[i];
+
+		clients->merged += s->numbers[e->client] != e->client && !(did[e->client] & 1);
+		did[e->client] |= 1;
+		servers->merged += s->numbers[e->server] != e->server && !(did[e->server] & 2);
+		did[e->server] |= 2;
+		e->client = s->numbers[e->client];
+		e->server = map_as_server(s->numbers[e->server]);
+	}
+	for (uint32_t i = 0; i < s->n_services; i++)
+		s->services[i].node = map_as_server(s->numbers[s->services[i].node]);
+	if (s->full_addresses) /* how many more there are is not known */
+		clients->merged = servers->merged = 0;
+}
+
 static int group_addresses(struct map_sums *s)
 {
+	_cleanup_(free_pointer) uint8_t *did = calloc(s->n_nodes, 1);
 	uint32_t n_peers = 0, ties, grouped = 0;
 	uint64_t least;
 	int r;
 
+	if (!did)
+		return -ENOMEM;
 	for (uint32_t i = 0; i < s->n_nodes; i++)
 		n_peers += is_peer(&s->nodes[i]);
 	if (n_peers <= s->limits.peers)
@@ -185,18 +211,11 @@ static int group_addresses(struct map_sums *s)
 
 		if (!is_peer(n) || n->weight > least || (n->weight == least && ties && ties--))
 			continue;
-		s->numbers[i] = MAP_OTHER_ADDRESSES;
+		s->numbers[i] = MAP_OTHER_CLIENTS;
 		grouped++;
 	}
-	for (uint32_t i = 0; i < s->n_edges; i++) {
-		s->edges[i].client = s->numbers[s->edges[i].client];
-		s->edges[i].server = s->numbers[s->edges[i].server];
-	}
-	for (uint32_t i = 0; i < s->n_services; i++)
-		s->services[i].node = s->numbers[s->services[i].node];
-	if (!s->full_addresses)
-		s->nodes[MAP_OTHER_ADDRESSES].merged = grouped;
-	note(s, "%s%" PRIu32 " addresses that carried less are one node, 'other addresses'",
+	regroup(s, did);
+	note(s, "%s%" PRIu32 " addresses that carried less are not told apart; --peers says how many are",
 	     s->full_addresses ? "more than " : "", grouped);
 	return merge_edges(s);
 }
