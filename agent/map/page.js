@@ -77,7 +77,19 @@ function makeModel(data) {
 
 // ---- the picture ----
 
-const cut = (text, most) => [...text].length > most ? [...text].slice(0, most - 1).join("") + "…" : text;
+// Cuts what a text element shows to a width.
+function fitText(element, width) {
+  const whole = [...element.textContent.slice(0, 200)];
+  let low = 0, high = whole.length;
+  if (element.getComputedTextLength() <= width) return;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    element.textContent = whole.slice(0, middle).join("") + "…";
+    if (element.getComputedTextLength() <= width) low = middle;
+    else high = middle - 1;
+  }
+  element.textContent = whole.slice(0, low).join("") + "…";
+}
 
 function moreOf(node) {
   const ports = node.ports.length ? node.ports.slice(0, 4).map(p => ":" + p).join(" ") + (node.ports.length > 4 ? " …" : "") : "";
@@ -118,8 +130,10 @@ function drawNodes(layer) {
   const groups = layer.selectAll("g").data(view.nodes).join("g").attr("class", n => `node ${n.data.kind}`)
     .attr("transform", n => `translate(${n.x},${n.y})`).attr("tabindex", 0).attr("role", "button").attr("aria-label", n => n.data.label);
   groups.append("rect").attr("width", CARD.width).attr("height", n => n.height).attr("rx", 9);
-  groups.append("text").attr("class", "name").attr("x", 13).attr("y", n => n.height / 2 - 4).text(n => cut(titleOf(n), n.errors ? 18 : 21));
-  groups.append("text").attr("class", "more").attr("x", 13).attr("y", n => n.height / 2 + 13).text(n => cut(moreOf(n), 28));
+  groups.append("text").attr("class", "name").attr("x", 13).attr("y", n => n.height / 2 - 4).text(titleOf)
+    .each(function (n) { fitText(this, CARD.width - (n.errors ? 42 : 24)); });
+  groups.append("text").attr("class", "more").attr("x", 13).attr("y", n => n.height / 2 + 13).text(moreOf)
+    .each(function () { fitText(this, CARD.width - 24); });
   groups.filter(n => n.errors > 0).append("circle").attr("cx", CARD.width - 15).attr("cy", n => n.height / 2 - 9).attr("r", 4.5);
   groups.on("pointermove", (event, n) => showTip(event, nodeTip(n))).on("pointerenter", (_, n) => light(n)).on("pointerleave", leave)
     .on("click", (event, n) => { event.stopPropagation(); choose(n); })
