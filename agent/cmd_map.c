@@ -17,7 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#define PEERS_DEFAULT 40u
+#define PEERS_DEFAULT 24u
 
 struct map_options {
 	const char *journal, *format, *out;
@@ -218,7 +218,7 @@ static int run(int argc, char **argv)
 		  "only rows from then on: 10s or 5m (ago), 2026-11-23T08:00:00Z, or seconds since the epoch",
 		  .text = &o.selection.since },
 		{ 0, "until", "T", "only rows up to then", .text = &o.selection.until },
-		{ 0, "peers", "N", "addresses outside this host that are told apart, the busiest; by default 40",
+		{ 0, "peers", "N", "addresses outside this host that are told apart, the busiest; by default 24",
 		  .number = &o.peers, .min = 1, .max = 10000 },
 		{ 0, "plain", NULL,
 		  "do not compress the data in the page: for browsers of before 2023, or to look at it",

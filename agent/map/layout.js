@@ -4,7 +4,8 @@
 // ordered by the mean of their neighbours, and then drawn towards them as far as the room lets them.
 "use strict";
 
-const CARD = { width: 184, height: 50, gap: 20, layerGap: 116, wayHeight: 14 };
+const CARD = { width: 184, height: 50, gap: 20, layerGap: 116, wayHeight: 14,
+               crowd: 10, small: { height: 27, gap: 7 } }; // in a layer of more cards than that, addresses of one line
 
 // Links that go against the order in which a walk from the purest clients first finds nodes are turned, for the layers only.
 function openCycles(nodes, links) {
@@ -53,9 +54,11 @@ function findLayers(nodes, links) {
 // Places by layer: cards, and ways of links that pass.
 function makePlaces(nodes, links) {
   const layers = d3.range(1 + (d3.max(nodes, n => n.layer) || 0)).map(() => []);
+  const crowds = d3.rollup(nodes, list => list.length > CARD.crowd, n => n.layer);
   for (const n of nodes) {
-    n.height = Math.max(CARD.height, Math.min(170, 10 + 11 * Math.max(n.in.length, n.out.length)));
-    n.place = { node: n, height: n.height, before: [], after: [], y: 0 };
+    n.small = crowds.get(n.layer) && n.in.length + n.out.length < 3;
+    n.height = n.small ? CARD.small.height : Math.max(CARD.height, Math.min(240, 10 + 11 * Math.max(n.in.length, n.out.length)));
+    n.place = { node: n, height: n.height, gap: n.small ? CARD.small.gap : CARD.gap, before: [], after: [], y: 0 };
     layers[n.layer].push(n.place);
   }
   for (const link of links) {
@@ -63,7 +66,7 @@ function makePlaces(nodes, links) {
     if (link.from === link.to) continue;
     let last = link.from.place;
     for (let layer = link.from.layer + 1; layer <= link.to.layer; layer++) {
-      const place = layer === link.to.layer ? link.to.place : { height: CARD.wayHeight, before: [], after: [], y: 0 };
+      const place = layer === link.to.layer ? link.to.place : { height: CARD.wayHeight, gap: CARD.wayHeight, before: [], after: [], y: 0 };
       if (layer < link.to.layer) {
         layers[layer].push(place);
         link.ways.push({ place, layer });
@@ -97,7 +100,7 @@ function order(layers) {
 function separate(layer) {
   const blocks = [];
   for (const p of layer) {
-    let block = { places: [p], wish: p.y, n: 1, height: p.height + CARD.gap };
+    let block = { places: [p], wish: p.y, n: 1, height: p.height + p.gap };
     while (blocks.length) {
       const last = blocks[blocks.length - 1];
       if (last.wish + last.height <= block.wish) break;
@@ -111,7 +114,7 @@ function separate(layer) {
     let y = block.wish;
     for (const p of block.places) {
       p.y = y;
-      y += p.height + CARD.gap;
+      y += p.height + p.gap;
     }
   }
 }
@@ -121,7 +124,7 @@ function settle(layers) {
     let y = 0;
     for (const p of layer) {
       p.y = y;
-      y += p.height + CARD.gap;
+      y += p.height + p.gap;
     }
     for (const p of layer) p.y -= y / 2;
   }

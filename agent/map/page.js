@@ -3,7 +3,8 @@
 "use strict";
 
 const SLOW_NS = 1e8;
-const view = { data: null, nodes: [], links: [], chosen: null, zoom: null };
+const SHOWN_MAX = 120; // nodes in the picture at a time
+const view = { data: null, nodes: [], links: [], shown: new Set(), shownLinks: [], chosen: null, zoom: null };
 
 async function readData() {
   const element = document.getElementById("data"), text = element.textContent.trim();
@@ -105,15 +106,15 @@ function tagOf(link) {
 }
 
 function drawLinks(layer, tags) {
-  const most = d3.max(view.links, l => Math.log2(2 + l.bytes)) || 1;
+  const most = d3.max(view.shownLinks, l => Math.log2(2 + l.bytes)) || 1;
   const width = l => 1.5 + 10 * (Math.log2(2 + l.bytes) / most) ** 3;
-  const groups = layer.selectAll("g").data(view.links).join("g").attr("class", l => `link ${l.state}`);
+  const groups = layer.selectAll("g").data(view.shownLinks).join("g").attr("class", l => `link ${l.state}`);
   groups.append("path").attr("class", "line").attr("d", pathOf).attr("stroke-width", width);
   groups.append("path").attr("class", "hit").attr("d", pathOf).attr("stroke-width", l => width(l) + 12);
   groups.append("polygon").attr("points", l => arrowOf(l, Math.max(5, width(l) / 2 + 2.5)));
   groups.on("pointermove", (event, l) => showTip(event, linkTip(l))).on("pointerenter", (_, l) => light(l)).on("pointerleave", leave)
     .on("click", (event, l) => { event.stopPropagation(); choose(l); });
-  const wanted = view.links.filter(l => tagOf(l) && (view.links.length <= 40 || l.state !== "fine"));
+  const wanted = view.shownLinks.filter(l => tagOf(l) && (view.shownLinks.length <= 40 || l.state !== "fine"));
   const marks = tags.selectAll("g").data(wanted).join("g").attr("class", l => `tag ${l.state}`);
   marks.each(function (l) {
     const path = groups.filter(m => m === l).select("path.line").node(), length = path.getTotalLength(), turned = l.from !== l.source;
@@ -127,33 +128,44 @@ function drawLinks(layer, tags) {
 }
 
 function drawNodes(layer) {
-  const groups = layer.selectAll("g").data(view.nodes).join("g").attr("class", n => `node ${n.data.kind}`)
+  const groups = layer.selectAll("g").data([...view.shown]).join("g").attr("class", n => `node ${n.data.kind}`)
     .attr("transform", n => `translate(${n.x},${n.y})`).attr("tabindex", 0).attr("role", "button").attr("aria-label", n => n.data.label);
   groups.append("rect").attr("width", CARD.width).attr("height", n => n.height).attr("rx", 9);
-  groups.append("text").attr("class", "name").attr("x", 13).attr("y", n => n.height / 2 - 4).text(titleOf)
+  groups.append("text").attr("class", "name").attr("x", 13).attr("y", n => n.height / 2 + (n.small ? 4.5 : -4)).text(titleOf)
     .each(function (n) { fitText(this, CARD.width - (n.errors ? 42 : 24)); });
-  groups.append("text").attr("class", "more").attr("x", 13).attr("y", n => n.height / 2 + 13).text(moreOf)
+  groups.filter(n => !n.small).append("text").attr("class", "more").attr("x", 13).attr("y", n => n.height / 2 + 13).text(moreOf)
     .each(function () { fitText(this, CARD.width - 24); });
-  groups.filter(n => n.errors > 0).append("circle").attr("cx", CARD.width - 15).attr("cy", n => n.height / 2 - 9).attr("r", 4.5);
+  groups.filter(n => n.errors > 0).append("circle").attr("cx", CARD.width - 15).attr("cy", n => n.height / 2 - (n.small ? 0 : 9)).attr("r", 4.5);
   groups.on("pointermove", (event, n) => showTip(event, nodeTip(n))).on("pointerenter", (_, n) => light(n)).on("pointerleave", leave)
     .on("click", (event, n) => { event.stopPropagation(); choose(n); })
     .on("keydown", (event, n) => { if (event.key === "Enter") choose(n); });
 }
 
+// Nodes arrive sorted by weight: of too many, the heaviest of these and then of their neighbours are shown.
+function show(nodes) {
+  const near = nodes.length < view.nodes.length ? nodes.flatMap(n => [...n.out.map(l => l.target), ...n.in.map(l => l.source)]) : [];
+  view.shown = new Set([...new Set([...nodes, ...near])].slice(0, SHOWN_MAX));
+  view.shownLinks = view.links.filter(l => view.shown.has(l.source) && view.shown.has(l.target));
+  draw();
+}
+
 function draw() {
-  const svg = d3.select("#picture"), root = svg.append("g");
-  [view.right, view.top, view.bottom] = layOut(view.nodes, view.links);
+  const svg = d3.select("#picture");
+  svg.selectAll("*").remove();
+  const root = svg.append("g");
+  [view.right, view.top, view.bottom] = layOut([...view.shown], view.shownLinks);
   const linkLayer = root.append("g"), tagLayer = root.append("g"), nodeLayer = root.append("g");
   drawLinks(linkLayer, tagLayer);
   drawNodes(nodeLayer);
   view.zoom = d3.zoom().scaleExtent([.05, 4]).on("zoom", event => root.attr("transform", event.transform));
   svg.call(view.zoom).on("dblclick.zoom", null).on("click", () => choose(null));
-  fit();
+  fit(.45);
 }
 
-function fit() {
+// `least` scale: what is first seen can be read, where all of it would be too small.
+function fit(least) {
   const box = document.getElementById("pane").getBoundingClientRect(), height = view.bottom - view.top, edge = 34;
-  const k = Math.min(1.25, (box.width - 2 * edge) / view.right, (box.height - 2 * edge - 26) / height);
+  const k = Math.max(least || 0, Math.min(1.25, (box.width - 2 * edge) / view.right, (box.height - 2 * edge - 26) / height));
   d3.select("#picture").call(view.zoom.transform, d3.zoomIdentity.translate((box.width - view.right * k) / 2, (box.height - 26 - height * k) / 2 - view.top * k).scale(k));
 }
 
@@ -186,7 +198,9 @@ function matches(x, text) {
 
 function search() {
   const text = document.getElementById("search").value.trim().toLowerCase();
-  d3.select("#found").text(text ? number(view.nodes.filter(n => nodeMatches(n, text)).length) : "");
+  const found = view.nodes.filter(n => nodeMatches(n, text));
+  d3.select("#found").text(text ? number(found.length) : "");
+  if (view.nodes.length > SHOWN_MAX) show(text ? found : view.nodes);
   view.chosen = null;
   light(null);
   showPanel();
@@ -214,7 +228,9 @@ function nodeTip(n) {
 // ---- the panel ----
 
 function choose(x) {
+  const ends = !x ? [] : isLink(x) ? [x.source, x.target] : [x];
   view.chosen = x;
+  if (ends.some(n => !view.shown.has(n))) show(ends);
   light(x);
   showPanel();
 }
@@ -281,14 +297,15 @@ function showAbout() {
   part(d.connections, "connection");
   about.append("b").classed("bad", d.failed > 0).text(number(d.failed));
   about.append("span").text(` failed · ${new Date(d.from_ns / 1e6).toLocaleString()}, ${duration(d.to_ns - d.from_ns)}`);
-  d3.select("#notes").text(d.notes.join(" · "));
+  const more = d.nodes.length > SHOWN_MAX ? [`the picture holds ${SHOWN_MAX} of ${number(d.nodes.length)} nodes, the heaviest; search brings others`] : [];
+  d3.select("#notes").text(more.concat(d.notes).join(" · "));
 }
 
 function listen() {
   const field = document.getElementById("search");
   field.addEventListener("input", search);
-  d3.select("#fit").on("click", fit);
-  addEventListener("resize", fit);
+  d3.select("#fit").on("click", () => fit());
+  addEventListener("resize", () => fit(.45));
   document.addEventListener("keydown", event => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "/" && event.target !== field) {
@@ -303,7 +320,7 @@ function listen() {
 async function begin() {
   makeModel(await readData());
   showAbout();
-  draw();
+  show(view.nodes);
   showPanel();
   listen();
   document.body.dataset.ready = "true";

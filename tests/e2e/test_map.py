@@ -259,6 +259,19 @@ class Page(Case):
         b = self.open("--peers", "100", journal=journal)
         self.assertEqual(b.evaluate("d3.sum(view.data.edges, e => e.connections)"), 5000)
         self.assertEqual(b.evaluate("view.nodes.length"), 97 + 100 + 1)
+        # Too many for a picture: the heaviest, or what is searched for and its neighbours.
+        shown = "[...document.querySelectorAll('.node')].map(g => g.__data__.data.name)"
+        self.assertEqual(len(b.evaluate(shown)), 120)
+        self.assertIn("120 of 198 nodes", b.evaluate("document.getElementById('notes').textContent"))
+        lightest = b.evaluate("view.nodes[197].data.name")
+        self.assertNotIn(lightest, b.evaluate(shown))
+        b.key("/")
+        b.type(lightest)
+        self.assertIn(lightest, b.evaluate(shown))
+        b.key("Escape")
+        self.assertNotIn(lightest, b.evaluate(shown))
+        b.evaluate("choose(view.nodes[197])")
+        self.assertIn(lightest, b.evaluate(shown))
 
     def test_looks_like_a_map(self):
         """What the screenshot cannot prove, an eye should: it stays in build/test-logs."""
