@@ -78,15 +78,18 @@ static inline uint32_t map_as_server(uint32_t node)
 int map_find_address(struct map_sums *s, const struct map_address *address, bool local, uint32_t *ret);
 int map_find_owner(struct map_sums *s, const struct map_row *row, uint32_t *ret);
 int map_find_edge(struct map_sums *s, uint32_t client, uint32_t server, uint16_t port, struct map_edge **ret);
+const struct map_listener *map_find_listener(const struct map_sums *s, const struct map_address *address,
+					     uint16_t port);
+int map_note_listener(struct map_sums *s, const struct map_end *end, uint32_t node);
+
+/* ---- amounts.c ---- */
+
 void map_add_cause(struct map_edge *edge, enum map_phase phase, const char *name, uint64_t count);
 /* The name of an error as it may be shown: of another form than ECONNRESET or NXDOMAIN it is "other". */
 void map_cause_name(struct map_text text, char room[MAP_CAUSE_MAX]);
 int map_add_time(struct map_sums *s, struct map_times *times, uint64_t ns);
 int map_merge_times(struct map_sums *s, struct map_times *to, const struct map_times *from);
 int map_add_answers(struct map_sums *s, struct map_times *times, struct map_row *row);
-const struct map_listener *map_find_listener(const struct map_sums *s, const struct map_address *address,
-					     uint16_t port);
-int map_note_listener(struct map_sums *s, const struct map_end *end, uint32_t node);
 
 /* ---- connections.c ---- */
 

@@ -14,6 +14,7 @@ import common
 import profiles
 if not common.GUEST:
     import browser
+    import test_replay
 
 # A server on a port of its own choice: answers N connections, each after reading a line, with SIZE bytes.
 SERVER = """
@@ -148,6 +149,28 @@ class Forms(Case):
         self.assertEqual([n["name"] for n in data["nodes"]], ["near", "far"])
         edge, = data["edges"]
         self.assertEqual((edge["client"], edge["server"], edge["connections"], edge["received_bytes"]), (0, 1, 6, 3000))
+
+    @common.host_only("tcpdump is not there")
+    def test_rows_of_a_capture(self):
+        """Answers and queries, which have no process there: every node is an address, and the sums are those of the rows."""
+        with test_replay.Network(self.folder) as network:
+            (capture, _), _ = network.talk()
+        rows, _ = test_replay.replay(capture)
+        data = self.json("--peers", "1000", journal=profiles.write(self.path("capture"), rows))
+        by_type = collections.defaultdict(list)
+        for row in rows:
+            by_type[row["type"]].append(row)
+        self.assertEqual({n["kind"] for n in data["nodes"]}, {"address"})
+        answers = {(data["nodes"][s["node"]]["name"], s["port"]): s["answers"] for s in data["services"]}
+        for row in by_type["tcp.turnaround"]:
+            self.assertGreaterEqual(answers[row["laddr"], row["lport"]]["max_ns"], row["max_ns"])
+        self.assertEqual(sum(a["count"] for a in answers.values()), sum(r["count"] for r in by_type["tcp.turnaround"]))
+        self.assertEqual(sum(e["queries"]["count"] for e in data["edges"] if "queries" in e), len(by_type["dns.query"]))
+        self.assertEqual(sum(e["queries"]["errors"] for e in data["edges"] if "queries" in e), len(
+            [r for r in by_type["dns.query"] if r.get("error", "none") != "none" or r.get("rcode", "NOERROR") not in ("NOERROR", "NXDOMAIN")]))
+        self.assertEqual(data["failed"], len([r for r in by_type["tcp.connect"] if "error" in r]))
+        fours = {frozenset([(r["laddr"], r["lport"]), (r["raddr"], r["rport"])]) for name in ("tcp.connect", "tcp.close") for r in by_type[name] if "error" not in r or name != "tcp.connect"}
+        self.assertEqual(data["connections"], len(fours))
 
     def test_text(self):
         text = self.map("--format", "text").stdout
