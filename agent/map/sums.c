@@ -24,8 +24,6 @@ static int begin(struct map_sums *s)
 int map_sums_make(struct map_sums **ret, const struct map_limits *limits)
 {
 	struct map_sums *s = calloc(1, sizeof *s);
-	struct flame_map *maps[] = { s ? &s->by_node : NULL, &s->by_edge, &s->by_service, &s->by_listener,
-				     &s->by_execution };
 	int r = -ENOMEM;
 
 	if (!s)
@@ -34,8 +32,11 @@ int map_sums_make(struct map_sums **ret, const struct map_limits *limits)
 	s->budget.limit = TABLES_BYTES;
 	s->from = UINT64_MAX;
 	flame_secret_make(&s->secret);
-	for (size_t i = 0; i < ARRAY_SIZE(maps); i++)
-		flame_map_begin(maps[i], &s->budget);
+	flame_map_begin(&s->by_node, &s->budget);
+	flame_map_begin(&s->by_edge, &s->budget);
+	flame_map_begin(&s->by_service, &s->budget);
+	flame_map_begin(&s->by_listener, &s->budget);
+	flame_map_begin(&s->by_execution, &s->budget);
 	s->nodes = calloc(MAP_FIRST_NODE + (size_t)limits->processes + limits->addresses, sizeof *s->nodes);
 	/* Behind the limit, room for the edges among the nodes of others. */
 	s->edges = calloc((size_t)limits->edges + 4, sizeof *s->edges);
@@ -52,13 +53,14 @@ int map_sums_make(struct map_sums **ret, const struct map_limits *limits)
 
 void map_sums_free(struct map_sums *s)
 {
-	struct flame_map *maps[] = { s ? &s->by_node : NULL, &s->by_edge, &s->by_service, &s->by_listener,
-				     &s->by_execution };
 
 	if (!s)
 		return;
-	for (size_t i = 0; i < ARRAY_SIZE(maps); i++)
-		flame_map_free(maps[i]);
+	flame_map_free(&s->by_node);
+	flame_map_free(&s->by_edge);
+	flame_map_free(&s->by_service);
+	flame_map_free(&s->by_listener);
+	flame_map_free(&s->by_execution);
 	for (uint32_t i = 0; s->edges && i < s->n_edges; i++) {
 		free(s->edges[i].connect.histogram);
 		free(s->edges[i].answers.histogram);

@@ -55,8 +55,10 @@ static void end(struct lines *l)
 {
 	int r;
 
-	cells_ascii(&l->cells, "\n");
+	errno = 0;
 	r = cells_write(&l->cells, l->out);
+	if (r == 0 && fputc('\n', l->out) == EOF)
+		r = errno ? -errno : -EIO;
 	l->error = l->error ? l->error : r;
 }
 

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """sonde map of real connections on this host, in each form, against what the ends know; the page in a real browser."""
 import collections
+import fcntl
 import json
 import os
+import pty
+import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import unittest
 
 import common
@@ -179,6 +184,31 @@ class Forms(Case):
         self.assertIn(f"cart :{self.ports['web', 'cart']} ", block[2])
         self.assertIn("! 5 no connection: ECONNREFUSED", text)
         self.assertNotIn("\033", text)
+
+    def test_text_on_a_terminal(self):
+        """In colours, the same lines, cut to its width."""
+        main, side = pty.openpty()
+        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+        process = subprocess.Popen([common.SONDE, "map", self.journal], stdin=subprocess.DEVNULL, stdout=side, stderr=subprocess.DEVNULL)
+        os.close(side)
+        out = b""
+        while True:
+            try:
+                data = os.read(main, 4096)
+            except OSError:  # the other end is closed
+                break
+            if not data:
+                break
+            out += data
+        os.close(main)
+        self.assertEqual(process.wait(common.bound(30)), 0)
+        self.assertIn(b"\033[31m", out)
+        lines = re.sub(r"\033\[[0-9;]*m", "", out.decode()).splitlines()
+        whole = self.map("--format", "text").stdout.splitlines()
+        self.assertLessEqual(max(map(len, lines)), 60)
+        self.assertEqual(len(lines), len(whole))
+        for line, full in zip(lines, whole):
+            self.assertTrue(full.startswith(line.rstrip("…")), (line, full))
 
     def test_dot(self):
         data = self.json()
