@@ -152,7 +152,7 @@ function layOut(nodes, links) {
   }
   attach(nodes, links);
   for (const link of links) link.points = [...link.ways.map(w => [[x(w.layer), w.place.y + w.place.height / 2], [x(w.layer) + CARD.width, w.place.y + w.place.height / 2]])];
-  return [d3.max(nodes, n => n.x) + CARD.width || 1, d3.min(nodes, n => n.y) || 0, d3.max(nodes, n => n.y + n.height) || 1];
+  return [d3.max(nodes, n => n.x + CARD.width + (n.out.some(l => l.target === n) ? 64 : 0)) || 1, d3.min(nodes, n => n.y) || 0, d3.max(nodes, n => n.y + n.height) || 1];
 }
 
 // Where on a card's edge each link begins and ends, in the order of where it goes.

@@ -72,7 +72,10 @@ function makeModel(data) {
     link.target.errors += link.bad ? link.errors : 0;
     link.state = link.bad ? "bad" : link.slowest >= SLOW_NS ? "slow" : "fine";
   }
-  for (const service of data.services) view.nodes[service.node].services.push(service);
+  for (const service of data.services) {
+    view.nodes[service.node].services.push(service);
+    view.nodes[service.node].errors += service.answers ? service.answers.errors : 0;
+  }
   for (const n of view.nodes) n.ports = [...new Set(d3.sort(n.in.flatMap(l => l.edges.map(e => e.port)).filter(p => p)))];
 }
 

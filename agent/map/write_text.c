@@ -100,6 +100,11 @@ static void put_count(struct lines *l, uint64_t count)
 	cells_format(&l->cells, "%" PRIu64, count);
 }
 
+static void put_plural(struct lines *l, uint64_t count, const char *what)
+{
+	cells_format(&l->cells, "%" PRIu64 " %s%s, ", count, what, count == 1 ? "" : "s");
+}
+
 static void put_head(struct lines *l, const struct map_view *v)
 {
 	static const struct {
@@ -111,8 +116,10 @@ static void put_head(struct lines *l, const struct map_view *v)
 		      { AT_RTT, "RTT" },       { AT_RETRANSMITS, "RETRANSMITS" } };
 
 	begin(l);
-	cells_format(&l->cells, "%" PRIu32 " nodes, %" PRIu32 " edges, %" PRIu64 " connections, %" PRIu64 " failed",
-		     v->n_nodes, v->n_edges, v->connections, v->failed);
+	put_plural(l, v->n_nodes, "node");
+	put_plural(l, v->n_edges, "edge");
+	put_plural(l, v->connections, "connection");
+	cells_format(&l->cells, "%" PRIu64 " failed", v->failed);
 	cells_ascii(&l->cells, ", in ");
 	cells_duration(&l->cells, v->to - v->from);
 	end(l);
@@ -191,7 +198,7 @@ static void put_errors(struct lines *l, const struct map_edge *e)
 		before = ", ";
 	}
 	if (e->answer_errors)
-		cells_format(&l->cells, "%s%" PRIu64 " requests without an answer", before, e->answer_errors);
+		cells_format(&l->cells, "%s%" PRIu64 " without an answer", before, e->answer_errors);
 	cells_plain(&l->cells);
 	end(l);
 }
@@ -213,7 +220,7 @@ static void put_services(struct lines *l, const struct map_view *v, uint32_t nod
 			continue;
 		begin(l);
 		cells_colour(&l->cells, CELLS_RED);
-		cells_format(&l->cells, "  ! %" PRIu64 " requests without an answer", service->errors);
+		cells_format(&l->cells, "  ! %" PRIu64 " without an answer", service->errors);
 		cells_plain(&l->cells);
 		end(l);
 	}
