@@ -6,14 +6,13 @@
 #include "arguments.h"
 #include "command.h"
 #include "flame/page.h"
+#include "output.h"
 #include "progress.h"
 #include "stream.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define TABLES_BYTES (384ull << 20)
 #define NODES_MAX    250000u
@@ -181,8 +180,9 @@ static int check_sides(struct flame *f)
 
 /* ---- the file ---- */
 
-static int write_page(struct flame *f, FILE *out)
+static int write_page(void *context, FILE *out)
 {
+	struct flame *f = context;
 	struct page_options options = { .first = FLAME_CPU, .plain = f->options->plain };
 
 	if (f->options->off_cpu)
@@ -191,29 +191,6 @@ static int write_page(struct flame *f, FILE *out)
 		while (options.first < FLAME_EVENTS && !page_data_has(f->data, 0, options.first))
 			options.first++;
 	return page_write(out, f->data, &options);
-}
-
-/* Into a file beside it that takes its place: who opens the page never sees half of it. */
-static int write_file(struct flame *f)
-{
-	_cleanup_(close_file) FILE *out = NULL;
-	char path[4096];
-	int fd, r;
-
-	if (strcmp(f->options->out, "-") == 0)
-		return write_page(f, stdout);
-	if (snprintf(path, sizeof path, "%s.XXXXXX", f->options->out) >= (int)sizeof path)
-		return -ENAMETOOLONG;
-	fd = mkostemp(path, O_CLOEXEC);
-	out = fd < 0 ? NULL : fdopen(fd, "w");
-	if (!out)
-		return -errno;
-	r = write_page(f, out);
-	if (r == 0 && (fchmod(fd, 0644) < 0 || rename(path, f->options->out) < 0))
-		r = -errno;
-	if (r < 0)
-		unlink(path);
-	return r;
 }
 
 static void say_losses(const struct flame *f)
@@ -248,7 +225,7 @@ static int make_page(struct flame *f)
 		return r;
 	r = page_data_reduce(f->data);
 	if (r == 0)
-		r = write_file(f);
+		r = output_replace(f->options->out, write_page, f);
 	if (r < 0)
 		return fault_set(&f->fault, r, "%s: cannot write: %s", f->options->out, strerror(-r));
 	say_losses(f);

@@ -6,16 +6,15 @@
 #include "arguments.h"
 #include "command.h"
 #include "map/write.h"
+#include "output.h"
 #include "progress.h"
 #include "stream.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 
 #define PEERS_DEFAULT 24u
 
@@ -105,8 +104,9 @@ static unsigned terminal_columns(FILE *out)
 	return ioctl(fileno(out), TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
-static int write_map(const struct map_command *c, FILE *out)
+static int write_map(void *context, FILE *out)
 {
+	const struct map_command *c = context;
 	bool terminal = isatty(fileno(out));
 
 	if (strcmp(c->options->format, "json") == 0)
@@ -116,29 +116,6 @@ static int write_map(const struct map_command *c, FILE *out)
 	if (strcmp(c->options->format, "html") == 0)
 		return map_write_page(out, &c->view, c->options->plain);
 	return map_write_text(out, &c->view, terminal && !getenv("NO_COLOR"), terminal ? terminal_columns(out) : 0);
-}
-
-/* Into a file beside it that takes its place: who opens it never sees half of it. */
-static int write_file(const struct map_command *c)
-{
-	_cleanup_(close_file) FILE *out = NULL;
-	char path[4096];
-	int fd, r;
-
-	if (!c->options->out || strcmp(c->options->out, "-") == 0)
-		return write_map(c, stdout);
-	if (snprintf(path, sizeof path, "%s.XXXXXX", c->options->out) >= (int)sizeof path)
-		return -ENAMETOOLONG;
-	fd = mkostemp(path, O_CLOEXEC);
-	out = fd < 0 ? NULL : fdopen(fd, "w");
-	if (!out)
-		return -errno;
-	r = write_map(c, out);
-	if (r == 0 && (fchmod(fd, 0644) < 0 || rename(path, c->options->out) < 0))
-		r = -errno;
-	if (r < 0)
-		unlink(path);
-	return r;
 }
 
 static void say_losses(const struct map_command *c)
@@ -166,7 +143,7 @@ static int make_map(struct map_command *c)
 				 "%s: no row about connections or queries fulfils the conditions; the module tcp makes "
 				 "such rows, and --type, --where, --since and --until choose among them",
 				 c->options->journal);
-	r = write_file(c);
+	r = output_replace(c->options->out, write_map, (void *)c);
 	if (r < 0 && r != -EPIPE)
 		return fault_set(&c->fault, r, "%s: cannot write: %s", out, strerror(-r));
 	say_losses(c);

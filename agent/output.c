@@ -7,6 +7,9 @@
 #include "flame/pprof.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <string.h>
@@ -141,6 +144,30 @@ int output_end(struct output *o, bool ok, struct fault *fault, struct fault *not
 	pprof_free(o->pprof);
 	o->folded = NULL;
 	o->pprof = NULL;
+	return r;
+}
+
+int output_replace(const char *path, int (*write)(void *context, FILE *out), void *context)
+{
+	_cleanup_(close_file) FILE *out = NULL;
+	char made[4096];
+	int fd, r;
+
+	if (!path || strcmp(path, "-") == 0)
+		return write(context, stdout);
+	if (snprintf(made, sizeof made, "%s.XXXXXX", path) >= (int)sizeof made)
+		return -ENAMETOOLONG;
+	fd = mkostemp(made, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	out = fdopen(fd, "w");
+	r = out ? write(context, out) : -errno;
+	if (r == 0 && (fflush(out) == EOF || fchmod(fd, 0644) < 0 || rename(made, path) < 0))
+		r = -errno;
+	if (r < 0)
+		unlink(made);
+	if (!out)
+		close(fd);
 	return r;
 }
 

@@ -60,8 +60,10 @@ static void take_common(struct flame_row *row, const struct value *name, const s
 	}
 }
 
-static int take(struct reading *r, const struct value *name, const struct value *v, const uint8_t *next)
+static int take(void *context, const struct value *name, const struct value *v, const uint8_t *next)
 {
+	struct reading *r = context;
+
 	if (is_named(name, "stack")) {
 		if (v->kind != VALUE_ARRAY)
 			return -EBADMSG;
@@ -116,26 +118,12 @@ static int weigh(struct reading *r)
 
 int flame_row_read(const void *map, size_t size, struct flame_row *ret)
 {
-	const uint8_t *end = (const uint8_t *)map + size, *at;
 	struct flame_row row = { 0 };
 	struct reading reading = { .row = &row };
-	struct value record, name, v;
-	int r;
+	int r = record_each(map, size, take, &reading);
 
-	if (value_read(map, end, &record) < 0 || record.kind != VALUE_MAP)
-		return -EBADMSG;
-	at = record.body;
-	for (uint32_t i = 0; i < record.count; i++) {
-		if (value_read(at, end, &name) < 0 || name.kind != VALUE_STR || value_read(name.next, end, &v) < 0)
-			return -EBADMSG;
-		at = v.next ? v.next : value_skip(name.next, end);
-		if (!at)
-			return -EBADMSG;
-		r = take(&reading, &name, &v, at);
-		if (r < 0)
-			return r;
-	}
-	r = weigh(&reading);
+	if (r == 0)
+		r = weigh(&reading);
 	if (r == 0)
 		*ret = row;
 	return r;

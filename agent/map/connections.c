@@ -151,13 +151,8 @@ static int add_failure(struct map_sums *s, const struct map_row *row)
 {
 	char name[MAP_CAUSE_MAX];
 	struct map_edge *e;
-	uint32_t client, server;
-	int r = map_find_owner(s, row, &client);
+	int r = map_find_outward(s, row, &e);
 
-	if (r == 0)
-		r = map_find_address(s, &row->remote.address, false, &server);
-	if (r == 0)
-		r = map_find_edge(s, client, server, row->remote.port, &e);
 	if (r < 0)
 		return r;
 	map_cause_name(row->error, name);

@@ -105,9 +105,10 @@ static int take_key(struct map_row *row, const struct key *key, const struct val
 	}
 }
 
-static int take(struct map_row *row, const struct value *name, const struct value *v, const uint8_t *next)
+static int take(void *context, const struct value *name, const struct value *v, const uint8_t *next)
 {
 	struct map_text key = text_of(name);
+	struct map_row *row = context;
 
 	if (map_text_is(key, "side")) {
 		if (v->kind != VALUE_STR)
@@ -174,27 +175,13 @@ static int find_event(const void *map, size_t size, enum map_event *ret)
 
 int map_row_read(const void *map, size_t size, struct map_row *ret)
 {
-	const uint8_t *end = (const uint8_t *)map + size, *at;
 	struct map_row row = { 0 };
-	struct value record, name, v;
 	int r = find_event(map, size, &row.event);
 
-	if (r < 0)
-		return r;
-	if (value_read(map, end, &record) < 0 || record.kind != VALUE_MAP)
-		return -EBADMSG;
-	at = record.body;
-	for (uint32_t i = 0; i < record.count; i++) {
-		if (value_read(at, end, &name) < 0 || name.kind != VALUE_STR || value_read(name.next, end, &v) < 0)
-			return -EBADMSG;
-		at = v.next ? v.next : value_skip(name.next, end);
-		if (!at)
-			return -EBADMSG;
-		r = take(&row, &name, &v, at);
-		if (r < 0)
-			return r;
-	}
-	r = check(&row);
+	if (r == 0)
+		r = record_each(map, size, take, &row);
+	if (r == 0)
+		r = check(&row);
 	if (r == 0)
 		*ret = row;
 	return r;

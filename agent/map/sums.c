@@ -362,6 +362,16 @@ static int add_turnaround(struct map_sums *s, struct map_row *row)
 	return map_add_answers(s, &service->answers, row);
 }
 
+int map_find_outward(struct map_sums *s, const struct map_row *row, struct map_edge **ret)
+{
+	uint32_t client, server;
+	int r = map_find_owner(s, row, &client);
+
+	if (r == 0)
+		r = map_find_address(s, &row->remote.address, false, &server);
+	return r < 0 ? r : map_find_edge(s, client, server, row->remote.port, ret);
+}
+
 /* That there is no such name is an answer as good as any. */
 static bool is_failure(const struct map_row *row)
 {
@@ -374,13 +384,8 @@ static int add_query(struct map_sums *s, const struct map_row *row)
 {
 	char name[MAP_CAUSE_MAX];
 	struct map_edge *e;
-	uint32_t client, server;
-	int r = map_find_owner(s, row, &client);
+	int r = map_find_outward(s, row, &e);
 
-	if (r == 0)
-		r = map_find_address(s, &row->remote.address, false, &server);
-	if (r == 0)
-		r = map_find_edge(s, client, server, row->remote.port, &e);
 	if (r < 0)
 		return r;
 	if (is_failure(row)) {

@@ -78,6 +78,8 @@ static inline uint32_t map_as_server(uint32_t node)
 int map_find_address(struct map_sums *s, const struct map_address *address, bool local, uint32_t *ret);
 int map_find_owner(struct map_sums *s, const struct map_row *row, uint32_t *ret);
 int map_find_edge(struct map_sums *s, uint32_t client, uint32_t server, uint16_t port, struct map_edge **ret);
+/* From who the row belongs to, to the address at its far end. */
+int map_find_outward(struct map_sums *s, const struct map_row *row, struct map_edge **ret);
 const struct map_listener *map_find_listener(const struct map_sums *s, const struct map_address *address,
 					     uint16_t port);
 int map_note_listener(struct map_sums *s, const struct map_end *end, uint32_t node);

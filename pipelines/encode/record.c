@@ -180,6 +180,31 @@ const uint8_t *value_skip(const uint8_t *at, const uint8_t *end)
 	}
 }
 
+int record_each(const void *map, size_t size,
+		int (*take)(void *context, const struct value *key, const struct value *value, const uint8_t *next),
+		void *context)
+{
+	const uint8_t *end = (const uint8_t *)map + size, *at;
+	struct value record, key, v;
+
+	if (value_read(map, end, &record) < 0 || record.kind != VALUE_MAP)
+		return -EBADMSG;
+	at = record.body;
+	for (uint32_t i = 0; i < record.count; i++) {
+		int r;
+
+		if (value_read(at, end, &key) < 0 || key.kind != VALUE_STR || value_read(key.next, end, &v) < 0)
+			return -EBADMSG;
+		at = v.next ? v.next : value_skip(key.next, end);
+		if (!at)
+			return -EBADMSG;
+		r = take(context, &key, &v, at);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int record_get(const void *map, size_t size, const char *key, struct value *ret)
 {
 	const uint8_t *end = (const uint8_t *)map + size, *at;

@@ -130,12 +130,11 @@ class OffCpu(common.TestCase):
 
     @common.host_only("programs of cgroups are not carried there")
     def test_lossy_socket(self):
+        before = lossy.retransmits()
         with lossy.Lossy() as network:
             load, rows = self.observe("socket", preexec_fn=network.enter)
+        self.assertGreater(lossy.retransmits() - before, 3, "nothing was lost")
         self.check_socket(load, rows)
-        # What was lost is sent again after 200 ms at the soonest: that is what the client waits for.
-        client = next(t for t in load.threads if t.what == "client")
-        self.assertGreater(client.wall - client.running, 0.9 * client.wall)
 
     def check_socket(self, load, rows):
         laddr, lport, raddr, rport = load.said["socket"][0]

@@ -134,21 +134,11 @@ static uint32_t socket_says(const struct placed *p, const char *remote, uint16_t
 	return says;
 }
 
-static bool may_load(void)
-{
-	struct kernel_packets kernel;
-
-	if (kernel_open(&kernel) < 0)
-		return false;
-	kernel_close(&kernel);
-	return true;
-}
-
 static void a_place_without_a_filter_lets_all_pass(void **state)
 {
 	struct placed p;
 
-	if (!may_load())
+	if (geteuid() != 0)
 		skip();
 	placed_open(&p);
 	placed_load(&p);
@@ -175,7 +165,7 @@ static void filters_are_placed_one_after_the_other(void **state)
 	struct fault fault = { 0 };
 	struct placed p;
 
-	if (!may_load())
+	if (geteuid() != 0)
 		skip();
 	placed_open(&p);
 	for (size_t i = 0; i < ARRAY_SIZE(filters); i++) {
@@ -205,7 +195,7 @@ static void a_place_has_an_end(void **state)
 	assert_int_equal(filter_place(p.image, p.size, "kernel_filter", insns, n, &fault), 0);
 	assert_int_equal(filter_place(p.image, p.size, "skb_filter", insns, n, &fault), 0);
 	assert_int_equal(filter_place(p.image, p.size, "socket_filter", insns, n, &fault), 0);
-	if (may_load()) {
+	if (geteuid() == 0) {
 		placed_load(&p);
 		assert_int_equal(packet_says(&p, "packet__tc"), 0);
 	}
@@ -249,7 +239,7 @@ static void long_filters_are_loaded(void **state)
 	struct made_text t;
 	struct placed p;
 
-	if (!may_load())
+	if (geteuid() != 0)
 		skip();
 	placed_open(&p);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -322,7 +312,7 @@ static void packets_at_a_tracepoint_are_filtered(void **state)
 	struct fault fault = { 0 };
 	struct placed p;
 
-	if (!may_load())
+	if (geteuid() != 0)
 		skip();
 	placed_open(&p);
 	assert_int_equal(placed_filter(&p, "kernel_filter", FILTER_KERNEL,
