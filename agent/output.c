@@ -147,22 +147,37 @@ int output_end(struct output *o, bool ok, struct fault *fault, struct fault *not
 	return r;
 }
 
+static int write_to(FILE *out, int (*write)(void *context, FILE *out), void *context)
+{
+	int r = write(context, out);
+
+	errno = 0;
+	if (r == 0 && (fflush(out) == EOF || ferror(out)))
+		r = errno ? -errno : -EIO;
+	return r;
+}
+
 int output_replace(const char *path, int (*write)(void *context, FILE *out), void *context)
 {
 	_cleanup_(close_file) FILE *out = NULL;
+	struct stat st;
 	char made[4096];
 	int fd, r;
 
 	if (!path || strcmp(path, "-") == 0)
-		return write(context, stdout);
+		return write_to(stdout, write, context);
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		out = fopen(path, "we");
+		return out ? write_to(out, write, context) : -errno;
+	}
 	if (snprintf(made, sizeof made, "%s.XXXXXX", path) >= (int)sizeof made)
 		return -ENAMETOOLONG;
 	fd = mkostemp(made, O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	out = fdopen(fd, "w");
-	r = out ? write(context, out) : -errno;
-	if (r == 0 && (fflush(out) == EOF || fchmod(fd, 0644) < 0 || rename(made, path) < 0))
+	r = out ? write_to(out, write, context) : -errno;
+	if (r == 0 && (fchmod(fd, 0644) < 0 || rename(made, path) < 0))
 		r = -errno;
 	if (r < 0)
 		unlink(made);

@@ -39,7 +39,7 @@ int output_flush(struct output *output);
 int output_end(struct output *output, bool ok, struct fault *fault, struct fault *note);
 
 /* What `write` writes, on standard output (`path` NULL or "-") or in a file that takes the place of the one at `path` when it is whole: who
- * opens it never sees half of it. 0, what `write` returned, or the negative errno of the file. */
+ * opens it never sees half of it. Devices and pipes are written to, not replaced. 0, what `write` returned, or the negative errno of the file. */
 int output_replace(const char *path, int (*write)(void *context, FILE *out), void *context);
 
 /* Whether nobody reads the far end of `file` any more. */

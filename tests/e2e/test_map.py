@@ -8,6 +8,7 @@ import pty
 import re
 import shutil
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -218,6 +219,16 @@ class Forms(Case):
         if shutil.which("dot"):
             done = subprocess.run(["dot", "-Tplain"], input=text, capture_output=True, text=True, check=True)
             self.assertEqual(done.stdout.count("\nnode "), len(data["nodes"]))
+
+    def test_devices_are_written_to(self):
+        """Not replaced: as root that would take them from everybody."""
+        full = self.path("full")
+        os.mknod(full, stat.S_IFCHR | 0o666, os.makedev(1, 7))
+        for what in ["map", self.journal, "--format", "html", "-o"], ["map", self.journal, "--format", "json", "-o"]:
+            done = common.sonde(*what, full, status=1)
+            self.assertIn("No space left on device", done.stderr)
+            self.assertTrue(stat.S_ISCHR(os.stat(full).st_mode))
+        self.assertEqual([n for n in os.listdir(os.path.dirname(full)) if n.startswith("full.")], [])
 
     def test_mistakes_are_said(self):
         for arguments, status, said in ((["--format", "gif"], 2, "text"), (["--where", "("], 2, "--where"), (["--peers", "0"], 2, "peers"),
