@@ -259,6 +259,22 @@ def statistics_on():
     return fd
 
 
+def steady(common, build, seconds, known=25):
+    """Seconds of CPU of (agent, worker, eBPF) for the two busy CPUs over `seconds`, once their programs have been known for a while."""
+    with tempfile.TemporaryDirectory(prefix="sonde-bench-") as folder, common.Agent(modules="cpu", settings=["agent.window=10s"]) as agent:
+        loads = Loads(build, folder)
+        load = threading.Thread(target=loads.busy, args=(known + seconds + 5,))
+        load.start()
+        time.sleep(known)
+        pids = agent.processes()
+        before, bpf_before = cpu_of(pids), bpf_seconds(pids)
+        time.sleep(seconds)
+        spent = {pid: value - before.get(pid, 0) for pid, value in cpu_of(pids).items()}
+        bpf = bpf_seconds(pids) - bpf_before
+        load.join()
+    return spent.pop(agent.pid), sum(spent.values()), bpf
+
+
 def measure(common, corpus, build, load, seconds, with_perf=True):
     """One load under both at once: a dict of figures. Costs of sonde are from when everything is attached until its window is written."""
     with tempfile.TemporaryDirectory(prefix="sonde-bench-") as folder:

@@ -16,6 +16,7 @@ import tempfile
 import time
 import unittest
 
+import captures
 import common
 
 MARKER = b"the last packet of this capture"
@@ -466,46 +467,9 @@ class Bounds(common.TestCase):
 
     def test_faster_than_tshark(self):
         """Ten times at least, over 100 MB, with every row written."""
-        frames = []
-        client, server = bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2))
-
-        def segment(back, port, flags, seq, ack, size):
-            source, target, ports = (server, client, (80, port)) if back else (client, server, (port, 80))
-            ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40 + size, 0, 0, 64, 6, 0, source, target)
-            frames.append(ip + struct.pack(">HHIIBBHHH", *ports, seq, ack, 0x50, flags, 1000, 0, 0) + bytes(size))
-
-        for port in range(1024, 1524):
-            segment(False, port, 2, 99, 0, 0)
-            segment(True, port, 0x12, 499, 100, 0)
-            segment(False, port, 0x10, 100, 500, 0)
-            for turn in range(10):
-                segment(False, port, 0x18, 100 + turn * 100, 500 + turn * 2800, 100)
-                segment(True, port, 0x10, 500 + turn * 2800, 200 + turn * 100, 1400)
-                segment(True, port, 0x18, 1900 + turn * 2800, 200 + turn * 100, 1400)
-                segment(False, port, 0x10, 200 + turn * 100, 3300 + turn * 2800, 0)
-            segment(False, port, 0x11, 1100, 28500, 0)
-            segment(True, port, 0x11, 28500, 1101, 0)
-            segment(False, port, 0x10, 1101, 28501, 0)
-        repeats, packets = 6, 0
-        with open(self.path, "wb") as file:
-            file.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 101))
-            for again in range(repeats):
-                for i, frame in enumerate(frames):
-                    file.write(struct.pack("<IIII", 1000 + again * 10, i, len(frame), len(frame)) + frame)
-                    packets += 1
-        size = os.path.getsize(self.path)
-
-        def best(argv):
-            times = []
-            for _ in range(2):
-                begin = time.monotonic()
-                subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                times.append(time.monotonic() - begin)
-            return min(times)
-        ours = best([common.SONDE, "replay", self.path])
-        theirs = best(["tshark", "-n", "-r", self.path, "-T", "fields", "-e", "tcp.stream", "-e", "tcp.analysis.initial_rtt",
-                       "-e", "tcp.analysis.retransmission", "-e", "dns.time"])
-        print(f"replay: {size / 1e6:.0f} MB, {packets} packets in {ours:.2f} s, tshark {theirs:.2f} s: {theirs / ours:.0f} times as fast ",
+        packets = captures.write_requests(self.path)
+        ours, theirs = captures.times(common.SONDE, self.path)
+        print(f"replay: {os.path.getsize(self.path) / 1e6:.0f} MB, {packets} packets in {ours:.2f} s, tshark {theirs:.2f} s: {theirs / ours:.0f} times as fast ",
               end="", flush=True)
         if not common.SANITIZED:
             self.assertGreater(theirs / ours, 10)
