@@ -200,7 +200,7 @@ static int run(int argc, char **argv)
 	const struct argument rows[] = {
 		{ 0, NULL, "FILE", "the capture: pcap or pcapng, also packed with gzip; - is standard input",
 		  .text = &c.options.path, .required = true },
-		{ 0, "filter", "EXPR", "only packets that pass this filter of libpcap, such as 'tcp port 5432'",
+		{ 0, "filter", "EXPR", "only packets that pass this filter, such as 'tcp port 5432' (docs/filters.md)",
 		  .text = &c.options.filter },
 		{ 0, "type", "GLOB", STREAM_HELP_TYPE, .text = &c.conditions.types },
 		{ 0, "where", "EXPR", STREAM_HELP_WHERE, .text = &c.conditions.where },

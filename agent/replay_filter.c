@@ -1,44 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "replay_filter.h"
 
-#include <pcap/pcap.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "filter/filter.h"
 #include "packets/link.h"
-
-#define LINKS_MAX 16
-#define SNAP      262144
+#include "packets/packet.h"
 
 struct replay_filter {
 	char *expression;
-	unsigned n;
-	struct {
-		uint32_t link;
-		struct bpf_program program;
-	} links[LINKS_MAX];
+	struct filter *links[FILTER_ETHERNET + 1]; /* compiled once a frame needs it */
 };
 
-/* libpcap numbers raw IP otherwise in programs than in files. */
-static int data_link_type(uint32_t link)
+static int compile(struct replay_filter *f, enum filter_link link, struct fault *fault)
 {
-	return link == LINK_RAW || link == LINK_RAW_14 ? DLT_RAW : (int)link;
-}
+	struct fault why = { 0 };
+	int r = filter_compile(&f->links[link], f->expression, link, &why);
 
-static int compile(struct replay_filter *f, uint32_t link, struct fault *fault)
-{
-	pcap_t *pcap = pcap_open_dead(data_link_type(link), SNAP);
-	int r = 0;
-
-	if (!pcap)
-		return fault_set(fault, -ENOMEM, "out of memory");
-	if (f->n == LINKS_MAX)
-		r = fault_set(fault, -E2BIG, "--filter: more than %d link types in one file", LINKS_MAX);
-	else if (pcap_compile(pcap, &f->links[f->n].program, f->expression, 1, PCAP_NETMASK_UNKNOWN) < 0)
-		r = fault_set(fault, -EINVAL, "--filter: %s", pcap_geterr(pcap));
-	else
-		f->links[f->n++].link = link;
-	pcap_close(pcap);
-	return r;
+	return r < 0 ? fault_set(fault, r, "--filter: %s", why.text[0] ? why.text : strerror(-r)) : 0;
 }
 
 int replay_filter_new(struct replay_filter **ret, const char *expression, struct fault *fault)
@@ -48,7 +29,7 @@ int replay_filter_new(struct replay_filter **ret, const char *expression, struct
 
 	if (f)
 		f->expression = strdup(expression);
-	r = f && f->expression ? compile(f, LINK_ETHERNET, fault) : fault_set(fault, -ENOMEM, "out of memory");
+	r = f && f->expression ? compile(f, FILTER_ETHERNET, fault) : fault_set(fault, -ENOMEM, "out of memory");
 	if (r < 0) {
 		replay_filter_free(f);
 		return r;
@@ -61,24 +42,22 @@ void replay_filter_free(struct replay_filter *f)
 {
 	if (!f)
 		return;
-	for (unsigned i = 0; i < f->n; i++)
-		pcap_freecode(&f->links[i].program);
+	for (size_t i = 0; i < ARRAY_SIZE(f->links); i++)
+		filter_free(f->links[i]);
 	free(f->expression);
 	free(f);
 }
 
 int replay_filter_match(struct replay_filter *f, const struct frame *frame, struct fault *fault)
 {
-	const struct pcap_pkthdr header = { .caplen = frame->captured, .len = frame->length };
-	unsigned i = 0;
+	enum filter_link link = frame->link == LINK_ETHERNET ? FILTER_ETHERNET : FILTER_RAW;
+	uint32_t skip = link == FILTER_RAW ? packet_link_bytes(frame->link) : 0;
+	int r = f->links[link] ? 0 : compile(f, link, fault);
 
-	while (i < f->n && f->links[i].link != frame->link)
-		i++;
-	if (i == f->n) {
-		int r = compile(f, frame->link, fault);
-
-		if (r < 0)
-			return r;
-	}
-	return pcap_offline_filter(&f->links[i].program, &header, frame->bytes) != 0;
+	if (r < 0)
+		return r;
+	if (skip > frame->captured)
+		return 0;
+	return filter_match(f->links[link], frame->bytes + skip, frame->captured - skip,
+			    MAX_OF(frame->length, frame->captured) - skip) != 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A filter expression of libpcap over frames of any link type: compiled once for each that comes. */
+/* A filter expression (pipelines/filter) over frames of any link type: over Ethernet frames whole, over others behind their link header. */
 #ifndef SONDE_REPLAY_FILTER_H
 #define SONDE_REPLAY_FILTER_H
 
@@ -7,7 +7,7 @@
 
 struct replay_filter; /* opaque */
 
-/* -EINVAL with libpcap's own sentence when the expression is none. */
+/* -EINVAL or -E2BIG with the place and a way out when the expression is none. */
 int replay_filter_new(struct replay_filter **ret, const char *expression, struct fault *fault);
 void replay_filter_free(struct replay_filter *filter);
 

@@ -367,17 +367,34 @@ static enum packet_kind decode_family(struct span s, struct packet *ret)
 	return s.at[0] >> 4 == 4 || s.at[0] >> 4 == 6 ? decode_ip(s, ret) : PACKET_NOT_IP;
 }
 
+uint32_t packet_link_bytes(uint32_t link)
+{
+	switch (link) {
+	case LINK_ETHERNET:
+		return 14;
+	case LINK_LINUX_SLL:
+		return 16;
+	case LINK_LINUX_SLL2:
+		return 20;
+	case LINK_NULL:
+	case LINK_LOOP:
+		return 4;
+	default:
+		return 0;
+	}
+}
+
 enum packet_kind packet_decode(const struct frame *frame, struct packet *ret)
 {
 	struct span s = { frame->bytes, frame->captured, MAX_OF(frame->length, frame->captured) };
 
 	switch (frame->link) {
 	case LINK_ETHERNET:
-		return decode_typed(s, 14, 12, ret);
+		return decode_typed(s, packet_link_bytes(frame->link), 12, ret);
 	case LINK_LINUX_SLL:
-		return decode_typed(s, 16, 14, ret);
+		return decode_typed(s, packet_link_bytes(frame->link), 14, ret);
 	case LINK_LINUX_SLL2:
-		return decode_typed(s, 20, 0, ret);
+		return decode_typed(s, packet_link_bytes(frame->link), 0, ret);
 	case LINK_RAW:
 	case LINK_RAW_12:
 	case LINK_RAW_14:

@@ -65,4 +65,7 @@ struct frame;
  * tcp.seq, with what its sender's connect() fails with. */
 enum packet_kind packet_decode(const struct frame *frame, struct packet *ret);
 
+/* Length of a link type's header, VLAN tags not counted. */
+uint32_t packet_link_bytes(uint32_t link);
+
 #endif

@@ -2,7 +2,6 @@
 """A cgroup whose sockets lose a fifth of what arrives (lossy/lossy.bpf.c), where a kernel may lack netem."""
 import ctypes
 import os
-import time
 
 import common
 
@@ -38,11 +37,14 @@ class Lossy:
     def __exit__(self, *unused):
         self.lib.bpf_link__destroy(self.link)
         self.lib.bpf_object__close(self.object)
-        for _ in range(50):
-            try:
-                return os.rmdir(self.path)
-            except OSError:
-                time.sleep(0.1)  # its last process is still ending
+        common.wait_until(self.is_gone, 10, "the end of the cgroup's last process")
+
+    def is_gone(self):
+        try:
+            os.rmdir(self.path)
+        except OSError:
+            return False
+        return True
 
     def enter(self):
         with open(os.path.join(self.path, "cgroup.procs"), "w") as file:

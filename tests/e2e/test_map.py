@@ -216,7 +216,7 @@ class Forms(Case):
         text = self.map("--format", "dot").stdout
         self.assertEqual(text.count(" -> "), len(data["edges"]))
         self.assertEqual(text.count("[shape="), len(data["nodes"]) + 1)
-        if shutil.which("dot"):
+        if not common.GUEST:
             done = subprocess.run(["dot", "-Tplain"], input=text, capture_output=True, text=True, check=True)
             self.assertEqual(done.stdout.count("\nnode "), len(data["nodes"]))
 

@@ -391,12 +391,13 @@ class Replay(common.TestCase):
         self.assertEqual([without(json.loads(line), "host", "run") for line in done.stdout.splitlines()], expected)
 
     def test_filter_type_where(self):
-        rows, said = replay(self.client, "--filter", "udp port 53 and ip6")
-        self.assertEqual({(r["type"], r["server"]) for r in rows}, {("dns.query", "fd77:1::2")})
-        self.assertIn("by the filter", said)
+        for path in self.client, self.any:
+            rows, said = replay(path, "--filter", "udp port 53 and ip6")
+            self.assertEqual({(r["type"], r["server"]) for r in rows}, {("dns.query", "fd77:1::2")}, path)
+            self.assertIn("by the filter", said)
         rows = replay(self.client, "--type", "dns.*", "--where", "rcode = NXDOMAIN and transport = tcp")[0]
         self.assertEqual({(r["name"], r["transport"]) for r in rows}, {("nowhere.example.org", "tcp")})
-        for bad in ("--filter", "tcp prot 1"), ("--where", "a ="), ("--format", "xml"), ("--window", "0s"):
+        for bad in ("--filter", "tcp prot 1"), ("--filter", "host example.org"), ("--where", "a ="), ("--format", "xml"), ("--window", "0s"):
             common.sonde("replay", self.client, *bad, status=2)
 
     def test_rows_are_what_the_schema_says(self):
