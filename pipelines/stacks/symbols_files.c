@@ -283,15 +283,13 @@ void file_queue(struct symbols *s, struct file *file)
 	}
 }
 
-struct file *file_queue_take(struct symbols *s)
+struct file *file_queue_take(struct symbols *s, struct file **at)
 {
-	struct file *file = s->queue;
+	struct file *file = *at;
 
-	if (!file)
-		return NULL;
-	s->queue = file->next;
-	if (!s->queue)
-		s->queue_last = &s->queue;
+	*at = file->next;
+	if (!*at)
+		s->queue_last = at;
 	file->queued = false;
 	return file;
 }

@@ -145,6 +145,7 @@ void frames_drop_waiting(struct symbols *s, struct file *file)
 		s->unresolved++;
 	}
 	file->last = &file->first;
+	file->n_waiting = 0;
 }
 
 /* Moves the file's first frames into the question. */
@@ -161,6 +162,7 @@ void frames_ask(struct symbols *s, struct file *file)
 	}
 	if (!file->first)
 		file->last = &file->first;
+	file->n_waiting -= s->ask.count;
 }
 
 /* Takes the place of one that waited, and of what was known before, which is better than no name. A perf map may still learn of code that it
@@ -253,6 +255,7 @@ static void wait_again(struct symbols *s, struct file *file, uint32_t from)
 		s->asked[i]->next = NULL;
 		*file->last = s->asked[i];
 		file->last = &s->asked[i]->next;
+		file->n_waiting++;
 	}
 }
 
@@ -290,6 +293,7 @@ static void wait_for(struct symbols *s, struct file *file, uint64_t at)
 		file->names_at = file->answered ? now_boottime_ns() + NAMES_BATCH_NS : 0;
 	*file->last = frame;
 	file->last = &frame->next;
+	file->n_waiting++;
 	file_open(s, file);
 	file_queue(s, file);
 }

@@ -89,6 +89,7 @@ struct file {
 	uint64_t content; /* what the worker knows it by */
 	uint64_t dev, ino, size, used, refreshed;
 	struct frame *first, **last; /* that wait */
+	unsigned n_waiting;
 	struct file *next;           /* in the queue */
 	char *path;
 	int fd, debug_fd;
@@ -204,7 +205,8 @@ bool file_busy(const struct file *file);
 void file_free(struct symbols *s, struct file *file);
 /* Puts it into the queue when the worker can do something for it now. */
 void file_queue(struct symbols *s, struct file *file);
-struct file *file_queue_take(struct symbols *s);
+/* Takes the one at `*at`, a place in the queue. */
+struct file *file_queue_take(struct symbols *s, struct file **at);
 /* The first file of the queue for inlined functions is done with. */
 void file_inlines_done(struct symbols *s, bool found);
 void file_take_job(struct symbols *s, struct reader_job *job);

@@ -68,15 +68,13 @@ void worker_lose(struct symbols *s, uint64_t now)
 /* Without its keeper there will be no other worker: everything goes out as it is. */
 static void lose_keeper(struct symbols *s)
 {
-	struct file *file;
-
 	worker_stop_keeper(s->control, s->keeper_pid);
 	s->control = -1;
 	close_fd(&s->worker);
 	s->worker_pid = 0;
 	fail_asked(s, false);
-	while ((file = file_queue_take(s)))
-		frames_drop_waiting(s, file);
+	while (s->queue)
+		frames_drop_waiting(s, file_queue_take(s, &s->queue));
 	symbols_finish(s);
 }
 
@@ -196,19 +194,24 @@ static void ask_about(struct symbols *s, struct file *file, enum worker_kind kin
 }
 
 /* Names are gathered as samples are, once it is known that they can be had at any time. */
-static bool is_due(struct file *file, uint64_t now)
+static bool is_due(const struct file *file, uint64_t now)
 {
-	unsigned waiting = 0;
+	return kind_of(file) != WORKER_NAMES || now >= file->names_at || file->n_waiting >= WORKER_BATCH;
+}
 
-	if (kind_of(file) != WORKER_NAMES || now >= file->names_at)
-		return true;
-	for (const struct frame *frame = file->first; frame && waiting < WORKER_BATCH; frame = frame->next)
-		waiting++;
-	return waiting == WORKER_BATCH;
+/* The first of the queue that is due: those before it that gather names hold up nobody. */
+static struct file *next_due(struct symbols *s, uint64_t now)
+{
+	for (struct file **at = &s->queue; *at; at = &(*at)->next)
+		if (is_due(*at, now))
+			return file_queue_take(s, at);
+	return NULL;
 }
 
 void worker_send_next(struct symbols *s, uint64_t now)
 {
+	struct file *file;
+
 	if (s->deadline || s->worker < 0)
 		return;
 	if (samples_are_due(s, now) && !(s->queue && s->queue->wants_learn)) {
@@ -218,9 +221,8 @@ void worker_send_next(struct symbols *s, uint64_t now)
 			send_ask(s, -1, -1, now);
 		return;
 	}
-	if (s->queue && is_due(s->queue, now)) {
-		struct file *file = file_queue_take(s);
-
+	file = next_due(s, now);
+	if (file) {
 		ask_about(s, file, kind_of(file), now);
 	} else if (s->inlines && now >= s->inlines_at) {
 		ask_about(s, s->inlines, WORKER_INLINES, now);

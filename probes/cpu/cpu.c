@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "base/base.h"
 #include "probes/cpu/burst.h"
@@ -15,9 +16,10 @@
 #include "sonde/module.h"
 #include "stacks/profile.h"
 
-#define CPUS_MAX   4096u
-#define HOTPLUG_NS (60 * NS_PER_SEC)
-#define ROW_BYTES  (sizeof(struct profile_cpu) + UINT16_MAX)
+#define CPUS_MAX      4096u
+#define HOTPLUG_NS    (60 * NS_PER_SEC)
+#define PHASES_MAX_NS (20 * NS_PER_SEC / 1000) /* the most that beginning may take */
+#define ROW_BYTES     (sizeof(struct profile_cpu) + UINT16_MAX)
 
 extern const struct sonde_module sonde_module_cpu;
 
@@ -98,13 +100,55 @@ static void stop_event(struct cpu *c, unsigned cpu)
 	c->opened--;
 }
 
-/* From the first tick on: before it nobody takes samples out of the ring. */
+static unsigned common_divisor(unsigned a, unsigned b)
+{
+	while (b) {
+		unsigned rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+/* Which CPU has which place in a period: neighbours are far apart. A step of about n divided by the golden ratio, coprime to n, comes by all. */
+static unsigned step_of(unsigned n)
+{
+	unsigned step = MAX_OF((unsigned)(0.618 * n), 1u);
+
+	while (common_divisor(step, n) > 1)
+		step++;
+	return step;
+}
+
+static void sleep_until(uint64_t boottime_ns)
+{
+	struct timespec until = { .tv_sec = (time_t)(boottime_ns / NS_PER_SEC),
+				  .tv_nsec = (long)(boottime_ns % NS_PER_SEC) };
+
+	while (clock_nanosleep(CLOCK_BOOTTIME, TIMER_ABSTIME, &until, NULL) == EINTR)
+		;
+}
+
+/*
+ * From the first tick on: before it nobody takes samples out of the ring. The CPUs' timers keep the phase that they begin with, so each
+ * begins at a time of its own. Timers that expire together show a process less often than it runs: while one CPU is being sampled, what
+ * waits for its work on another goes idle, and that is when the other's sample is taken.
+ */
 static void begin_sampling(struct cpu *c)
 {
+	uint64_t begin = now_boottime_ns(), period = MIN_OF(NS_PER_SEC / c->rate, PHASES_MAX_NS);
+	unsigned n = c->n_events, step = step_of(n);
+
 	c->sampling = true;
-	for (unsigned cpu = 0; cpu < c->n_events; cpu++)
-		if (c->events[cpu].fd >= 0)
-			ioctl(c->events[cpu].fd, PERF_EVENT_IOC_ENABLE, 0);
+	for (unsigned place = 0; place < n; place++) {
+		unsigned cpu = (unsigned)((uint64_t)place * step % n);
+
+		if (c->events[cpu].fd < 0)
+			continue;
+		sleep_until(begin + period * place / n);
+		ioctl(c->events[cpu].fd, PERF_EVENT_IOC_ENABLE, 0);
+	}
 }
 
 /* An event whose CPU went away stays behind dead, even when the CPU comes back. */

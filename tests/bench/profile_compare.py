@@ -143,7 +143,7 @@ class Perf:
                 name, _, library = rest.rpartition(" (")
                 samples[-1][2].append(function(name, library.rstrip(")")))
             elif line.strip():
-                match = re.match(r"(.*?)\s+(\d+)/(\d+)", line)
+                match = re.match(r"(.*?)\s+(-?\d+)/(-?\d+)", line)
                 samples.append((int(match[2]), match[1].strip(), []))
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = 0
@@ -173,7 +173,7 @@ def sonde_samples(common, corpus, rows):
     for row in rows:
         frames = []
         for text in row["stack"]:
-            if text.endswith("(inlined)"):
+            if text.endswith(" [inline]"):
                 continue
             frames.append(function("", "") if not text else function(*corpus.frame(text)))
         samples += [(row["pid"], row["comm"], frames)] * row["value"]
@@ -205,12 +205,27 @@ def leaves(samples):
     return collections.Counter(frames[0] for _, _, frames in samples if frames)
 
 
-def inclusive(samples, wanted=None):
-    """How many samples each function is in; of the wanted ones only."""
+def inclusive(samples, wanted=None, weights=None):
+    """How many samples each function is in; of the wanted ones only. weights: what a sample counts by its innermost two frames."""
     counts = collections.Counter()
     for _, _, frames in samples:
-        counts.update(f for f in set(frames) if not wanted or f in wanted)
+        weight = weights.get(tuple(frames[:2]), 0) if weights is not None else 1
+        for f in set(frames) if weight else ():
+            if not wanted or f in wanted:
+                counts[f] += weight
     return counts
+
+
+def whole_only(ours, theirs):
+    """(ours, theirs, weights of theirs, share of perf's samples that are whole): what can be compared by callers.
+
+    perf loses the callers of much code, and rather of deep stacks than of others, so that what it has whole is not a fair part of
+    what it saw. So each of its whole stacks counts for all that have the same innermost two frames; what it never has whole is
+    left out of both."""
+    whole = [s for s in theirs if s[2] and WHOLE.match(s[2][-1])]
+    seen, kept = (collections.Counter(tuple(s[2][:2]) for s in samples) for samples in (theirs, whole))
+    weights = {k: seen[k] / n for k, n in kept.items()}
+    return [s for s in ours if tuple(s[2][:2]) in weights], whole, weights, len(whole) / max(1, len(theirs))
 
 
 def cpu_of(pids):
@@ -313,13 +328,14 @@ def measure(common, corpus, build, load, seconds, with_perf=True):
         found["samples"], found["perf_samples"] = len(ours), len(theirs)
         a, b = leaves(ours), leaves(theirs)
         found["leaf"], found["leaf_chance"] = distance(a, b), by_chance(a, b)
-        # perf often loses the last frames of a stack; how a program is started is left out.
-        top = [f for f, _ in inclusive(theirs).most_common(60) if not STARTS.fullmatch(f) and f != UNKNOWN][:20]
-        a, b = inclusive(ours, top), inclusive(theirs, top)
-        found["inclusive"], found["inclusive_chance"] = distance(a, b), by_chance(a, b)
-        found["largest"] = largest(leaves(ours), leaves(theirs), 6)
-        found["largest_inclusive"] = [(f, 100 * a[f] / len(ours), 100 * b[f] / len(theirs)) for f in
-                                      sorted(top, key=lambda f: -abs(a[f] / len(ours) - b[f] / len(theirs)))[:4]]
+        found["largest"] = largest(a, b, 6)
+        ours, theirs, weights, found["perf_whole"] = whole_only(ours, theirs)
+        # How a program is started is left out.
+        top = [f for f, _ in inclusive(theirs, None, weights).most_common(60) if not STARTS.fullmatch(f) and f != UNKNOWN][:20]
+        a, b = inclusive(ours, top), inclusive(theirs, top, weights)
+        found["inclusive"], found["inclusive_chance"] = distance(a, b), by_chance(a, inclusive(theirs, top))
+        a, b = shares(a), shares(b)
+        found["largest_inclusive"] = [(f, 100 * a.get(f, 0), 100 * b.get(f, 0)) for f in sorted(top, key=lambda f: -abs(a.get(f, 0) - b.get(f, 0)))[:4]]
         return found
 
 
@@ -336,6 +352,8 @@ def alike(figure, chance):
 
 
 STARTS = re.compile(r"_start|__libc_start.*|clone3?|__clone3?|start_thread")
+# The outermost function of a whole stack: of a program, a thread, a forked child, or of the kernel's own threads.
+WHOLE = re.compile(r"_start\b|__libc_start|clone|__clone|start_thread|ret_from_fork|secondary_startup|cpu_startup_entry|common_startup")
 UNKNOWN = "? ([unknown])"  # an address of which perf knows no mapping
 LOADS = ("compile", "python", "java", "redis")
 
@@ -347,7 +365,7 @@ def possible(load):
 
 def text_of(f):
     lines = [f"{f['load']}: {f['seconds']:g} s, samples sonde {f['samples']} perf {f['perf_samples']}; leaf {f['leaf']:.1f} points (chance {f['leaf_chance']:.1f}), "
-             f"inclusive {f['inclusive']:.1f} ({f['inclusive_chance']:.1f}); sonde CPU agent {f['agent_s']:.2f} worker {f['worker_s']:.2f} eBPF {f['bpf_s']:.3f} s, "
+             f"inclusive {f['inclusive']:.1f} ({f['inclusive_chance']:.1f}, perf had {100 * f['perf_whole']:.0f} % whole); sonde CPU agent {f['agent_s']:.2f} worker {f['worker_s']:.2f} eBPF {f['bpf_s']:.3f} s, "
              f"{f['bytes']:,} bytes, {f['rss'] / 2**20:.0f} MiB; perf record {f['perf_record_s']:.2f} script {f['perf_script_s']:.2f} s, "
              f"{f['perf_bytes']:,} bytes, {f['perf_rss'] / 2**20:.0f} MiB"]
     lines += [f"    leaf      {ours:5.1f} % sonde {theirs:5.1f} % perf  {name}" for name, ours, theirs in f["largest"]]

@@ -126,6 +126,20 @@ class Cpu(common.TestCase):
         _, own, used = self.profile(3, settings=["modules.cpu.rate=499"])
         self.assertAlmostEqual(sum(r["value"] for r in own), 499 * used, delta=0.05 * 499 * used + 5)
 
+    @common.host_only("needs two CPUs of their own")
+    def test_who_waits_for_another_cpu_is_sampled_as_often_as_it_runs(self):
+        """Timers that expire together on both CPUs find the reader idle nearly always: its writer is being sampled. What is still
+        missing is the reader's way to sleep, where no timer interrupts: perf of one CPU alone misses as much."""
+        with common.Agent(modules="cpu", settings=["agent.window=2s"]) as agent:
+            done = subprocess.run([common.load("relay"), str(SECONDS)], stdout=subprocess.PIPE, text=True, check=True, timeout=common.bound(60))
+            agent.stop()
+            rows = agent.rows("profile.cpu")
+        writer, writer_used, reader, reader_used = done.stdout.split()
+        found = {who: sum(r["value"] for r in rows if r["pid"] == int(who)) for who in (writer, reader)}
+        self.assertAlmostEqual(found[writer], RATE * float(writer_used), delta=0.05 * RATE * float(writer_used) + 2)
+        self.assertGreater(found[reader], 0.75 * RATE * float(reader_used))
+        self.assertLess(found[reader], 1.05 * RATE * float(reader_used) + 2)
+
     def test_idle_is_not_sampled(self):
         with common.Agent(modules="cpu", settings=["agent.window=1s"]) as agent:
             agent.wait_row("profile.cpu")

@@ -703,6 +703,33 @@ static void test_memory_stays_bounded(void **state)
 	symbols_close(s);
 }
 
+/* A file that is asked for a name now and then gathers them; another's many names are not held up by that. */
+static void test_gathered_names_hold_up_nobody(void **state)
+{
+	enum { PLACES = 2000 };
+	struct symbols *s = open_symbols(8u << 20);
+	struct stack_frame many = place_in(s, getpid(), (uint64_t)(uintptr_t)test_symbols_target),
+			   few = place_in(s, getpid(), (uint64_t)(uintptr_t)getpid);
+	uint64_t until = now_boottime_ns() + WAIT_NS;
+	unsigned left;
+
+	text_of(s, many);
+	text_of(s, few);
+	do {
+		few.at += 16;
+		symbols_user_state(s, &few);
+		left = 0;
+		for (unsigned i = 1; i <= PLACES; i++) {
+			struct stack_frame place = { many.file, many.at - 4 * i };
+
+			left += symbols_user_state(s, &place) == SYMBOLS_ASKED;
+		}
+		turn(s, 20);
+	} while (left && now_boottime_ns() < until);
+	assert_int_equal(left, 0);
+	symbols_close(s);
+}
+
 static void count_stack(void *context, const struct stack_frames *frames)
 {
 	++*(unsigned *)context;
@@ -814,6 +841,7 @@ int main(void)
 		cmocka_unit_test(test_hanging_worker_is_replaced),
 		cmocka_unit_test(test_lost_keeper_leaves_offsets),
 		cmocka_unit_test(test_memory_stays_bounded),
+		cmocka_unit_test(test_gathered_names_hold_up_nobody),
 		cmocka_unit_test(test_every_sample_comes_home),
 		cmocka_unit_test(test_samples_that_lie_are_refused),
 		cmocka_unit_test(test_closing_brings_samples_home),
