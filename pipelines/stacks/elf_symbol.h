@@ -5,7 +5,7 @@
 
 #define ELF_SIZE_BITS 28
 #define ELF_SIZE_MASK ((1u << ELF_SIZE_BITS) - 1)
-/* The rank of a sized, strong, global name. */
-#define ELF_RANK_BEST 7u
+/* The rank of a sized name that is not local. */
+#define ELF_RANK_BEST 3u
 
 #endif

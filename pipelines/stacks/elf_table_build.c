@@ -133,13 +133,11 @@ static bool in_loads(const struct elf_table *table, uint64_t address)
 	return false;
 }
 
-/* Which of several names for one address is best: perf's order, a sized one before a label, strong before weak, global
- * before local. */
+/* Which of several names for one address is best: a sized one before a label, one that others can call it by before a local one. A weak
+ * name is as good as a strong one: `read` is weak, __libc_read is strong. */
 static uint32_t rank_of(const Elf64_Sym *s)
 {
-	unsigned bind = ELF64_ST_BIND(s->st_info);
-
-	return (s->st_size ? 4u : 0u) | (bind != STB_WEAK ? 2u : 0u) | (bind == STB_GLOBAL ? 1u : 0u);
+	return (s->st_size ? 2u : 0u) | (ELF64_ST_BIND(s->st_info) != STB_LOCAL ? 1u : 0u);
 }
 
 static bool is_function(const Elf64_Sym *s)

@@ -37,6 +37,7 @@ class Loads:
 
     def __init__(self, build, folder):
         self.build, self.folder, self.pids = build, folder, set()
+        self.known = None  # (pid, seconds of CPU) of a process by the scheduler's own account
 
     def start(self, argv, **options):
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **options)
@@ -99,6 +100,7 @@ class Loads:
                 time.sleep(0.02)
             while time.monotonic() < end:
                 self.start(["redis-benchmark", "-s", socket, "-c", "50", "-n", "40000", "-t", "set,get,lpush,mset", "-q"]).wait()
+            self.known = server.pid, cpu_of([server.pid])[server.pid]
         finally:
             server.terminate()
             server.wait()
@@ -162,6 +164,10 @@ def function(name, library):
         library = "jit"
     name = re.sub(r"(@@?[A-Z][\w.]*|\.(constprop|isra|part|cold|lto_priv|llvm)\b[.\d]*)+$", "", name).strip()
     name = re.sub(r"\(.*", "", name) if library != "jit" else name
+    if library not in ("[k]", "jit"):
+        # The C library has many names for one function, and each tool chooses another.
+        name = re.sub(r"^(__GI_)?(_*(libc|vdso|pthread)_)?_*(?=[a-z])", "", name)
+        name = {"cfree": "free"}.get(name, name)
     if not name or name == "[unknown]" or name.startswith("0x"):
         return f"? ({library})"
     return f"{name} ({library})" if library == "[k]" else name
@@ -193,6 +199,8 @@ def distance(a, b):
 
 def by_chance(a, b, rounds=200):
     """The distance that two samplings of the pooled shares have, 95 of 100 times at most. The seed is fixed: the same data, the same figure."""
+    if not a or not b:
+        return 0.0
     pool = a + b
     keys, weights = list(pool), list(pool.values())
     draw = random.Random(1)
@@ -326,6 +334,8 @@ def measure(common, corpus, build, load, seconds, with_perf=True):
         theirs = [s for s in theirs if loads.owns(*s[:2])]
         ours = [s for s in ours if loads.owns(*s[:2])]
         found["samples"], found["perf_samples"] = len(ours), len(theirs)
+        if loads.known:
+            found["known"] = [sum(s[0] == loads.known[0] for s in samples) / RATE / loads.known[1] for samples in (ours, theirs)]
         a, b = leaves(ours), leaves(theirs)
         found["leaf"], found["leaf_chance"] = distance(a, b), by_chance(a, b)
         found["largest"] = largest(a, b, 6)
@@ -368,6 +378,8 @@ def text_of(f):
              f"inclusive {f['inclusive']:.1f} ({f['inclusive_chance']:.1f}, perf had {100 * f['perf_whole']:.0f} % whole); sonde CPU agent {f['agent_s']:.2f} worker {f['worker_s']:.2f} eBPF {f['bpf_s']:.3f} s, "
              f"{f['bytes']:,} bytes, {f['rss'] / 2**20:.0f} MiB; perf record {f['perf_record_s']:.2f} script {f['perf_script_s']:.2f} s, "
              f"{f['perf_bytes']:,} bytes, {f['perf_rss'] / 2**20:.0f} MiB"]
+    if "known" in f:
+        lines += [f"    of one process's CPU time there are samples for: sonde {100 * f['known'][0]:.1f} %, perf {100 * f['known'][1]:.1f} %"]
     lines += [f"    leaf      {ours:5.1f} % sonde {theirs:5.1f} % perf  {name}" for name, ours, theirs in f["largest"]]
     lines += [f"    inclusive {ours:5.1f} % sonde {theirs:5.1f} % perf  {name}" for name, ours, theirs in f["largest_inclusive"]]
     return "\n".join(lines)

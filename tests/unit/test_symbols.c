@@ -357,6 +357,9 @@ static void test_library_without_symtab(void **state)
 
 	assert_true(address > 0);
 	assert_non_null(strstr(user_text(s, getpid(), address, false), "elf_version+0x0 (libelf"));
+	/* Of its names the one that programs call it by: not __libc_read, not __GI___libc_read of its debug file. */
+	address = (uint64_t)(uintptr_t)dlsym(dlopen("libc.so.6", RTLD_NOW), "read");
+	assert_string_equal(user_text(s, getpid(), address, false), "read+0x0 (libc.so.6)");
 	symbols_close(s);
 }
 
