@@ -140,25 +140,6 @@ sonde_inline void take_owner(struct turn *t)
 
 /* ---- sums ---- */
 
-/* As histogram_bucket() of pipelines/flows. */
-sonde_inline __u32 bucket_of(__u64 ns)
-{
-	__u32 log = 0;
-	__u64 v = ns;
-
-	if (ns < 1u << TURNAROUND_CUTS_LOG)
-		return (__u32)ns;
-	for (__u32 step = 32; step; step /= 2) {
-		if (v >> step) {
-			log += step;
-			v >>= step;
-		}
-	}
-	if (log > TURNAROUND_LAST_LOG)
-		return TURNAROUND_BUCKETS - 1;
-	return 32 * (log - TURNAROUND_CUTS_LOG + 1) + ((__u32)(ns >> (log - TURNAROUND_CUTS_LOG)) & 31);
-}
-
 /* `here`: the task that runs is the connection's. */
 sonde_inline struct turnaround_sums *begin_sums(struct turnaround_key *key, bool here)
 {
@@ -201,7 +182,7 @@ sonde_inline struct turnaround_sums *sums_of(struct turn *t, bool here)
 sonde_inline void add(struct turn *t, __u64 ns, __u64 wait, bool here)
 {
 	struct turnaround_sums *sums = sums_of(t, here);
-	__u32 bucket = bucket_of(ns);
+	__u32 bucket = turnaround_bucket(ns);
 
 	if (!sums) {
 		sonde_lost(tcp_turnaround, SONDE_DROP_MAP_FULL);

@@ -8,9 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "encode/pack.h"
-#include "flows/histogram.h"
-#include "probes/turnaround/turnaround.h"
+#include "base/base.h"
+#include "probes/turnaround/row.h"
 #include "sonde/module.h"
 
 #define SETTLE_NS 50000000ull
@@ -27,11 +26,7 @@ struct turnaround {
 	uint64_t ended;     /* of the one before, which is still to be read; 0: it was */
 	uint64_t length_ns; /* of that one */
 	struct turnaround_sums sums;
-	struct histogram times;
-	struct {
-		struct tcp_turnaround row;
-		uint8_t hist[HIST_ROOM];
-	} out;
+	struct turnaround_row row;
 };
 
 static const struct sonde_option options[] = {
@@ -49,74 +44,12 @@ static const struct sonde_option options[] = {
 	{ 0 },
 };
 
-/* ---- one service ---- */
-
-static void fill_times(struct histogram *h, const struct turnaround_sums *sums)
-{
-	histogram_clear(h);
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
-		if (!sums->buckets[i])
-			continue;
-		h->first = h->count ? h->first : (uint16_t)i;
-		h->last = (uint16_t)i;
-		h->buckets[i] = sums->buckets[i];
-		h->count += sums->buckets[i];
-	}
-	h->sum = sums->sum_ns;
-	h->max = MAX_OF(sums->max_ns, h->count ? histogram_least(h->last) : 0);
-}
-
-static void fill_event(struct sonde_event *event, const struct turnaround_key *key, const struct turnaround_sums *sums,
-		       uint64_t time)
-{
-	*event = (struct sonde_event){ .flags = sums->flags | (sums->pid ? 0 : SONDE_FLAG_NO_TASK),
-				       .time = time,
-				       .proc = key->proc,
-				       .parent = sums->parent,
-				       .cgroup = key->cgroup,
-				       .pid = sums->pid,
-				       .tid = sums->pid };
-	memcpy(event->comm, sums->comm, sizeof event->comm);
-}
-
-static void fill_row(struct tcp_turnaround *row, const struct turnaround_key *key, const struct histogram *h)
-{
-	if (key->side == TCP_SIDE_SERVER) {
-		row->laddr = key->ip;
-		row->lport = key->port;
-	} else {
-		row->raddr = key->ip;
-		row->rport = key->port;
-	}
-	row->side = key->side;
-	row->count = h->count;
-	row->sum_ns = h->sum;
-	row->max_ns = h->max;
-	row->p50_ns = histogram_percentile(h, 500);
-	row->p90_ns = histogram_percentile(h, 900);
-	row->p99_ns = histogram_percentile(h, 990);
-	row->p999_ns = histogram_percentile(h, 999);
-}
-
 static void emit_service(struct sonde_host *host, const struct turnaround_key *key, uint64_t time, uint64_t length_ns)
 {
 	struct turnaround *t = host->module_data;
-	struct tcp_turnaround *row = &t->out.row;
-	struct pack hist = pack_over(t->out.hist, sizeof t->out.hist);
 
-	fill_times(&t->times, &t->sums);
-	if (t->sums.filtered || (!t->times.count && !t->sums.errors))
-		return;
-	memset(row, 0, sizeof *row);
-	fill_event(&row->event, key, &t->sums, time);
-	fill_row(row, key, &t->times);
-	row->errors = t->sums.errors;
-	row->socket_wait_ns = t->sums.socket_wait_ns;
-	row->window_ns = length_ns;
-	histogram_pack(&t->times, &hist);
-	row->hist = (struct sonde_text){ .offset = sizeof *row, .length = (uint16_t)(hist.at - t->out.hist) };
-	row->event.size = (uint32_t)(sizeof *row + row->hist.length);
-	host->emit(host, "tcp_turnaround", row);
+	if (turnaround_row(&t->row, key, &t->sums, time, length_ns))
+		host->emit(host, "tcp_turnaround", &t->row);
 }
 
 /* ---- windows ---- */

@@ -78,4 +78,28 @@ struct turnaround_sums {
 	__u32 _pad;
 };
 
+/* As histogram_bucket() of pipelines/flows. */
+static __attribute__((always_inline, unused)) inline __u32 turnaround_bucket(__u64 ns)
+{
+	__u32 log = 0;
+	__u64 v = ns;
+
+	if (ns < 1u << TURNAROUND_CUTS_LOG)
+		return (__u32)ns;
+	for (__u32 step = 32; step; step /= 2) {
+		if (v >> step) {
+			log += step;
+			v >>= step;
+		}
+	}
+	if (log > TURNAROUND_LAST_LOG)
+		return TURNAROUND_BUCKETS - 1;
+	return 32 * (log - TURNAROUND_CUTS_LOG + 1) + ((__u32)(ns >> (log - TURNAROUND_CUTS_LOG)) & 31);
+}
+
+#ifndef __bpf__
+_Static_assert(sizeof(struct turnaround_key) == 40 && sizeof(struct turnaround_sums) == 64 + TURNAROUND_BUCKETS * 4 + 4,
+	       "written by the kernel side");
+#endif
+
 #endif

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """tcp.turnaround and tcp.slow against a server that knows how long it took to answer."""
 import collections
+import json
 import os
+import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -14,7 +18,7 @@ import common
 
 # For each answer: what passes between the kernel's hooks and the program's clock, a millisecond and more on an emulated processor.
 SLACK_NS = 2e6 if common.GUEST else 100e3 * common.SLOWNESS
-Truth = collections.namedtuple("Truth", "count sum max")
+Truth = collections.namedtuple("Truth", "count sum max min", defaults=(0,))
 
 
 def near(value, truth, count=1):
@@ -75,7 +79,7 @@ class Server:
         self.thread.join()
         for thread in self.threads:
             thread.join()
-        return Truth(len(self.times), sum(self.times), max(self.times, default=0))
+        return Truth(len(self.times), sum(self.times), max(self.times, default=0), min(self.times, default=0))
 
     def __enter__(self):
         return self
@@ -85,14 +89,16 @@ class Server:
             self.listener.shutdown(socket.SHUT_RDWR)
 
 
-def ask(address, requests, before_read=0):
+def ask(address, requests, times=()):
+    """How long each answer took to be read, by the client's clock, is put to `times`."""
     with socket.create_connection(address) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(requests):
+            begun = time.monotonic_ns()
             sock.sendall(b"question")
-            if before_read:
-                time.sleep(before_read)
             receive(sock, 8)
+            if isinstance(times, list):
+                times.append(time.monotonic_ns() - begun)
 
 
 class Turnaround(common.TestCase):
@@ -117,15 +123,20 @@ class Turnaround(common.TestCase):
             sides[row["side"]].append(row)
         return sides, [r for r in rows if r["type"] == "tcp.slow" and port in (r["lport"], r["rport"])]
 
-    def check(self, rows, truth, errors=0):
+    def check(self, rows, truth, outside=None):
+        """`outside`: what it took by the clock of the client's program. Where the machine is slow, all that is sure is that it was less."""
         self.assertEqual(sum(r["count"] for r in rows), truth.count)
-        self.assertEqual(sum(r["errors"] for r in rows), errors)
+        self.assertEqual(sum(r["errors"] for r in rows), 0)
         total = sum(r["sum_ns"] for r in rows)
+        if common.GUEST and outside:
+            self.assertTrue(truth.sum <= total <= outside, f"{truth} <= {total} <= {outside}")
+            return
         self.assertTrue(near(total, truth.sum, truth.count), f"{total} for {truth}")
 
     def exchange(self, delay, requests, clients, family=socket.AF_INET):
         with self.agent() as agent, Server(delay, family) as server:
-            threads = [threading.Thread(target=ask, args=(server.address, requests)) for _ in range(clients)]
+            outside = []
+            threads = [threading.Thread(target=ask, args=(server.address, requests, outside)) for _ in range(clients)]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -133,20 +144,20 @@ class Turnaround(common.TestCase):
             truth = server.end()
             self.assertEqual(truth.count, requests * clients)
             sides, slow = self.rows_of(agent, server.port)
-        self.check(sides["server"], truth)
-        self.check(sides["client"], truth)
+        self.check(sides["server"], truth, sum(outside))
+        self.check(sides["client"], truth, sum(outside))
         self.assertEqual(slow, [])
         for row in sides["server"] + sides["client"]:
             self.assertEqual(row["pid"], os.getpid())
             self.assertEqual(row["laddr" if row["side"] == "server" else "raddr"], server.address[0])
-            self.assertLessEqual(row["max_ns"], truth.max + max(0.05 * truth.max, 20 * SLACK_NS))
+            self.assertLessEqual(row["max_ns"], max(outside))
         return truth, sides
 
     def test_a_server_that_takes_its_time(self):
-        _, sides = self.exchange(0.02, common.scaled(40, 20), 1)
+        truth, sides = self.exchange(0.02, common.scaled(40, 20), 1)
         for rows in sides.values():
             for row in rows:
-                self.assertTrue(near(row["p50_ns"], 20e6), row)
+                self.assertTrue(truth.min * 0.97 <= row["p50_ns"] <= row["max_ns"], row)
 
     def test_several_threads_and_a_mapped_family(self):
         self.exchange(0.005, common.scaled(50, 20), 4, socket.AF_INET6)
@@ -197,7 +208,7 @@ class Turnaround(common.TestCase):
             client = socket.create_connection(listener.getsockname())
             server, _ = listener.accept()
             port, count = server.getsockname()[1], 10
-            asked, answered = 0, 0
+            asked, answered, took = 0, 0, 0
             for _ in range(count):
                 client.sendall(b"question")
                 begun = time.monotonic_ns()
@@ -205,6 +216,7 @@ class Turnaround(common.TestCase):
                 asked += time.monotonic_ns() - begun
                 receive(server, 8)
                 time.sleep(0.01)
+                took += time.monotonic_ns() - begun
                 server.sendall(b"answered")
                 begun = time.monotonic_ns()
                 time.sleep(0.02)
@@ -217,7 +229,7 @@ class Turnaround(common.TestCase):
         self.assertTrue(near(wait["server"], asked, count), (wait, asked))
         self.assertTrue(near(wait["client"], answered, count), (wait, answered))
         for rows in sides.values():
-            self.assertTrue(near(sum(r["sum_ns"] for r in rows), asked + count * 10e6, count), rows)
+            self.assertTrue(near(sum(r["sum_ns"] for r in rows), took, count), rows)
 
     def test_resets_are_errors(self):
         with self.agent() as agent:
@@ -297,6 +309,45 @@ class Turnaround(common.TestCase):
             sides, slow = self.rows_of(agent, server.port)
         self.assertEqual(sum(r["count"] for r in sides["server"]), 200)
         self.assertTrue(5 <= len(slow) <= 5 * (3 + 20 * (common.SLOWNESS > 1)), len(slow))
+
+    @common.host_only("no tcpdump")
+    @common.unittest.skipUnless(shutil.which("tcpdump"), "no tcpdump")
+    def test_replay_of_the_packets_agrees(self):
+        """The same turns out of what tcpdump captured meanwhile, of connections with whatever turns."""
+        rng = random.Random(5)
+        with tempfile.TemporaryDirectory() as folder, self.agent() as agent:
+            path = os.path.join(folder, "lo.pcap")
+            listener = socket.create_server(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+            capture = subprocess.Popen(["tcpdump", "-n", "-U", "-B", "16384", "--immediate-mode", "-Z", "root", "-i", "lo", "-w", path,
+                                        f"tcp port {port}"], stderr=subprocess.PIPE, text=True)
+            while "listening on" not in (line := capture.stderr.readline()):
+                self.assertTrue(line, "tcpdump did not start")
+            for _ in range(10):
+                client = socket.create_connection(listener.getsockname())
+                server, _ = listener.accept()
+                for sock in (client, server):
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for _ in range(20):
+                    sender, reader = rng.choice(((client, server), (server, client)))
+                    size = rng.choice((1, 100, 20000))
+                    sender.sendall(b"x" * size)
+                    if rng.random() < 0.8:
+                        time.sleep(0.001)
+                        receive(reader, size)
+                client.close()
+                server.close()
+            listener.close()
+            sides, _ = self.rows_of(agent, port)
+            capture.send_signal(signal.SIGINT)
+            capture.communicate()
+            done = common.sonde("replay", path, "--format", "json", "--window", "1h", "--type", "tcp.turnaround")
+            packets = [json.loads(line) for line in done.stdout.splitlines()]
+        count, total = (sum(r[key] for r in packets) for key in ("count", "sum_ns"))
+        self.assertGreater(count, 50)
+        for side, rows in sides.items():
+            self.assertEqual(sum(r["count"] for r in rows), count, side)
+            self.assertTrue(near(sum(r["sum_ns"] for r in rows), total, count), (rows, total))
 
     @common.host_only("no ip(8)")
     @common.unittest.skipUnless(shutil.which("ip"), "no ip(8)")
