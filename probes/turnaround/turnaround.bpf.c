@@ -123,6 +123,20 @@ sonde_inline struct turn *turn_begin(struct sock *sk, struct tcp_sock *tp, __u8 
 	return t;
 }
 
+/* A socket that was disconnected and connected anew counts from 0 again. */
+sonde_inline void renew(struct turn *t, struct tcp_sock *tp)
+{
+	__u8 side = side_of(tp);
+
+	t->received = 0;
+	t->waiting = false;
+	t->answered = 0;
+	if (side == TCP_SIDE_UNKNOWN)
+		return;
+	t->key.side = side;
+	fill_service(&t->key, tp);
+}
+
 /* The task that reads or sends is whose service it is. */
 sonde_inline void take_owner(struct turn *t)
 {
@@ -140,12 +154,31 @@ sonde_inline void take_owner(struct turn *t)
 
 /* ---- sums ---- */
 
-/* `here`: the task that runs is the connection's. */
+/* `here`: the task that runs is the connection's. Else whether the filters leave it out is not known: where there are any, it is not what they
+ * ask for. */
+sonde_inline void fill_owner(struct turnaround_sums *sums, bool here)
+{
+	struct sonde_settings *s;
+	struct sonde_owner owner;
+	__u32 zero = 0;
+
+	if (!here) {
+		s = bpf_map_lookup_elem(&sonde_settings, &zero);
+		sums->filtered = s && s->filters;
+		return;
+	}
+	sonde_owner_current(&owner);
+	sums->parent = owner.parent;
+	sums->flags = owner.flags;
+	sums->filtered = owner.filtered;
+	__builtin_memcpy(sums->comm, owner.comm, sizeof sums->comm);
+	sums->pid = owner.pid;
+}
+
 sonde_inline struct turnaround_sums *begin_sums(struct turnaround_key *key, bool here)
 {
 	struct turnaround_key rest = { .window = key->window };
 	struct turnaround_sums *blank, *sums;
-	struct sonde_owner owner;
 	__u32 zero = 0;
 
 	blank = bpf_map_lookup_elem(&turnaround_blank, &zero);
@@ -155,18 +188,7 @@ sonde_inline struct turnaround_sums *begin_sums(struct turnaround_key *key, bool
 	sums = bpf_map_lookup_elem(&turnaround_services, key);
 	if (!sums)
 		return bpf_map_lookup_elem(&turnaround_services, &rest);
-	if (!here) { /* whether the filters leave it out is not known: where there are any, it is not what they ask for */
-		struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
-
-		sums->filtered = s && s->filters;
-		return sums;
-	}
-	sonde_owner_current(&owner);
-	sums->parent = owner.parent;
-	sums->flags = owner.flags;
-	sums->filtered = owner.filtered;
-	__builtin_memcpy(sums->comm, owner.comm, sizeof sums->comm);
-	sums->pid = owner.pid;
+	fill_owner(sums, here);
 	return sums;
 }
 
@@ -176,7 +198,11 @@ sonde_inline struct turnaround_sums *sums_of(struct turn *t, bool here)
 
 	t->key.window = turnaround_window & 1;
 	sums = bpf_map_lookup_elem(&turnaround_services, &t->key);
-	return sums ? sums : begin_sums(&t->key, here);
+	if (!sums)
+		return begin_sums(&t->key, here);
+	if (here && !sums->pid)
+		fill_owner(sums, true);
+	return sums;
 }
 
 sonde_inline void add(struct turn *t, __u64 ns, __u64 wait, bool here)
@@ -312,6 +338,8 @@ sonde_inline int data_arrives(struct sock *sk)
 	if (!t)
 		return 0;
 	received = received_of(tp);
+	if (received < t->received)
+		renew(t, tp);
 	if (received != t->received) /* else a FIN, or word of what was seen */
 		arrived(t, received, bpf_ktime_get_boot_ns());
 	return 0;
@@ -385,6 +413,7 @@ sonde_inline int sends(struct sock *sk)
 {
 	struct turn *t = turn_of(sk);
 	struct tcp_sock *tp;
+	__u64 received;
 
 	if (t && t->key.side == TCP_SIDE_SERVER && !t->waiting)
 		return 0;
@@ -402,7 +431,10 @@ sonde_inline int sends(struct sock *sk)
 	take_owner(t);
 	if (t->answered)
 		settle(t, 0, true);
-	t->received = received_of(tp);
+	received = received_of(tp);
+	if (received < t->received)
+		renew(t, tp);
+	t->received = received;
 	t->request = bpf_ktime_get_boot_ns();
 	t->waiting = true;
 	return 0;
