@@ -281,11 +281,15 @@ sonde_inline void fill_ends(struct tcp_slow *e, struct tcp_sock *tp)
 }
 
 /* Here, by the task that sends the answer or reads it. */
-sonde_inline void say_slow(struct tcp_sock *tp, const struct turn *t, __u64 ns, __u64 wait, __u64 now)
+sonde_inline void say_slow(struct sock *sk, const struct turn *t, __u64 ns, __u64 wait, __u64 now)
 {
+	struct tcp_sock *tp;
 	struct tcp_slow *e;
 
 	if (ns < slow || !slow || !may_say(now))
+		return;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
 		return;
 	e = sonde_reserve(tcp_slow, sizeof *e);
 	if (!e)
@@ -369,65 +373,81 @@ sonde_inline void request_read(struct turn *t, __u64 now)
 	t->delayed_ns = task->sched_info.run_delay;
 }
 
+sonde_inline void answer_read(struct sock *sk, struct turn *t, __u64 now)
+{
+	say_slow(sk, t, t->turnaround, now - t->answered, now);
+	settle(t, now - t->answered, true);
+}
+
+/* Whether the arrival of what is read was seen already: mostly. */
+sonde_inline bool is_known(const struct turn *t)
+{
+	return t->key.side == TCP_SIDE_SERVER ? t->waiting && !t->read : t->answered != 0;
+}
+
+/* Makes good an arrival that was not seen. Returns the state where there is something to do. */
+sonde_inline struct turn *catch_up(struct sock *sk, struct turn *t, __u64 now)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	__u64 received;
+
+	if (!tp)
+		return NULL;
+	if (!t)
+		t = turn_begin(sk, tp, TCP_SIDE_SERVER);
+	if (!t)
+		return NULL;
+	received = received_of(tp);
+	if (received == t->received)
+		return NULL;
+	if (received < t->received)
+		renew(t, tp);
+	arrived(t, received, now);
+	return is_known(t) ? t : NULL;
+}
+
 /* Called for each segment that was copied to a reader. */
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(read__tp_btf, struct sock *sk)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct turn *t = turn_of(sk);
-	__u64 now, received;
+	__u64 now = bpf_ktime_get_boot_ns();
 
-	if (!tp)
-		return 0;
-	if (!t)
-		t = turn_begin(sk, tp, TCP_SIDE_SERVER);
-	if (!t)
-		return 0;
-	received = received_of(tp);
-	if (received == t->received && !t->answered && (!t->waiting || t->read || t->key.side == TCP_SIDE_CLIENT))
-		return 0;
-	now = bpf_ktime_get_boot_ns();
-	if (received != t->received)
-		arrived(t, received, now);
-	if (t->key.side == TCP_SIDE_SERVER) {
-		request_read(t, now);
-	} else if (t->answered) {
-		take_owner(t);
-		say_slow(tp, t, t->turnaround, now - t->answered, now);
-		settle(t, now - t->answered, true);
+	if (!t || !is_known(t)) {
+		t = catch_up(sk, t, now);
+		if (!t)
+			return 0;
 	}
+	if (t->key.side == TCP_SIDE_SERVER)
+		request_read(t, now);
+	else
+		answer_read(sk, t, now);
 	return 0;
 }
 
-sonde_inline void answer(struct tcp_sock *tp, struct turn *t, __u64 now)
+sonde_inline void answer(struct sock *sk, struct turn *t, __u64 now)
 {
 	__u64 ns = now - t->request, wait = t->read ? t->read - t->request : 0;
 
 	t->waiting = false;
-	take_owner(t);
-	say_slow(tp, t, ns, wait, now);
+	if (!t->read)
+		take_owner(t);
+	say_slow(sk, t, ns, wait, now);
 	add(t, ns, wait, true);
 }
 
-sonde_inline int sends(struct sock *sk)
+/* An answer that is there and was not read is counted now. */
+sonde_inline int request_sent(struct sock *sk, struct turn *t)
 {
-	struct turn *t = turn_of(sk);
-	struct tcp_sock *tp;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	__u64 received;
 
-	if (t && t->key.side == TCP_SIDE_SERVER && !t->waiting)
-		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
 	if (!t)
 		t = turn_begin(sk, tp, TCP_SIDE_CLIENT);
 	if (!t)
 		return 0;
-	if (t->key.side == TCP_SIDE_SERVER) {
-		answer(tp, t, bpf_ktime_get_boot_ns());
-		return 0;
-	}
 	take_owner(t);
 	if (t->answered)
 		settle(t, 0, true);
@@ -437,6 +457,17 @@ sonde_inline int sends(struct sock *sk)
 	t->received = received;
 	t->request = bpf_ktime_get_boot_ns();
 	t->waiting = true;
+	return 0;
+}
+
+sonde_inline int sends(struct sock *sk)
+{
+	struct turn *t = turn_of(sk);
+
+	if (!t || t->key.side != TCP_SIDE_SERVER)
+		return request_sent(sk, t);
+	if (t->waiting)
+		answer(sk, t, bpf_ktime_get_boot_ns());
 	return 0;
 }
 
