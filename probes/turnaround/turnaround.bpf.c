@@ -29,16 +29,19 @@
 SONDE_SETTING(__u64, slow, 1000000000ull, 0, 0, "ns", "an answer that took as long is a tcp.slow");
 SONDE_SETTING(__u32, slow_rate, 100, 0, 100000, "", "the most tcp.slow in a second");
 
+/* What an arrival touches lies in one cache line: the two ends of a connection are often served by two CPUs. */
 struct turn {
+	__u64 received; /* payload that had arrived as it was looked at last */
+	__u64 request;  /* boot clock: the last byte of the request so far */
+	__u64 seen;     /* server: when it was read; client: when the answer came that was not read yet; 0: neither */
+	bool waiting;   /* a request has no answer yet */
+	__u8 side;      /* enum tcp_side, as in the key */
+	__u16 _pad;
+	__u32 pid;                /* whom the key names */
+	__u64 execs;              /* of that task: it is another program's after an exec */
+	__u64 ran_ns, delayed_ns; /* server: of the thread that read, as it did */
 	struct turnaround_key key;
-	__u64 execs;                /* of the task that the key names: it is another program's after an exec */
-	__u64 received;             /* payload that had arrived as it was looked at last */
-	__u64 request;              /* boot clock: the last byte of the request so far */
-	__u64 read;                 /* server: when it was read; 0: not yet */
-	__u64 answered, turnaround; /* client: an answer that was not read yet */
-	__u64 ran_ns, delayed_ns;   /* server: of the thread that read, as it did */
-	__u32 pid, tid;             /* whom the key names; server: which thread read */
-	bool waiting;               /* a request has no answer yet */
+	__u32 tid; /* server: which thread read */
 };
 
 struct {
@@ -118,7 +121,7 @@ sonde_inline struct turn *turn_begin(struct sock *sk, struct tcp_sock *tp, __u8 
 		sonde_failed(-12);
 		return NULL;
 	}
-	t->key.side = side;
+	t->side = t->key.side = side;
 	fill_service(&t->key, tp);
 	return t;
 }
@@ -130,10 +133,10 @@ sonde_inline void renew(struct turn *t, struct tcp_sock *tp)
 
 	t->received = 0;
 	t->waiting = false;
-	t->answered = 0;
+	t->seen = 0;
 	if (side == TCP_SIDE_UNKNOWN)
 		return;
-	t->key.side = side;
+	t->side = t->key.side = side;
 	fill_service(&t->key, tp);
 }
 
@@ -254,10 +257,10 @@ sonde_inline __u64 not_added_up(struct task_struct *task, __u64 now)
 sonde_inline void split(struct tcp_slow *e, const struct turn *t, __u64 now)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 whole = now - t->read, ran, delayed;
+	__u64 whole = now - t->seen, ran, delayed;
 
 	e->on_cpu_ns = e->runnable_ns = e->off_cpu_ns = 0;
-	if (t->key.side != TCP_SIDE_SERVER || !t->read || t->tid != (__u32)task->pid)
+	if (t->side != TCP_SIDE_SERVER || !t->seen || t->tid != (__u32)task->pid)
 		return;
 	delayed = task->sched_info.run_delay - t->delayed_ns;
 	ran = task->se.sum_exec_runtime + not_added_up(task, now) - t->ran_ns;
@@ -295,7 +298,7 @@ sonde_inline void say_slow(struct sock *sk, const struct turn *t, __u64 ns, __u6
 	if (!e)
 		return;
 	fill_ends(e, tp);
-	e->side = t->key.side;
+	e->side = t->side;
 	e->turnaround_ns = ns;
 	e->socket_wait_ns = wait;
 	split(e, t, now);
@@ -307,22 +310,23 @@ sonde_inline void say_slow(struct sock *sk, const struct turn *t, __u64 ns, __u6
 sonde_inline void arrived(struct turn *t, __u64 received, __u64 now)
 {
 	t->received = received;
-	if (t->key.side == TCP_SIDE_SERVER) {
+	if (t->side == TCP_SIDE_SERVER) {
 		t->request = now;
-		t->read = 0;
+		t->seen = 0;
 		t->waiting = true;
 	} else if (t->waiting) {
 		t->waiting = false;
-		t->answered = now;
-		t->turnaround = now - t->request;
+		t->seen = now;
 	}
 }
 
 /* The client's answer that arrived: it was read now, or (`wait` 0) never. */
 sonde_inline void settle(struct turn *t, __u64 wait, bool here)
 {
-	t->answered = 0;
-	add(t, t->turnaround, wait, here);
+	__u64 ns = t->seen - t->request;
+
+	t->seen = 0;
+	add(t, ns, wait, here);
 }
 
 sonde_inline int data_arrives(struct sock *sk)
@@ -367,7 +371,7 @@ sonde_inline void request_read(struct turn *t, __u64 now)
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	take_owner(t);
-	t->read = now;
+	t->seen = now;
 	t->tid = (__u32)task->pid;
 	t->ran_ns = task->se.sum_exec_runtime;
 	t->delayed_ns = task->sched_info.run_delay;
@@ -375,14 +379,14 @@ sonde_inline void request_read(struct turn *t, __u64 now)
 
 sonde_inline void answer_read(struct sock *sk, struct turn *t, __u64 now)
 {
-	say_slow(sk, t, t->turnaround, now - t->answered, now);
-	settle(t, now - t->answered, true);
+	say_slow(sk, t, t->seen - t->request, now - t->seen, now);
+	settle(t, now - t->seen, true);
 }
 
 /* Whether the arrival of what is read was seen already: mostly. */
 sonde_inline bool is_known(const struct turn *t)
 {
-	return t->key.side == TCP_SIDE_SERVER ? t->waiting && !t->read : t->answered != 0;
+	return t->side == TCP_SIDE_SERVER ? t->waiting && !t->seen : t->seen != 0;
 }
 
 /* Makes good an arrival that was not seen. Returns the state where there is something to do. */
@@ -418,7 +422,7 @@ int BPF_PROG(read__tp_btf, struct sock *sk)
 		if (!t)
 			return 0;
 	}
-	if (t->key.side == TCP_SIDE_SERVER)
+	if (t->side == TCP_SIDE_SERVER)
 		request_read(t, now);
 	else
 		answer_read(sk, t, now);
@@ -427,10 +431,10 @@ int BPF_PROG(read__tp_btf, struct sock *sk)
 
 sonde_inline void answer(struct sock *sk, struct turn *t, __u64 now)
 {
-	__u64 ns = now - t->request, wait = t->read ? t->read - t->request : 0;
+	__u64 ns = now - t->request, wait = t->seen ? t->seen - t->request : 0;
 
 	t->waiting = false;
-	if (!t->read)
+	if (!t->seen)
 		take_owner(t);
 	say_slow(sk, t, ns, wait, now);
 	add(t, ns, wait, true);
@@ -449,7 +453,7 @@ sonde_inline int request_sent(struct sock *sk, struct turn *t)
 	if (!t)
 		return 0;
 	take_owner(t);
-	if (t->answered)
+	if (t->seen)
 		settle(t, 0, true);
 	received = received_of(tp);
 	if (received < t->received)
@@ -464,7 +468,7 @@ sonde_inline int sends(struct sock *sk)
 {
 	struct turn *t = turn_of(sk);
 
-	if (!t || t->key.side != TCP_SIDE_SERVER)
+	if (!t || t->side != TCP_SIDE_SERVER)
 		return request_sent(sk, t);
 	if (t->waiting)
 		answer(sk, t, bpf_ktime_get_boot_ns());
@@ -492,7 +496,7 @@ sonde_inline int reset(struct sock *sk, __u8 side)
 	struct turn *t = turn_of(sk);
 	struct turnaround_sums *sums;
 
-	if (!t || !t->waiting || t->key.side != side)
+	if (!t || !t->waiting || t->side != side)
 		return 0;
 	t->waiting = false;
 	sums = sums_of(t, false);
@@ -518,7 +522,7 @@ int BPF_PROG(destroy__tp_btf, struct sock *sk)
 {
 	struct turn *t = turn_of(sk);
 
-	if (t && t->answered)
+	if (t && t->side == TCP_SIDE_CLIENT && t->seen)
 		settle(t, 0, false);
 	return 0;
 }
