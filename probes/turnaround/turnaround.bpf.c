@@ -32,7 +32,7 @@ SONDE_SETTING(__u32, slow_rate, 100, 0, 100000, "", "the most tcp.slow in a seco
 /* What an arrival touches lies in one cache line: the two ends of a connection are often served by two CPUs. */
 struct turn {
 	__u64 received; /* payload that had arrived as it was looked at last */
-	__u64 request;  /* boot clock: the last byte of the request so far */
+	__u64 request;  /* monotonic clock: the last byte of the request so far */
 	__u64 seen;     /* server: when it was read; client: when the answer came that was not read yet; 0: neither */
 	bool waiting;   /* a request has no answer yet */
 	__u8 side;      /* enum tcp_side, as in the key */
@@ -87,6 +87,19 @@ sonde_inline __u8 side_of(struct tcp_sock *tp)
 sonde_inline __u64 received_of(struct tcp_sock *tp)
 {
 	return tp->bytes_received - !!(tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags & SOCK_DONE);
+}
+
+/* When what arrives now was taken in: the kernel has looked at the (monotonic) clock for it. Source: net/ipv4/tcp_input.c tcp_rcv_established(),
+ * tcp_rcv_state_process(). */
+sonde_inline __u64 arrival_of(struct tcp_sock *tp)
+{
+	return tp->tcp_clock_cache;
+}
+
+/* The kernel's clock and ours may differ by some nanoseconds. */
+sonde_inline __u64 since(__u64 from, __u64 to)
+{
+	return (__s64)(to - from) > 0 ? to - from : 0;
 }
 
 sonde_inline void fill_service(struct turnaround_key *key, struct tcp_sock *tp)
@@ -244,11 +257,11 @@ sonde_inline bool may_say(__u64 now)
 }
 
 /* What the running task has run since the kernel added it up last; 0 where it cannot be known. */
-sonde_inline __u64 not_added_up(struct task_struct *task, __u64 now)
+sonde_inline __u64 not_added_up(struct task_struct *task)
 {
 	__u32 zero = 0;
 	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
-	__u64 ns = s && s->sched_offset ? now + s->sched_offset - task->se.exec_start : 0;
+	__u64 ns = s && s->sched_offset ? bpf_ktime_get_boot_ns() + s->sched_offset - task->se.exec_start : 0;
 
 	return ns < NS_PER_SECOND ? ns : 0;
 }
@@ -257,13 +270,13 @@ sonde_inline __u64 not_added_up(struct task_struct *task, __u64 now)
 sonde_inline void split(struct tcp_slow *e, const struct turn *t, __u64 now)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 whole = now - t->seen, ran, delayed;
+	__u64 whole = since(t->seen, now), ran, delayed;
 
 	e->on_cpu_ns = e->runnable_ns = e->off_cpu_ns = 0;
 	if (t->side != TCP_SIDE_SERVER || !t->seen || t->tid != (__u32)task->pid)
 		return;
 	delayed = task->sched_info.run_delay - t->delayed_ns;
-	ran = task->se.sum_exec_runtime + not_added_up(task, now) - t->ran_ns;
+	ran = task->se.sum_exec_runtime + not_added_up(task) - t->ran_ns;
 	delayed = delayed < whole ? delayed : whole;
 	ran = ran < whole - delayed ? ran : whole - delayed;
 	e->on_cpu_ns = ran;
@@ -323,7 +336,7 @@ sonde_inline void arrived(struct turn *t, __u64 received, __u64 now)
 /* The client's answer that arrived: it was read now, or (`wait` 0) never. */
 sonde_inline void settle(struct turn *t, __u64 wait, bool here)
 {
-	__u64 ns = t->seen - t->request;
+	__u64 ns = since(t->request, t->seen);
 
 	t->seen = 0;
 	add(t, ns, wait, here);
@@ -349,7 +362,7 @@ sonde_inline int data_arrives(struct sock *sk)
 	if (received < t->received)
 		renew(t, tp);
 	if (received != t->received) /* else a FIN, or word of what was seen */
-		arrived(t, received, bpf_ktime_get_boot_ns());
+		arrived(t, received, arrival_of(tp));
 	return 0;
 }
 
@@ -379,8 +392,10 @@ sonde_inline void request_read(struct turn *t, __u64 now)
 
 sonde_inline void answer_read(struct sock *sk, struct turn *t, __u64 now)
 {
-	say_slow(sk, t, t->seen - t->request, now - t->seen, now);
-	settle(t, now - t->seen, true);
+	__u64 wait = since(t->seen, now);
+
+	say_slow(sk, t, since(t->request, t->seen), wait, now);
+	settle(t, wait, true);
 }
 
 /* Whether the arrival of what is read was seen already: mostly. */
@@ -415,7 +430,7 @@ SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(read__tp_btf, struct sock *sk)
 {
 	struct turn *t = turn_of(sk);
-	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 now = bpf_ktime_get_ns();
 
 	if (!t || !is_known(t)) {
 		t = catch_up(sk, t, now);
@@ -431,7 +446,7 @@ int BPF_PROG(read__tp_btf, struct sock *sk)
 
 sonde_inline void answer(struct sock *sk, struct turn *t, __u64 now)
 {
-	__u64 ns = now - t->request, wait = t->seen ? t->seen - t->request : 0;
+	__u64 ns = since(t->request, now), wait = t->seen ? since(t->request, t->seen) : 0;
 
 	t->waiting = false;
 	if (!t->seen)
@@ -459,7 +474,7 @@ sonde_inline int request_sent(struct sock *sk, struct turn *t)
 	if (received < t->received)
 		renew(t, tp);
 	t->received = received;
-	t->request = bpf_ktime_get_boot_ns();
+	t->request = bpf_ktime_get_ns();
 	t->waiting = true;
 	return 0;
 }
@@ -471,7 +486,7 @@ sonde_inline int sends(struct sock *sk)
 	if (!t || t->side != TCP_SIDE_SERVER)
 		return request_sent(sk, t);
 	if (t->waiting)
-		answer(sk, t, bpf_ktime_get_boot_ns());
+		answer(sk, t, bpf_ktime_get_ns());
 	return 0;
 }
 
