@@ -317,6 +317,21 @@ class Turnaround(common.TestCase):
         self.assertEqual(sum(r["count"] for r in sides["server"]), 200)
         self.assertTrue(5 <= len(slow) <= 5 * (3 + 20 * (common.SLOWNESS > 1)), len(slow))
 
+    def test_filters_leave_services_out(self):
+        for name, count in (("nobody", 0), ("python3", 5)):
+            with common.Agent(modules="turnaround", settings={"filter.comm": name, "modules.turnaround.slow": "1ns"}) as agent, \
+                    socket.create_server(("127.0.0.1", 0)) as listener:
+                program = "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n" \
+                          "for _ in range(5): s.sendall(b'question'); s.recv(8)"
+                port = listener.getsockname()[1]
+                client = subprocess.Popen(["/usr/bin/python3", "-c", program, str(port)])
+                serve(listener.accept()[0], 0, [])
+                self.assertEqual(client.wait(common.bound(30)), 0)
+                agent.stop()
+                rows = [r for r in agent.rows() if r["type"] in ("tcp.turnaround", "tcp.slow") and r["pid"] == client.pid]
+            self.assertEqual(sum(r["count"] for r in rows if r["type"] == "tcp.turnaround"), count)
+            self.assertEqual(len([r for r in rows if r["type"] == "tcp.slow"]), count)
+
     def test_slow_answers_have_stacks(self):
         with self.agent(slow="1us", stack="true") as agent, Server(0.001) as server:
             ask(server.address, 5)
