@@ -13,15 +13,21 @@
 #include "encode/plan.h"
 #include "modules.h"
 #include "probes/dns/dns.h"
-#include "probes/tcp/turnaround.h"
+#include "probes/tcp/tcp.h"
+#include "probes/turnaround/turnaround.h"
 
-#define MODULE     "tcp" /* declares all of them */
 #define ROW_BYTES  65536u
 #define NAME_BYTES 96u /* of the capture's name in `host` */
 
 enum row_type { ROW_CONNECT, ROW_ACCEPT, ROW_CLOSE, ROW_TURNAROUND, ROW_SLOW, ROW_DNS, ROW_TYPES };
-static const char *const records[ROW_TYPES] = { "tcp_connect",    "tcp_accept", "tcp_close",
-						"tcp_turnaround", "tcp_slow",   "dns_query_event" };
+/* Which module declares each. */
+static const struct {
+	const char *module, *record;
+} records[ROW_TYPES] = {
+	{ "tcp", "tcp_connect" },           { "tcp", "tcp_accept" },      { "tcp", "tcp_close" },
+	{ "turnaround", "tcp_turnaround" }, { "turnaround", "tcp_slow" }, { "tcp", "dns_query_event" }
+};
+static const char *const modules[] = { "tcp", "turnaround" };
 
 struct replay_rows {
 	struct schema *schema;
@@ -38,29 +44,37 @@ struct replay_rows {
 
 /* ---- begin and end ---- */
 
-static int read_schema(struct replay_rows *rows, struct fault *fault)
+static int read_module(struct replay_rows *rows, const char *module, struct fault *fault)
 {
 	const struct builtin_object *b = builtin_objects;
 	struct bpf_object *object;
 	int r;
 
-	while (b->name && strcmp(b->name, MODULE))
+	while (b->name && strcmp(b->name, module))
 		b++;
-	r = b->name ? schema_new(&rows->schema) : -ENOENT;
-	if (r < 0)
-		return r;
+	if (!b->name)
+		return -ENOENT;
 	object = bpf_object__open_mem(b->begin, (size_t)(b->end - b->begin), NULL);
 	if (!object)
 		return -errno;
-	r = schema_add(rows->schema, MODULE, bpf_object__btf(object), fault);
+	r = schema_add(rows->schema, module, bpf_object__btf(object), fault);
 	bpf_object__close(object);
+	return r;
+}
+
+static int read_schema(struct replay_rows *rows, struct fault *fault)
+{
+	int r = schema_new(&rows->schema);
+
+	for (size_t i = 0; i < ARRAY_SIZE(modules) && r >= 0; i++)
+		r = read_module(rows, modules[i], fault);
 	return r;
 }
 
 static int make_plans(struct replay_rows *rows)
 {
 	for (int i = 0; i < ROW_TYPES; i++) {
-		const struct event_type *type = schema_find_record(rows->schema, MODULE, records[i]);
+		const struct event_type *type = schema_find_record(rows->schema, records[i].module, records[i].record);
 		int r = type ? plan_compile(&rows->plans[i], type) : -ENOENT;
 
 		if (r < 0)

@@ -21,7 +21,6 @@
 #include "tcp.h"
 /* Declared here, and so far only made by sonde replay. */
 #include "probes/dns/dns.h"
-#include "probes/tcp/turnaround.h"
 
 #define AF_INET     2
 #define AF_INET6    10

@@ -20,7 +20,7 @@ except ImportError:  # the guests of tests/vm have the standard library alone: t
 COMMON = ("type", "ts", "seq", "host", "run", "pid", "tid", "comm", "proc", "parent", "container", "cgroup")
 ALWAYS = COMMON[:5]
 PYTHON = {"integer": int, "string": str, "boolean": bool, "array": list, "object": dict}
-REPLAY_ONLY = {"tcp.turnaround", "tcp.slow", "dns.query"}
+REPLAY_ONLY = {"dns.query"}
 OWN_ONLY = ("--set", "agent.modules=")
 
 
@@ -87,7 +87,7 @@ class Schema(common.TestCase):
     def test_every_record_of_a_run(self):
         document = json_schema()
         types = document["$defs"]
-        with common.Agent(modules="exec,cpu,tcp,offcpu,sched", settings=["agent.window=1s", "agent.ledger_interval=500ms"]) as agent:
+        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround", settings=["agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns"]) as agent:
             for _ in range(5):
                 connect_once()
                 common.spawn(["/bin/sh", "-c", "true; exit 3"], status=3)
@@ -100,6 +100,8 @@ class Schema(common.TestCase):
             agent.wait_row("profile.offcpu")
             agent.wait_row("sched.thread")
             agent.wait_row("sched.runqueue")
+            agent.wait_row("tcp.turnaround")
+            agent.wait_row("tcp.slow")
             agent.stop()
             rows = agent.rows()
         seen = {row["type"] for row in rows}

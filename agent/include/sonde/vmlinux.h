@@ -386,6 +386,7 @@ struct tcp_sock {
 	__u32 total_retrans;
 	__u32 segs_out;
 	__u64 bytes_sent, bytes_retrans, bytes_acked, bytes_received;
+	__u64 tcp_clock_cache;
 	struct minmax rtt_min;
 };
 
