@@ -90,7 +90,7 @@ struct file {
 	uint64_t dev, ino, size, used, refreshed;
 	struct frame *first, **last; /* that wait */
 	unsigned n_waiting;
-	struct file *next;           /* in the queue */
+	struct file *next; /* in the queue */
 	char *path;
 	int fd, debug_fd;
 	uint64_t debug_size;
