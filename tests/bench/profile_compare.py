@@ -164,7 +164,7 @@ def function(name, library):
         library = "jit"
     name = re.sub(r"(@@?[A-Z][\w.]*|\.(constprop|isra|part|cold|lto_priv|llvm)\b[.\d]*)+$", "", name).strip()
     name = re.sub(r"\(.*", "", name) if library != "jit" else name
-    if library not in ("[k]", "jit"):
+    if library not in ("[k]", "jit") and not WHOLE.match(name):
         # The C library has many names for one function, and each tool chooses another.
         name = re.sub(r"^(__GI_)?(_*(libc|vdso|pthread)_)?_*(?=[a-z])", "", name)
         name = {"cfree": "free"}.get(name, name)
@@ -363,7 +363,7 @@ def alike(figure, chance):
 
 STARTS = re.compile(r"_start|__libc_start.*|clone3?|__clone3?|start_thread")
 # The outermost function of a whole stack: of a program, a thread, a forked child, or of the kernel's own threads.
-WHOLE = re.compile(r"_start\b|__libc_start|clone|__clone|start_thread|ret_from_fork|secondary_startup|cpu_startup_entry|common_startup")
+WHOLE = re.compile(r"_start\b|__libc_start|(__)?clone3?\b|start_thread|ret_from_fork|secondary_startup|cpu_startup_entry|common_startup")
 UNKNOWN = "? ([unknown])"  # an address of which perf knows no mapping
 LOADS = ("compile", "python", "java", "redis")
 
