@@ -38,6 +38,7 @@ SANITIZED = bool(os.environ.get("SONDE_SANITIZED"))
 SANITIZER_REPORT = re.compile(r"(Address|Thread|Leak|UndefinedBehavior)Sanitizer|: runtime error: ")
 MODULES = ("exec", "cpu", "tcp", "offcpu", "sched", "turnaround")
 HOST_ONLY = "host only: "
+GUEST_ONLY = "guest only: "
 
 
 class TimedOut(AssertionError):
@@ -70,6 +71,11 @@ def wait_until(condition, seconds=10, what=""):
 def host_only(reason):
     """Decorator: a test that cannot run in the guests of tests/vm (a tool or a service is not there). It runs on the host."""
     return unittest.skipIf(GUEST, HOST_ONLY + reason)
+
+
+def guest_only(reason):
+    """Decorator: a test of what this machine's kernel was built without. It runs in the guests of tests/vm."""
+    return unittest.skipUnless(GUEST, GUEST_ONLY + reason)
 
 
 def temporary_user(test):

@@ -3,7 +3,7 @@
 """Runs the end-to-end tests and closes with 'RESULT passed=N failed=M'. usage: run.py [-k PATTERN] [FILE or NAME ...]
 
 A test that skips counts as failed: what cannot run here is not proven here. Only what common.host_only marks is left
-out, and only in the guests of tests/vm. Finding no test at all is a failure too.
+out in the guests of tests/vm, and what common.guest_only marks outside of them. Finding no test at all is a failure too.
 """
 import argparse
 import os
@@ -17,11 +17,11 @@ import common  # noqa: E402
 
 
 class Result(unittest.TextTestResult):
-    """Names each test with its time, and counts those that are the host's alone."""
+    """Names each test with its time, and counts those that run elsewhere."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        self.host_only = 0
+        self.elsewhere = 0
 
     def startTest(self, test):
         self.begin = time.monotonic()
@@ -33,8 +33,8 @@ class Result(unittest.TextTestResult):
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
-        if common.GUEST and reason.startswith(common.HOST_ONLY):
-            self.host_only += 1
+        if reason.startswith(common.HOST_ONLY if common.GUEST else common.GUEST_ONLY):
+            self.elsewhere += 1
 
 
 def run(suite):
@@ -72,7 +72,7 @@ def main():
     result = run(suite)
 
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
-    skipped = len(result.skipped) - result.host_only
+    skipped = len(result.skipped) - result.elsewhere
     passed = max(0, result.testsRun - len(result.skipped) - failed)
     if result.testsRun == 0:
         print("no test was found")
