@@ -159,6 +159,12 @@ def ledger_faults(types):
     return faults
 
 
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def schema_types():
     """Names of all event types that can be in a stream."""
     return set(json.loads(sonde("schema", "--format", "json").stdout)["$defs"])
@@ -301,6 +307,10 @@ class Agent:
             found.append(pid)
             todo += children[pid]
         return found
+
+    def cpu_seconds(self):
+        """CPU time of the agent and its workers that live."""
+        return sum(cpu_seconds(pid) for pid in self.processes())
 
     def resident_bytes(self):
         """RssAnon + RssShmem of the agent and its workers; the journal's mapped pages are page cache."""

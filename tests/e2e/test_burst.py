@@ -9,12 +9,6 @@ import common
 BASE_NS = 1e9 / 99
 
 
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def perf_events(pid):
     """How many perf events a process holds."""
     links = []
@@ -52,7 +46,7 @@ class Burst(common.TestCase):
                            r["ts"] - r["window_ns"] > max(b["ts"] for b in agent.rows("profile.cpu") if fast(b)), seconds=30)
             # Nothing more is used while the agent stops.
             os.kill(pid, signal.SIGSTOP)
-            used = cpu_seconds(pid)
+            used = common.cpu_seconds(pid)
             agent.stop()
             rows = agent.rows()
         self.assertGapless(rows)

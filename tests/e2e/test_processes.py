@@ -44,12 +44,6 @@ def pid_of_worker(agent):
     return json.loads(common.sonde("stats", "--json", "--set", f"agent.control={agent.control}").stdout)["worker"]["pid"]
 
 
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 class Profiled(common.TestCase):
     def assertPlain(self, rows, pid, seconds, case="plain"):
         """The rows of this process show the chain of tests/corpus/plain.c in 99 % of its samples."""
@@ -214,10 +208,10 @@ class Crowds(Profiled):
         crowd = subprocess.Popen([common.load("crowd"), kind, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             self.assertEqual(crowd.stdout.readline(), "ready\n")
-            begin, used = time.time_ns(), cpu_seconds(crowd.pid)
+            begin, used = time.time_ns(), common.cpu_seconds(crowd.pid)
             with common.Agent(modules="cpu", settings=["agent.window=1s"]) as agent:
                 agent.wait_rows("profile.cpu", lambda r: r["pid"] == crowd.pid, 3, 30)
-                resident, used = agent.resident_bytes(), cpu_seconds(crowd.pid) - used
+                resident, used = agent.resident_bytes(), common.cpu_seconds(crowd.pid) - used
                 agent.stop()
                 rows = agent.rows()
         finally:

@@ -334,6 +334,46 @@ class Tcp(common.TestCase):
             self.assertGreaterEqual(types[kind]["filtered"], others)
         self.assertLedgerExact(rows)
 
+    @common.host_only("an emulated processor makes no such flood")
+    def test_a_flood_of_refused_connects(self):
+        with common.Agent(modules="tcp") as agent:
+            before = agent.resident_bytes()
+            begin = time.monotonic()
+            done = subprocess.run([common.load("sockets"), "refused", "5"], stdout=subprocess.PIPE, text=True, check=True, timeout=common.bound(60))
+            count, seconds = int(done.stdout), time.monotonic() - begin
+            after = agent.resident_bytes()
+            agent.stop()
+            rows = agent.rows()
+        print(f"{count / seconds:,.0f} refused connects a second ", end="")
+        types = common.ledger(rows)
+        self.assertGreaterEqual(types["tcp.connect"]["produced"], count)
+        self.assertLess(types["tcp.connect"]["produced"], count + 100)
+        self.assertLess(after - before, 16 << 20)
+        self.assertLedgerExact(rows)
+
+    @common.host_only("an emulated processor takes minutes")
+    def test_a_hundred_thousand_idle_sockets(self):
+        pairs = 50000
+        with common.Agent(modules="tcp,turnaround") as agent:
+            before = agent.resident_bytes()
+            with subprocess.Popen([common.load("sockets"), "idle", str(pairs)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
+                self.assertEqual(load.stdout.readline(), "ready\n")
+                agent.wait_rows("tcp.accept", lambda r: r.get("comm") == "load_sockets", pairs, 60)
+                spent = agent.cpu_seconds()
+                time.sleep(5)
+                spent = agent.cpu_seconds() - spent
+                after = agent.resident_bytes()
+                load.stdin.close()
+            agent.wait_rows("tcp.close", lambda r: r.get("comm") == "load_sockets", 2 * pairs, 60)
+            agent.stop()
+            rows = agent.rows()
+        own = [r for r in rows if r.get("comm") == "load_sockets"]
+        for kind, count in (("tcp.connect", pairs), ("tcp.accept", pairs), ("tcp.close", 2 * pairs)):
+            self.assertEqual(sum(r["type"] == kind for r in own), count, kind)
+        self.assertLess(after - before, 16 << 20)
+        self.assertLess(spent, 0.5 * common.SLOWNESS, "sockets that do nothing cost something")
+        self.assertLedgerExact(rows)
+
     def test_the_ledger_is_exact_when_the_ring_is_too_small(self):
         total = 600
         with common.Agent(modules="tcp", settings=["rings.bulk=64KiB"]) as agent:
