@@ -209,12 +209,13 @@ sonde_inline struct drops_sums *sums_of(const struct drops_key *key, const struc
 	return sums_begin(key, &first);
 }
 
-sonde_inline bool is_drop(__u32 reason)
+/* Not what was taken in; nor what is empty, as the FIN that a socket still has in its queue as it is closed. */
+sonde_inline bool is_drop(const struct sk_buff *skb, __u32 reason)
 {
 	if (bpf_core_enum_value_exists(enum skb_drop_reason, SKB_CONSUMED) &&
 	    reason == bpf_core_enum_value(enum skb_drop_reason, SKB_CONSUMED))
 		return false;
-	return reason != 0;
+	return reason && skb->len;
 }
 
 sonde_inline int dropped(struct sk_buff *skb, __u64 location, __u32 reason, struct sock *receiver)
@@ -259,7 +260,8 @@ int drop__tp_btf(unsigned long long *ctx)
 		reason = (__u32)given[2];
 	if (bpf_core_field_exists(((struct trace_event_raw_kfree_skb *)0)->rx_sk))
 		receiver = (struct sock *)given[3];
-	return is_drop(reason) ? dropped((struct sk_buff *)ctx[0], ctx[1], reason, receiver) : 0;
+	return is_drop((struct sk_buff *)ctx[0], reason) ? dropped((struct sk_buff *)ctx[0], ctx[1], reason, receiver)
+							 : 0;
 }
 
 /* ---- who made a socket ---- */

@@ -173,15 +173,15 @@ static int drops_attach(struct sonde_host *host)
 	}
 	if (read_older(host) < 0)
 		host->notice(host, "sockets that are there already cannot be read: their drops have no owner");
-	are_names_coming(host); /* asks for them */
 	return 0;
 }
 
 static void drops_tick(struct sonde_host *host, uint64_t now)
 {
 	struct drops *d = host->module_data;
+	bool wait = are_names_coming(host) && now < d->ended + NAMES_NS; /* with the first tick they are asked for */
 
-	if (d->ended && now >= d->ended + SETTLE_NS && (now >= d->ended + NAMES_NS || !are_names_coming(host)))
+	if (d->ended && now >= d->ended + SETTLE_NS && !wait)
 		settle(host);
 	if (now >= d->begin + host->window_ns)
 		end_window(host, now);
