@@ -51,7 +51,8 @@ static const struct layout layouts[] = {
 	  "[ runnable {runnable_ns}][ off CPU {off_cpu_ns}]",
 	  " stack_id " },
 	{ "udp.socket",
-	  "{laddr:endpoint}[ -> {raddr:endpoint}] sent {sent} ({sent_bytes}) received {received} ({received_bytes})[ errors "
+	  "{laddr:endpoint}[ -> {raddr:endpoint}] sent {sent} ({sent_bytes}) received {received} ({received_bytes})[ "
+	  "errors "
 	  "{errors:bad}][ drops {drops:bad}][ life {life_ns}]",
 	  " net_ns closed window_ns " },
 	{ "net.drop",

@@ -6,6 +6,7 @@
  */
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -59,6 +60,18 @@ static void emit_sums(struct sonde_host *host, const struct drops_key *key, cons
 static bool are_names_coming(struct sonde_host *host)
 {
 	return host->symbols && symbols_kernel_state(host->symbols) == SYMBOLS_ASKED;
+}
+
+static void wait_for_names(struct sonde_host *host, int timeout_ms)
+{
+	uint64_t until = now_boottime_ns() + (uint64_t)MAX_OF(timeout_ms, 0) * NS_PER_MS;
+
+	while (are_names_coming(host) && now_boottime_ns() < until) {
+		struct pollfd fd = { .fd = symbols_fd(host->symbols), .events = POLLIN };
+
+		poll(&fd, 1, 10);
+		symbols_answer(host->symbols);
+	}
 }
 
 /* ---- windows ---- */
@@ -193,6 +206,7 @@ static void drops_flush(struct sonde_host *host, int timeout_ms)
 	struct drops *d = host->module_data;
 	uint64_t now = now_boottime_ns();
 
+	wait_for_names(host, timeout_ms);
 	settle(host);
 	read_window(host, d->parity, now, now - d->begin);
 }

@@ -289,7 +289,8 @@ class Drops(common.TestCase):
         """The local end is then the sender's, and so is the owner."""
         truth, rows = self.observe("""
     import subprocess
-    subprocess.run(["ip", "link", "add", "d0", "type", "dummy"], check=True)
+    subprocess.run(["ip", "link", "add", "d0", "type", "veth", "peer", "name", "d1"], check=True)
+    subprocess.run(["ip", "link", "set", "d1", "up"], check=True)
     subprocess.run(["ip", "address", "add", "10.99.0.1/24", "dev", "d0"], check=True)
     subprocess.run(["ip", "link", "set", "d0", "up"], check=True)
     subprocess.run(["ip", "neighbour", "add", "10.99.0.2", "lladdr", "02:00:00:00:00:01", "dev", "d0"], check=True)
