@@ -292,6 +292,7 @@ int BPF_PROG(create__fentry, struct socket *socket, int family, int type, int pr
 	return 0;
 }
 
+SONDE_PREFERRED
 SEC("cgroup/sock_create")
 int create__cgroup(struct bpf_sock *ctx)
 {

@@ -354,6 +354,7 @@ int BPF_PROG(end__fentry, struct socket *socket)
 
 /* Where programs cannot hang on functions. What the program is given is the socket itself. Source: kernel/bpf/cgroup.c
  * __cgroup_bpf_run_filter_sk(). */
+SONDE_PREFERRED
 SEC("cgroup/sock_release")
 int end__cgroup(struct bpf_sock *ctx)
 {
@@ -403,6 +404,7 @@ int BPF_PROG(create__fentry, struct socket *socket, int family, int type, int pr
 	return 0;
 }
 
+SONDE_PREFERRED
 SEC("cgroup/sock_create")
 int create__cgroup(struct bpf_sock *ctx)
 {
