@@ -4,6 +4,7 @@ import collections
 import errno
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -389,6 +390,49 @@ class Udp(common.TestCase):
         self.check(rows[idle], closed=False, drops=dropped)
         for row in rows[client] + rows[idle]:
             self.assertEqual((row["net_ns"], row["pid"]), (space, child.pid))
+
+    def test_without_cgroup2(self):
+        """Where programs cannot hang on cgroups, functions serve; and where these cannot, the rows of the interval are there."""
+        with open("/proc/self/mountinfo") as file:
+            mounts = [line.split()[4] for line in file if " - cgroup2 " in line]
+        self.assertTrue(mounts)
+        agent = common.Agent(modules="udp", settings=["modules.udp.interval=200ms"], start=False)
+        unmount = "".join(f"umount -l {mount} && " for mount in reversed(mounts))
+        agent.argv = ["unshare", "-m", "sh", "-c", unmount + 'exec "$@"', "sh", *agent.argv]
+        with agent.start():
+            server = made()
+            client = connected(server)
+            port = port_of(client)
+            for _ in range(10):
+                client.send(b"data")
+            agent.wait_row("udp.socket", lambda r: r["lport"] == port and r["sent"])
+            client.close()
+            server.close()
+            hooks = dict(hook.split("=") for hook in agent.rows("agent.start")[0]["hooks"])
+            rows = self.stopped(agent)
+        functions = hooks["udp.end"] == "fentry/inet_release"
+        self.assertEqual(hooks["udp.end"], "fentry/inet_release" if functions else "none")
+        self.assertEqual(hooks["udp.create"], "fentry/security_socket_post_create" if functions else "none")
+        self.check(rows[port], closed=functions, sent=10, sent_bytes=40)
+        self.assertEqual(rows[port][0]["pid"], os.getpid())
+        self.assertEqual("life_ns" in rows[port][-1], functions)
+
+    def test_another_interval_while_it_runs(self):
+        agent = common.Agent(modules="udp", start=False)
+        file = os.path.join(agent.folder, "sonde.yaml")
+        with open(file, "w") as out:
+            out.write("modules: {udp: {interval: 1h}}\n")
+        agent.argv += ["-c", file]
+        with agent.start(), made() as server, connected(server) as client:
+            client.send(b"data")
+            port = port_of(client)
+            with open(file, "w") as out:
+                out.write("modules: {udp: {interval: 100ms}}\n")
+            agent.signal(signal.SIGHUP)
+            row = agent.wait_row("udp.socket", lambda r: r["lport"] == port)
+            self.assertEqual((row["sent"], row["closed"]), (1, False))
+            agent.stop()
+            self.assertEqual(len(agent.rows("agent.start")), 1)
 
     def test_filters(self):
         with common.Agent(modules="udp", settings=["filter.comm=[nobody]", "modules.udp.interval=200ms"]) as agent:
