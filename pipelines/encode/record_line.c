@@ -56,7 +56,8 @@ static const struct layout layouts[] = {
 	  "{errors:bad}][ drops {drops:bad}][ life {life_ns}]",
 	  " net_ns closed window_ns " },
 	{ "net.drop",
-	  "{count:bad} dropped[: {reason}][ in {location}][ {proto}][ {laddr:endpoint}][ <> {raddr:endpoint}] {bytes}",
+	  "{count:bad} dropped, {bytes} bytes[: {reason}][ in {location}][ {proto}][ {laddr:endpoint}][ <> "
+	  "{raddr:endpoint}]",
 	  " offset net_ns port window_ns " },
 	{ "dns.query", "{name} {qtype}[ {rcode}][ {error:bad}] {latency_ns} from {server}[ repeats {repeats:bad}]",
 	  " client client_port server_port transport flags answers " },
