@@ -10,11 +10,14 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+
+#include "identity/cgroup.h"
 
 static struct btf *kernel_btf(struct loader *loader)
 {
@@ -71,6 +74,25 @@ static bool tracefs_ready(void)
 	       mount("tracefs", places[0], "tracefs", 0, NULL) == 0;
 }
 
+static bool is_cgroup_hook(const char *section)
+{
+	return !strncmp(section, "cgroup/", 7);
+}
+
+/* Programs of a cgroup see what happens in it and below: they hang on the highest one that is mounted. */
+static int open_cgroup_root(void)
+{
+	struct cgroup_layout layout;
+	int r = cgroup_layout_read("/proc/self/mountinfo", &layout), fd;
+
+	if (r < 0)
+		return r;
+	if (!layout.v2[0])
+		return -ENOENT;
+	fd = open(layout.v2, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 /* Whether the kernel has what a hook names; false with the reason. Whether it takes the program shows when it is loaded. */
 static bool hook_offered(struct loader *loader, const char *section, char *why, size_t why_size)
 {
@@ -109,6 +131,13 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 			return true;
 		snprintf(why, why_size, "this kernel has no kprobes");
 		return false;
+	}
+	if (is_cgroup_hook(section)) {
+		_cleanup_(close_fd) int root = open_cgroup_root();
+
+		if (root < 0)
+			snprintf(why, why_size, "cgroup2 is not mounted");
+		return root >= 0;
 	}
 	return true;
 }
@@ -310,6 +339,20 @@ static bool attaches_itself(const char *section)
 	return strncmp(section, "iter/", 5) && strncmp(section, "iter.s/", 7) && strncmp(section, "perf_event", 10);
 }
 
+static struct bpf_link *attach_hook(struct bpf_program *program, const char *section)
+{
+	_cleanup_(close_fd) int root = -1;
+
+	if (!is_cgroup_hook(section))
+		return bpf_program__attach(program);
+	root = open_cgroup_root();
+	if (root < 0) {
+		errno = -root;
+		return NULL;
+	}
+	return bpf_program__attach_cgroup(program, root);
+}
+
 /* 0, -EAGAIN when a hook was refused and another try may go without it, or another error. */
 static int attach_hooks(struct module *module, struct bpf_object *object)
 {
@@ -321,7 +364,7 @@ static int attach_hooks(struct module *module, struct bpf_object *object)
 		if (!h || !attaches_itself(h->section))
 			continue;
 		program = bpf_object__find_program_by_name(object, h->program);
-		module->links[i] = bpf_program__attach(program);
+		module->links[i] = attach_hook(program, h->section);
 		if (!module->links[i]) {
 			char why[160];
 

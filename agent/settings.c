@@ -209,6 +209,8 @@ static const struct option_table builtin_modules[] = {
 	{ "cpu", "Where CPU time goes: profile.cpu", NULL },
 	{ "tcp", "TCP connections: tcp.connect, tcp.accept, tcp.close", NULL },
 	{ "turnaround", "How long answers take, by service: tcp.turnaround, tcp.slow", turnaround_rows },
+	{ "udp", "UDP sockets: udp.socket", NULL },
+	{ "drops", "Packets that the kernel dropped: net.drop", NULL },
 };
 
 static const struct sonde_option common_rows[] = {

@@ -50,6 +50,15 @@ static const struct layout layouts[] = {
 	  "{on_cpu_ns}]"
 	  "[ runnable {runnable_ns}][ off CPU {off_cpu_ns}]",
 	  " stack_id " },
+	{ "udp.socket",
+	  "{laddr:endpoint}[ -> {raddr:endpoint}] sent {sent} ({sent_bytes}) received {received} ({received_bytes})[ "
+	  "errors "
+	  "{errors:bad}][ drops {drops:bad}][ life {life_ns}]",
+	  " net_ns closed window_ns " },
+	{ "net.drop",
+	  "{count:bad} dropped, {bytes} bytes[: {reason}][ in {location}][ {proto}][ {laddr:endpoint}][ <> "
+	  "{raddr:endpoint}]",
+	  " offset net_ns port window_ns " },
 	{ "dns.query", "{name} {qtype}[ {rcode}][ {error:bad}] {latency_ns} from {server}[ repeats {repeats:bad}]",
 	  " client client_port server_port transport flags answers " },
 	{ "profile.cpu", "{value:amount} {stack}", " unit stack_id window_ns " },

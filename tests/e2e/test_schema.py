@@ -87,10 +87,12 @@ class Schema(common.TestCase):
     def test_every_record_of_a_run(self):
         document = json_schema()
         types = document["$defs"]
-        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround", settings=["agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns"]) as agent:
+        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops", settings=["agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns"]) as agent:
             for _ in range(5):
                 connect_once()
                 common.spawn(["/bin/sh", "-c", "true; exit 3"], status=3)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.sendto(b"nobody listens there", ("127.0.0.1", 9))
             process = subprocess.Popen(["/bin/sleep", "100"])
             process.kill()
             process.wait()
@@ -102,6 +104,8 @@ class Schema(common.TestCase):
             agent.wait_row("sched.runqueue")
             agent.wait_row("tcp.turnaround")
             agent.wait_row("tcp.slow")
+            agent.wait_row("udp.socket")
+            agent.wait_row("net.drop")
             agent.stop()
             rows = agent.rows()
         seen = {row["type"] for row in rows}

@@ -50,6 +50,7 @@ enum {
 	BPF_NOEXIST = 1,
 	BPF_EXIST = 2,
 	BPF_F_NO_PREALLOC = 1,
+	BPF_F_CLONE = 1 << 9,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 	BPF_SK_STORAGE_GET_F_CREATE = 1,
 	BPF_RB_NO_WAKEUP = 1,
@@ -106,6 +107,14 @@ struct cgroup_namespace {
 
 struct net {
 	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct net_device {
+	possible_net_t nd_net;
 };
 
 struct nsproxy {
@@ -347,14 +356,29 @@ struct sock_common {
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
+	possible_net_t skc_net;
 	unsigned long skc_flags;
+};
+
+struct sk_buff_head {
+	struct sk_buff *prev;
+	__u32 qlen;
+};
+
+/* Linux 6.18. */
+struct numa_drop_counters {
+	atomic_t drops0, drops1;
 };
 
 struct sock {
 	struct sock_common __sk_common;
-	__u16 sk_protocol;
+	__u16 sk_protocol, sk_type;
 	int sk_err;
+	__u8 sk_kern_sock : 1;
 	__u8 sk_shutdown;
+	atomic_t sk_drops;
+	struct numa_drop_counters *sk_drop_counters;
+	struct sk_buff_head sk_error_queue;
 	struct socket *sk_socket;
 };
 
@@ -407,15 +431,52 @@ struct bpf_iter_meta {
 };
 
 struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	char cb[48];
 	unsigned int len;
+	int skb_iif;
+	__be16 protocol;
 	__u16 network_header;
 	unsigned int tail;
 	unsigned char *head, *data;
 };
 
+/* What `cb` is in a socket's queue of errors. */
+struct sock_extended_err {
+	__u8 ee_origin;
+};
+
+struct sock_exterr_skb {
+	struct sock_extended_err ee;
+};
+
+/* Linux 5.17; numbers differ from kernel to kernel. */
+enum skb_drop_reason { SKB_NOT_DROPPED_YET, SKB_CONSUMED };
+
+/* What a tracepoint gives, as far as it differs from kernel to kernel. */
+struct trace_event_raw_kfree_skb {
+	void *rx_sk;
+	enum skb_drop_reason reason;
+};
+
+/* Numbers of helpers, which tell how old a kernel is. */
+enum bpf_func_id { BPF_FUNC_dynptr_from_mem };
+
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	struct file *file;
+};
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct sock *sk;
 };
 
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
@@ -443,6 +504,12 @@ struct bpf_perf_event_data {
 /* What a program on packets is given: also part of the user interface. */
 struct __sk_buff {
 	__u32 len;
+};
+
+/* What a cgroup's program on sockets is given: the same. */
+struct bpf_sock {
+	__u32 bound_dev_if;
+	__u32 family, type, protocol;
 };
 
 #endif
