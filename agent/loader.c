@@ -20,6 +20,7 @@
 
 /* The companions linked in; weak, so that the table names what may exist. */
 extern const struct sonde_module sonde_module_cpu __attribute__((weak));
+extern const struct sonde_module sonde_module_dns __attribute__((weak));
 extern const struct sonde_module sonde_module_offcpu __attribute__((weak));
 extern const struct sonde_module sonde_module_sched __attribute__((weak));
 extern const struct sonde_module sonde_module_turnaround __attribute__((weak));
@@ -27,6 +28,7 @@ static const struct {
 	const char *name;
 	const struct sonde_module *companion;
 } companions[] = { { "cpu", &sonde_module_cpu },
+		   { "dns", &sonde_module_dns },
 		   { "offcpu", &sonde_module_offcpu },
 		   { "sched", &sonde_module_sched },
 		   { "turnaround", &sonde_module_turnaround } };

@@ -44,7 +44,7 @@ static void feed(struct dns *d, uint64_t time, uint8_t flags, const uint8_t *byt
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint64_t seen = 0, time = 0;
-	const struct dns_options options = { 16, 1024, 100, on_query, &seen };
+	const struct dns_options options = { 16, 1024, 100, on_query, &seen, sizeof(uint64_t) };
 	struct dns_counts counts;
 	struct dns *d;
 

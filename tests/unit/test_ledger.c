@@ -81,7 +81,7 @@ static void test_equations(void **state)
 		switch (rand() % 5) {
 		case 0:
 		case 1:
-			ledger_made(f->ledger, type);
+			ledger_made(f->ledger, type, 1);
 			made++;
 			break;
 		case 2:
@@ -252,7 +252,7 @@ static void test_map(void **state)
 	size_t size, at = 0;
 
 	for (int i = 0; i < 5; i++)
-		ledger_made(f->ledger, 3);
+		ledger_made(f->ledger, 3, 1);
 	ledger_journaled(f->ledger, 3, 2);
 	ledger_acknowledged(f->ledger, 3);
 	ledger_dropped(f->ledger, 3, LEDGER_DISK_FULL, 2);
