@@ -364,8 +364,8 @@ static void say_attach_error(const char *section, int error, char *why, size_t w
 {
 	snprintf(why, why_size, "attach: %s%s", strerror(error),
 		 is_cgroup_hook(section) && error == EPERM
-			 ? "; without CAP_NET_ADMIN, or another program has the root cgroup for itself (bpftool cgroup "
-			   "show)"
+			 ? "; CAP_NET_ADMIN is missing, or another program has the top cgroup to itself (bpftool "
+			   "cgroup show)"
 			 : "");
 }
 

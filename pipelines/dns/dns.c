@@ -224,6 +224,11 @@ void dns_datagram(struct dns *d, uint64_t time, const struct dns_ends *ends, con
 	dns_message_seen(d, time, ends, false, bytes, size, &malformed);
 }
 
+void dns_set_timeout(struct dns *d, uint64_t timeout_ns)
+{
+	d->options.timeout_ns = timeout_ns;
+}
+
 void dns_tick(struct dns *d, uint64_t time)
 {
 	while (d->oldest) {

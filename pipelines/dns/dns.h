@@ -63,6 +63,9 @@ void dns_stream(struct dns *dns, uint64_t time, const struct dns_ends *ends, con
 /* The connection ended: both directions are forgotten. */
 void dns_stream_end(struct dns *dns, const struct dns_ends *ends);
 
+/* Holds for all queries that are open, too. */
+void dns_set_timeout(struct dns *dns, uint64_t timeout_ns);
+
 /* It is `time` now: says which queries have no answer. To be called before the messages of that time. */
 void dns_tick(struct dns *dns, uint64_t time);
 

@@ -26,7 +26,7 @@
 #define TCP_RST       4
 #define TCP_ACK       16
 #define SMALL_BYTES   128
-#define PIECES_MAX    4 /* of one segment, each of DNS_PACKET_BYTES */
+#define PIECES_MAX    16 /* of one segment, each of DNS_PACKET_BYTES */
 #define IP4_BYTES     20
 #define IP6_BYTES     40
 #define UDP_BYTES     8
@@ -258,6 +258,7 @@ sonde_inline void send_segment(struct __sk_buff *skb, struct found *f, const str
 		send_piece(skb, f, owner, 0, f->length, SMALL_BYTES);
 		return;
 	}
+#pragma clang loop unroll(disable)
 	for (int i = 0; i < PIECES_MAX && skip < f->length; i++) {
 		__u32 left = f->length - skip;
 		bool last = left <= DNS_PACKET_BYTES || i == PIECES_MAX - 1;

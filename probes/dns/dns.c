@@ -17,6 +17,7 @@
 #include "probes/dns/row.h"
 #include "sonde/module.h"
 
+#define PORTS_OF_PROGRAMS "53" /* until they are told others */
 #define QUERIES     16384u
 #define STREAM_ROOM (1u << 20)
 #define CONNECTIONS 2048u
@@ -29,7 +30,7 @@ struct live {
 	struct sonde_host *host;
 	struct dns *dns;
 	struct flows *flows;
-	uint16_t ports[DNS_PORTS_MAX]; /* as the kernel side has them: in network order */
+	char ports[128];   /* as they were read last */
 	uint64_t given_up; /* of dns_counts, as it was told */
 	struct dns_row row;
 };
@@ -41,11 +42,13 @@ static const struct sonde_option options[] = {
 	  .min = NS_PER_MS,
 	  .max = 60 * NS_PER_SEC,
 	  .unit = "ns",
+	  .live = 1,
 	  .help = "after which a query has no answer" },
 	{ .type = SONDE_OPTION_TEXT,
 	  .key = "ports",
-	  .value = "53",
+	  .value = PORTS_OF_PROGRAMS,
 	  .unit = "",
+	  .live = 1,
 	  .help = "ports of servers, at most 8, with commas; 5353 is mDNS, 5355 LLMNR" },
 	{ 0 },
 };
@@ -171,27 +174,7 @@ static void live_record(struct sonde_host *host, const struct sonde_event *event
 	tell_given_up(l);
 }
 
-static void live_tick(struct sonde_host *host, uint64_t now)
-{
-	struct live *l = host->module_data;
-
-	if (now > LATE_NS)
-		dns_tick(l->dns, now - LATE_NS);
-}
-
-/* What has no answer yet is not said to have none. */
-static void live_flush(struct sonde_host *host, int timeout_ms)
-{
-	struct live *l = host->module_data;
-	struct dns_counts counts;
-
-	dns_tick(l->dns, now_boottime_ns());
-	dns_count(l->dns, &counts);
-	if (counts.open)
-		host->settled(host, "dns_query_event", counts.open, "stopped");
-}
-
-/* ---- begin and end ---- */
+/* ---- options ---- */
 
 static int read_ports(const char *text, uint16_t ret[DNS_PORTS_MAX])
 {
@@ -211,19 +194,51 @@ static int read_ports(const char *text, uint16_t ret[DNS_PORTS_MAX])
 	return n ? 0 : -EINVAL;
 }
 
+/* A list that cannot be read changes nothing. */
 static int set_ports(struct live *l)
 {
-	uint32_t zero = 0;
-	int data = l->host->map(l->host, ".data");
+	const char *text = l->host->text(l->host, "ports");
+	uint16_t ports[DNS_PORTS_MAX]; /* as the kernel side has them: in network order */
+	int data = l->host->map(l->host, ".data"), r;
 
-	if (read_ports(l->host->text(l->host, "ports"), l->ports) < 0) {
+	if (!strncmp(text, l->ports, sizeof l->ports - 1))
+		return 0;
+	snprintf(l->ports, sizeof l->ports, "%s", text);
+	r = strlen(text) < sizeof l->ports ? read_ports(text, ports) : -EINVAL;
+	if (r < 0)
 		l->host->notice(l->host, "modules.dns.ports: 1 to 8 numbers with commas, as in 53,5353");
-		return -EINVAL;
-	}
-	if (data < 0)
-		return data;
-	return bpf_map_update_elem(data, &zero, l->ports, BPF_ANY) < 0 ? -errno : 0;
+	else if (data < 0)
+		r = data;
+	else
+		r = bpf_map_update_elem(data, &(uint32_t){ 0 }, ports, BPF_ANY) < 0 ? -errno : 0;
+	return r;
 }
+
+/* ---- the clock ---- */
+
+static void live_tick(struct sonde_host *host, uint64_t now)
+{
+	struct live *l = host->module_data;
+
+	set_ports(l);
+	dns_set_timeout(l->dns, host->number(host, "timeout"));
+	if (now > LATE_NS)
+		dns_tick(l->dns, now - LATE_NS);
+}
+
+/* What has no answer yet is not said to have none. */
+static void live_flush(struct sonde_host *host, int timeout_ms)
+{
+	struct live *l = host->module_data;
+	struct dns_counts counts;
+
+	dns_tick(l->dns, now_boottime_ns());
+	dns_count(l->dns, &counts);
+	if (counts.open)
+		host->settled(host, "dns_query_event", counts.open, "stopped");
+}
+
+/* ---- begin and end ---- */
 
 static int make_parts(struct live *l)
 {
@@ -262,6 +277,7 @@ static int live_attach(struct sonde_host *host)
 	if (!l)
 		return -ENOMEM;
 	l->host = host;
+	snprintf(l->ports, sizeof l->ports, "%s", PORTS_OF_PROGRAMS);
 	host->module_data = l;
 	r = set_ports(l);
 	if (r == 0)
