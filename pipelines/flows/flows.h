@@ -53,9 +53,9 @@ struct flow_events {
 };
 
 struct flow_options {
-	uint32_t flows; /* in the table at a time; see counts.evicted */
+	uint32_t flows;     /* in the table at a time; see counts.evicted */
 	uint16_t data_port; /* 0: any */
-	uint64_t idle_ns; /* after which a connection without packets is forgotten */
+	uint64_t idle_ns;   /* after which a connection without packets is forgotten */
 	struct flow_events events;
 };
 

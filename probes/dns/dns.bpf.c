@@ -18,20 +18,20 @@
 #include <bpf/bpf_endian.h>
 #include "dns.h"
 
-#define AF_INET6      10
-#define IPPROTO_TCP   6
-#define IPPROTO_UDP   17
-#define TCP_FIN       1
-#define TCP_SYN       2
-#define TCP_RST       4
-#define TCP_ACK       16
-#define SMALL_BYTES   128
-#define PIECES_MAX    16 /* of one segment, each of DNS_PACKET_BYTES */
-#define IP4_BYTES     20
-#define IP6_BYTES     40
-#define UDP_BYTES     8
-#define TCP_BYTES     20
-#define PASS          1 /* the packet goes its way, whatever happens here */
+#define AF_INET6    10
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define TCP_FIN     1
+#define TCP_SYN     2
+#define TCP_RST     4
+#define TCP_ACK     16
+#define SMALL_BYTES 128
+#define PIECES_MAX  16 /* of one segment, each of DNS_PACKET_BYTES */
+#define IP4_BYTES   20
+#define IP6_BYTES   40
+#define UDP_BYTES   8
+#define TCP_BYTES   20
+#define PASS        1 /* the packet goes its way, whatever happens here */
 
 /* Set by the module: in network order, 0 ends them. */
 __be16 dns_ports[DNS_PORTS_MAX] SEC(".data") = { bpf_htons(53) };
@@ -197,8 +197,7 @@ sonde_inline bool find(struct __sk_buff *skb, struct bpf_sock *sk, struct found 
 
 	if (!at)
 		return false;
-	if (f->protocol == IPPROTO_UDP ? !read_udp(skb, f, at)
-				       : f->protocol != IPPROTO_TCP || !read_tcp(skb, f, at))
+	if (f->protocol == IPPROTO_UDP ? !read_udp(skb, f, at) : f->protocol != IPPROTO_TCP || !read_tcp(skb, f, at))
 		return false;
 	put_own_ends(f, sk);
 	return true;

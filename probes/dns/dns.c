@@ -18,11 +18,11 @@
 #include "sonde/module.h"
 
 #define PORTS_OF_PROGRAMS "53" /* until they are told others */
-#define QUERIES     16384u
-#define STREAM_ROOM (1u << 20)
-#define CONNECTIONS 2048u
-#define IDLE_NS     (120 * NS_PER_SEC)
-#define LATE_NS     (NS_PER_SEC / 2) /* records are read by a clock: what is older than this has been */
+#define QUERIES           16384u
+#define STREAM_ROOM       (1u << 20)
+#define CONNECTIONS       2048u
+#define IDLE_NS           (120 * NS_PER_SEC)
+#define LATE_NS           (NS_PER_SEC / 2) /* records are read by a clock: what is older than this has been */
 
 extern const struct sonde_module sonde_module_dns;
 

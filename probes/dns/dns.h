@@ -30,8 +30,9 @@ struct dns_query_event {
 		SONDE_ECS("network.transport");
 	__u32 answers SONDE_DOC("records in the answer") SONDE_OPTIONAL;
 	__u32 repeats SONDE_DOC("times that it was sent again, unchanged, before its end") SONDE_OPTIONAL;
-	__u32 error SONDE_AS("names=none|timeout") SONDE_DOC("timeout: no answer within modules.dns.timeout; of a replay, within 5 s")
-		SONDE_OPTIONAL SONDE_OTEL("error.type") SONDE_ECS("error.code");
+	__u32 error SONDE_AS("names=none|timeout")
+		SONDE_DOC("timeout: no answer within modules.dns.timeout; of a replay, within 5 s")
+			SONDE_OPTIONAL SONDE_OTEL("error.type") SONDE_ECS("error.code");
 	__u32 _pad;
 };
 

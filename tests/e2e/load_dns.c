@@ -89,7 +89,8 @@ static void wait_for(const struct timespec *begun, unsigned long number, unsigne
 int main(int argc, char **argv)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(53) };
-	unsigned long count = argc > 3 ? strtoul(argv[2], NULL, 10) : 0, rate = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
+	unsigned long count = argc > 3 ? strtoul(argv[2], NULL, 10) : 0,
+		      rate = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
 	unsigned long answers = 0;
 	struct timespec begun;
 	char message[MESSAGE_MOST];
