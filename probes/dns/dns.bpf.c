@@ -11,8 +11,9 @@
  * in, but a SYN goes out within connect(): its task is kept with the socket. An answer is taken where the socket has asked; so what others
  * send to this host unasked makes no records.
  *
- * A task's own storage is open to these programs from Linux 6.16 on. Before, an execution's name is computed, and what needs that storage, the marks of
- * filter.pid, is not known: then nothing passes that filter.
+ * A task's own storage, where identity and the marks of filter.pid lie, is open to these programs from Linux 6.16 on. Before, other programs are put at
+ * the begin of a send and of a connect, to which it is, and leave the asker with the socket. Where the kernel has no place for these either, the
+ * execution's name is computed, the marks are not known, and nothing passes filter.pid.
  */
 #include "sonde/probe.bpf.h"
 #include <bpf/bpf_endian.h>
@@ -36,12 +37,17 @@
 /* Set by the module: in network order, 0 ends them. */
 __be16 dns_ports[DNS_PORTS_MAX] SEC(".data") = { bpf_htons(53) };
 
-/* Who asks with a socket, since it first did. */
+/* Who asks with a socket: who first did, or, `is_now`, who is about to. */
+struct asker {
+	struct sonde_owner owner;
+	__u64 is_now;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct sonde_owner);
+	__type(value, struct asker);
 } dns_askers SEC(".maps");
 
 /* What there is to know of a packet. */
@@ -269,46 +275,57 @@ sonde_inline void send_segment(struct __sk_buff *skb, struct found *f, const str
 }
 
 /* The one who runs. `tasks_known` is a constant: whether the storage of tasks is open to this program. */
-sonde_inline void take_runner(struct sonde_owner *owner, bool tasks_known)
+sonde_inline void take_runner(struct asker *asker, bool tasks_known)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	sonde_owner_known(owner, task, tasks_known ? bpf_task_storage_get(&sonde_tasks, task, NULL, 0) : NULL);
+	sonde_owner_known(&asker->owner, task, tasks_known ? bpf_task_storage_get(&sonde_tasks, task, NULL, 0) : NULL);
+	asker->is_now = 0;
 }
 
-sonde_inline void keep_asker(struct bpf_sock *sk, struct sonde_owner *owner)
+/* Only a socket whose queries are wanted has its answers taken. */
+sonde_inline void keep_asker(struct bpf_sock *sk, struct asker *asker)
 {
-	if (!owner->filtered && !bpf_sk_storage_get(&dns_askers, sk, owner, BPF_SK_STORAGE_GET_F_CREATE))
+	if (!asker->owner.filtered && !bpf_sk_storage_get(&dns_askers, sk, asker, BPF_SK_STORAGE_GET_F_CREATE))
 		sonde_failed(-12);
 }
 
 sonde_inline void ask_tcp(struct __sk_buff *skb, struct bpf_sock *sk, struct found *f, bool tasks_known)
 {
-	struct sonde_owner *asker = bpf_sk_storage_get(&dns_askers, sk, NULL, 0), owner;
+	struct asker *asker = bpf_sk_storage_get(&dns_askers, sk, NULL, 0), runner;
 
 	if (asker) {
-		send_segment(skb, f, asker);
+		send_segment(skb, f, &asker->owner);
 	} else if (f->tcp_flags & TCP_SYN) {
-		take_runner(&owner, tasks_known);
-		keep_asker(sk, &owner);
-		send_segment(skb, f, &owner);
+		take_runner(&runner, tasks_known);
+		keep_asker(sk, &runner);
+		send_segment(skb, f, &runner.owner);
 	}
+}
+
+sonde_inline void ask_udp(struct __sk_buff *skb, struct bpf_sock *sk, struct found *f, bool tasks_known)
+{
+	struct asker *asker = tasks_known ? NULL : bpf_sk_storage_get(&dns_askers, sk, NULL, 0), runner;
+
+	if (asker && asker->is_now) {
+		send_datagram(skb, f, &asker->owner);
+		return;
+	}
+	take_runner(&runner, tasks_known);
+	keep_asker(sk, &runner);
+	send_datagram(skb, f, &runner.owner);
 }
 
 sonde_inline void ask(struct __sk_buff *skb, struct bpf_sock *sk, bool tasks_known)
 {
-	struct sonde_owner owner;
 	struct found f = {};
 
 	if (!find(skb, sk, &f))
 		return;
-	if (f.protocol == IPPROTO_TCP) {
+	if (f.protocol == IPPROTO_TCP)
 		ask_tcp(skb, sk, &f, tasks_known);
-		return;
-	}
-	take_runner(&owner, tasks_known);
-	keep_asker(sk, &owner);
-	send_datagram(skb, &f, &owner);
+	else
+		ask_udp(skb, sk, &f, tasks_known);
 }
 
 SEC("cgroup_skb/egress")
@@ -337,7 +354,7 @@ int answer__cgroup_skb(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct found f = { .incoming = 1 };
-	struct sonde_owner *asker;
+	struct asker *asker;
 
 	if (!sk || !concerns(skb, sk, true))
 		return PASS;
@@ -345,10 +362,64 @@ int answer__cgroup_skb(struct __sk_buff *skb)
 	if (!asker || !find(skb, sk, &f))
 		return PASS;
 	if (f.protocol == IPPROTO_TCP)
-		send_segment(skb, &f, asker);
+		send_segment(skb, &f, &asker->owner);
 	else
-		send_datagram(skb, &f, asker);
+		send_datagram(skb, &f, &asker->owner);
 	return PASS;
+}
+
+/* ---- before Linux 6.16: who is about to ask ---- */
+
+sonde_inline int asks_now(struct sock *sk)
+{
+	struct asker *asker = bpf_sk_storage_get(&dns_askers, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct sonde_owner owner;
+
+	if (!asker) {
+		sonde_failed(-12);
+		return 0;
+	}
+	sonde_owner_current(&owner);
+	if (owner.filtered) {
+		bpf_sk_storage_delete(&dns_askers, sk);
+		return 0;
+	}
+	asker->owner = owner;
+	asker->is_now = 1;
+	return 0;
+}
+
+/* The port is at the same place in either family's address. */
+sonde_inline int sends(struct sock *sk, struct msghdr *msg)
+{
+	__be16 port = sk->__sk_common.skc_dport;
+	void *address = msg->msg_name;
+
+	if (address)
+		bpf_probe_read_kernel(&port, sizeof port, address + 2);
+	return is_wanted(port) ? asks_now(sk) : 0;
+}
+
+SONDE_COVERED_BY("query__cgroup_skb")
+SEC("fentry/udp_sendmsg")
+int BPF_PROG(send4__fentry, struct sock *sk, struct msghdr *msg)
+{
+	return sends(sk, msg);
+}
+
+SONDE_COVERED_BY("query__cgroup_skb")
+SEC("fentry/udpv6_sendmsg")
+int BPF_PROG(send6__fentry, struct sock *sk, struct msghdr *msg)
+{
+	return sends(sk, msg);
+}
+
+/* Ahead of the SYN. */
+SONDE_COVERED_BY("query__cgroup_skb")
+SEC("fentry/tcp_connect")
+int BPF_PROG(connect__fentry, struct sock *sk)
+{
+	return is_wanted(sk->__sk_common.skc_dport) ? asks_now(sk) : 0;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -362,6 +362,10 @@ struct socket {
 	struct sock *sk;
 };
 
+struct msghdr {
+	void *msg_name;
+};
+
 struct inet_sock {
 	struct sock sk;
 	__be16 inet_sport;
