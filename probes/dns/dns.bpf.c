@@ -108,14 +108,14 @@ sonde_inline void put_ip4(struct sonde_ip *to, __be32 address)
 	__builtin_memcpy(to, words, sizeof words);
 }
 
-sonde_inline void put_ends(struct found *f, const struct sonde_ip *source, const struct sonde_ip *target)
+sonde_inline void put_ends(struct found *f, bool incoming, const struct sonde_ip *source, const struct sonde_ip *target)
 {
-	f->laddr = f->incoming ? *target : *source;
-	f->raddr = f->incoming ? *source : *target;
+	f->laddr = incoming ? *target : *source;
+	f->raddr = incoming ? *source : *target;
 }
 
 /* Addresses, and where the IP header ends; 0: it is none of ours. What is ahead of TCP or UDP in IPv6 is not looked through. */
-sonde_inline __u32 read_ip(struct __sk_buff *skb, struct found *f)
+sonde_inline __u32 read_ip(struct __sk_buff *skb, struct found *f, bool incoming)
 {
 	struct sonde_ip source, target;
 	__u8 head[IP6_BYTES] __attribute__((aligned(8)));
@@ -125,7 +125,7 @@ sonde_inline __u32 read_ip(struct __sk_buff *skb, struct found *f)
 	if (head[0] >> 4 == 4) {
 		put_ip4(&source, *(__be32 *)(head + 12));
 		put_ip4(&target, *(__be32 *)(head + 16));
-		put_ends(f, &source, &target);
+		put_ends(f, incoming, &source, &target);
 		f->protocol = head[9];
 		return (head[0] & 15) * 4;
 	}
@@ -133,40 +133,40 @@ sonde_inline __u32 read_ip(struct __sk_buff *skb, struct found *f)
 		return 0;
 	__builtin_memcpy(&source, head + 8, sizeof source);
 	__builtin_memcpy(&target, head + 24, sizeof target);
-	put_ends(f, &source, &target);
+	put_ends(f, incoming, &source, &target);
 	f->protocol = head[6];
 	return IP6_BYTES;
 }
 
-sonde_inline void put_ports(struct found *f, const void *head)
+sonde_inline void put_ports(struct found *f, bool incoming, const void *head)
 {
 	const __be16 *ports = head;
 
-	f->lport = bpf_ntohs(ports[f->incoming]);
-	f->rport = bpf_ntohs(ports[!f->incoming]);
+	f->lport = bpf_ntohs(ports[incoming]);
+	f->rport = bpf_ntohs(ports[!incoming]);
 }
 
-sonde_inline bool read_udp(struct __sk_buff *skb, struct found *f, __u32 at)
+sonde_inline bool read_udp(struct __sk_buff *skb, struct found *f, bool incoming, __u32 at)
 {
 	__u32 head[UDP_BYTES / 4];
 	__u32 length;
 
 	if (bpf_skb_load_bytes(skb, at, head, UDP_BYTES))
 		return false;
-	put_ports(f, head);
+	put_ports(f, incoming, head);
 	length = bpf_ntohs((__be16)head[1]);
 	f->payload = at + UDP_BYTES;
 	f->length = length > UDP_BYTES ? length - UDP_BYTES : 0;
 	return true;
 }
 
-sonde_inline bool read_tcp(struct __sk_buff *skb, struct found *f, __u32 at)
+sonde_inline bool read_tcp(struct __sk_buff *skb, struct found *f, bool incoming, __u32 at)
 {
 	__u32 head[TCP_BYTES / 4];
 
 	if (bpf_skb_load_bytes(skb, at, head, TCP_BYTES))
 		return false;
-	put_ports(f, head);
+	put_ports(f, incoming, head);
 	f->seq = bpf_ntohl(head[1]);
 	f->ack = bpf_ntohl(head[2]);
 	f->tcp_flags = (__u8)(head[3] >> 8);
@@ -197,14 +197,17 @@ sonde_inline void put_own_ends(struct found *f, struct bpf_sock *sk)
 	}
 }
 
-sonde_inline bool find(struct __sk_buff *skb, struct bpf_sock *sk, struct found *f)
+/* `incoming`, here and above, is a constant. */
+sonde_inline bool find(struct __sk_buff *skb, struct bpf_sock *sk, struct found *f, bool incoming)
 {
-	__u32 at = read_ip(skb, f);
+	__u32 at = read_ip(skb, f, incoming);
+	bool is_udp = f->protocol == IPPROTO_UDP;
 
-	if (!at)
+	if (!at || !(is_udp || f->protocol == IPPROTO_TCP))
 		return false;
-	if (f->protocol == IPPROTO_UDP ? !read_udp(skb, f, at) : f->protocol != IPPROTO_TCP || !read_tcp(skb, f, at))
+	if (is_udp ? !read_udp(skb, f, incoming, at) : !read_tcp(skb, f, incoming, at))
 		return false;
+	f->incoming = incoming;
 	put_own_ends(f, sk);
 	return true;
 }
@@ -224,12 +227,21 @@ sonde_inline void fill(struct dns_packet *e, const struct found *f)
 	e->captured = 0;
 }
 
-/* `length` bytes from `at` on, of which `room` (a constant) are copied at most. `skip`: of the payload, what lies ahead of them. */
-sonde_inline void send_piece(struct __sk_buff *skb, const struct found *f, const struct sonde_owner *owner, __u32 skip,
-			     __u32 length, const __u32 room)
+/* At most `room`, a constant and a power of two: of a number that is masked every verifier knows that it is none that is too large, and of one that
+ * has 1 added then, that it is not 0. Returns how many. */
+sonde_inline __u32 copy_bytes(struct __sk_buff *skb, __u32 at, void *to, __u32 length, const __u32 room)
+{
+	__u32 last = (length < room ? length : room) - 1;
+
+	barrier_var(last);
+	last &= room - 1;
+	return bpf_skb_load_bytes(skb, at, to, last + 1) ? 0 : last + 1;
+}
+
+sonde_inline void send_room(struct __sk_buff *skb, const struct found *f, const struct sonde_owner *owner, __u32 skip,
+			    __u32 length, const __u32 room)
 {
 	struct dns_packet *e = sonde_reserve_with(dns_packet, sizeof *e + room, owner, 0);
-	__u32 n = length < room ? length : room;
 
 	if (!e)
 		return;
@@ -239,18 +251,23 @@ sonde_inline void send_piece(struct __sk_buff *skb, const struct found *f, const
 	if (skip)
 		e->tcp_flags &= (__u8)~TCP_SYN;
 	e->length = length;
-	barrier_var(n);
-	if (n && n <= room && !bpf_skb_load_bytes(skb, f->payload + skip, e + 1, n))
-		e->captured = n;
+	if (length)
+		e->captured = copy_bytes(skb, f->payload + skip, e + 1, length, room);
 	sonde_submit(dns_packet, e, sizeof *e + e->captured);
 }
 
-sonde_inline void send_datagram(struct __sk_buff *skb, const struct found *f, const struct sonde_owner *owner)
+/* `length` bytes of the payload, behind `skip` others, as one record. A function of its own: the verifier looks at it once, not once for each way
+ * that leads here. */
+__noinline int dns_send_piece(struct __sk_buff *skb, const struct found *f, const struct sonde_owner *owner, __u32 skip,
+			      __u32 length)
 {
-	if (f->length <= SMALL_BYTES)
-		send_piece(skb, f, owner, 0, f->length, SMALL_BYTES);
+	if (!f || !owner)
+		return 0;
+	if (length <= SMALL_BYTES)
+		send_room(skb, f, owner, skip, length, SMALL_BYTES);
 	else
-		send_piece(skb, f, owner, 0, f->length, DNS_PACKET_BYTES);
+		send_room(skb, f, owner, skip, length, DNS_PACKET_BYTES);
+	return 0;
 }
 
 /* What the kernel holds as one segment may be many on the wire, with a message in each. */
@@ -259,19 +276,22 @@ sonde_inline void send_segment(struct __sk_buff *skb, struct found *f, const str
 	__u8 flags = f->tcp_flags;
 	__u32 skip = 0;
 
-	if (f->length <= SMALL_BYTES) {
-		send_piece(skb, f, owner, 0, f->length, SMALL_BYTES);
-		return;
-	}
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < PIECES_MAX && skip < f->length; i++) {
-		__u32 left = f->length - skip;
-		bool last = left <= DNS_PACKET_BYTES || i == PIECES_MAX - 1;
-
-		f->tcp_flags = last ? flags : flags & (__u8)~TCP_FIN;
-		send_piece(skb, f, owner, skip, last ? left : DNS_PACKET_BYTES, DNS_PACKET_BYTES);
+	for (int i = 0; i < PIECES_MAX - 1 && f->length - skip > DNS_PACKET_BYTES; i++) {
+		f->tcp_flags = flags & (__u8)~TCP_FIN;
+		dns_send_piece(skb, f, owner, skip, DNS_PACKET_BYTES);
 		skip += DNS_PACKET_BYTES;
 	}
+	f->tcp_flags = flags;
+	dns_send_piece(skb, f, owner, skip, f->length - skip);
+}
+
+sonde_inline void send(struct __sk_buff *skb, struct found *f, const struct sonde_owner *owner)
+{
+	if (f->protocol == IPPROTO_TCP)
+		send_segment(skb, f, owner);
+	else
+		dns_send_piece(skb, f, owner, 0, f->length);
 }
 
 /* The one who runs. `tasks_known` is a constant: whether the storage of tasks is open to this program. */
@@ -290,42 +310,21 @@ sonde_inline void keep_asker(struct bpf_sock *sk, struct asker *asker)
 		sonde_failed(-12);
 }
 
-sonde_inline void ask_tcp(struct __sk_buff *skb, struct bpf_sock *sk, struct found *f, bool tasks_known)
-{
-	struct asker *asker = bpf_sk_storage_get(&dns_askers, sk, NULL, 0), runner;
-
-	if (asker) {
-		send_segment(skb, f, &asker->owner);
-	} else if (f->tcp_flags & TCP_SYN) {
-		take_runner(&runner, tasks_known);
-		keep_asker(sk, &runner);
-		send_segment(skb, f, &runner.owner);
-	}
-}
-
-sonde_inline void ask_udp(struct __sk_buff *skb, struct bpf_sock *sk, struct found *f, bool tasks_known)
-{
-	struct asker *asker = tasks_known ? NULL : bpf_sk_storage_get(&dns_askers, sk, NULL, 0), runner;
-
-	if (asker && asker->is_now) {
-		send_datagram(skb, f, &asker->owner);
-		return;
-	}
-	take_runner(&runner, tasks_known);
-	keep_asker(sk, &runner);
-	send_datagram(skb, f, &runner.owner);
-}
-
 sonde_inline void ask(struct __sk_buff *skb, struct bpf_sock *sk, bool tasks_known)
 {
+	struct asker *asker, runner;
 	struct found f = {};
 
-	if (!find(skb, sk, &f))
+	if (!find(skb, sk, &f, false))
 		return;
-	if (f.protocol == IPPROTO_TCP)
-		ask_tcp(skb, sk, &f, tasks_known);
-	else
-		ask_udp(skb, sk, &f, tasks_known);
+	asker = bpf_sk_storage_get(&dns_askers, sk, NULL, 0);
+	if (asker && (f.protocol == IPPROTO_TCP || asker->is_now)) {
+		send(skb, &f, &asker->owner);
+	} else if (f.protocol == IPPROTO_UDP || f.tcp_flags & TCP_SYN) {
+		take_runner(&runner, tasks_known);
+		keep_asker(sk, &runner);
+		send(skb, &f, &runner.owner);
+	}
 }
 
 SEC("cgroup_skb/egress")
@@ -353,18 +352,15 @@ SEC("cgroup_skb/ingress")
 int answer__cgroup_skb(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
-	struct found f = { .incoming = 1 };
+	struct found f = {};
 	struct asker *asker;
 
 	if (!sk || !concerns(skb, sk, true))
 		return PASS;
 	asker = bpf_sk_storage_get(&dns_askers, sk, NULL, 0);
-	if (!asker || !find(skb, sk, &f))
+	if (!asker || !find(skb, sk, &f, true))
 		return PASS;
-	if (f.protocol == IPPROTO_TCP)
-		send_segment(skb, &f, &asker->owner);
-	else
-		send_datagram(skb, &f, &asker->owner);
+	send(skb, &f, &asker->owner);
 	return PASS;
 }
 
