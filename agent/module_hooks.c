@@ -76,14 +76,14 @@ static bool tracefs_ready(void)
 
 static bool is_cgroup_hook(const char *section)
 {
-	return !strncmp(section, "cgroup/", 7);
+	return !strncmp(section, "cgroup", 6);
 }
 
-/* Programs of a cgroup see what happens in it and below: they hang on the highest one that is mounted. */
-static int open_cgroup_root(void)
+/* The cgroup above all others that can be seen from here, or -ENOENT. */
+static int open_top_cgroup(void)
 {
 	struct cgroup_layout layout;
-	int r = cgroup_layout_read("/proc/self/mountinfo", &layout), fd;
+	int fd, r = cgroup_layout_read("/proc/self/mountinfo", &layout);
 
 	if (r < 0)
 		return r;
@@ -91,6 +91,19 @@ static int open_cgroup_root(void)
 		return -ENOENT;
 	fd = open(layout.v2, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
+}
+
+static bool cgroup_offered(char *why, size_t why_size)
+{
+	_cleanup_(close_fd) int fd = open_top_cgroup();
+
+	if (fd >= 0)
+		return true;
+	if (fd == -ENOENT)
+		snprintf(why, why_size, "no cgroup2 is mounted here; mount -t cgroup2 none /sys/fs/cgroup/unified");
+	else
+		snprintf(why, why_size, "cgroup2 cannot be opened: %s", strerror(-fd));
+	return false;
 }
 
 /* Whether the kernel has what a hook names; false with the reason. Whether it takes the program shows when it is loaded. */
@@ -132,14 +145,7 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 		snprintf(why, why_size, "this kernel has no kprobes");
 		return false;
 	}
-	if (is_cgroup_hook(section)) {
-		_cleanup_(close_fd) int root = open_cgroup_root();
-
-		if (root < 0)
-			snprintf(why, why_size, "cgroup2 is not mounted");
-		return root >= 0;
-	}
-	return true;
+	return !is_cgroup_hook(section) || cgroup_offered(why, why_size);
 }
 
 static void measure_choose(struct loader *loader, struct measure *m)
@@ -339,18 +345,28 @@ static bool attaches_itself(const char *section)
 	return strncmp(section, "iter/", 5) && strncmp(section, "iter.s/", 7) && strncmp(section, "perf_event", 10);
 }
 
-static struct bpf_link *attach_hook(struct bpf_program *program, const char *section)
+/* Programs of a cgroup are links beside those of others, and apply to all cgroups below. */
+static struct bpf_link *attach_program(struct bpf_program *program, const char *section)
 {
-	_cleanup_(close_fd) int root = -1;
+	_cleanup_(close_fd) int cgroup = -1;
 
 	if (!is_cgroup_hook(section))
 		return bpf_program__attach(program);
-	root = open_cgroup_root();
-	if (root < 0) {
-		errno = -root;
+	cgroup = open_top_cgroup();
+	if (cgroup < 0) {
+		errno = -cgroup;
 		return NULL;
 	}
-	return bpf_program__attach_cgroup(program, root);
+	return bpf_program__attach_cgroup(program, cgroup);
+}
+
+static void say_attach_error(const char *section, int error, char *why, size_t why_size)
+{
+	snprintf(why, why_size, "attach: %s%s", strerror(error),
+		 is_cgroup_hook(section) && error == EPERM
+			 ? "; CAP_NET_ADMIN is missing, or another program has the top cgroup to itself (bpftool "
+			   "cgroup show)"
+			 : "");
 }
 
 /* 0, -EAGAIN when a hook was refused and another try may go without it, or another error. */
@@ -364,11 +380,11 @@ static int attach_hooks(struct module *module, struct bpf_object *object)
 		if (!h || !attaches_itself(h->section))
 			continue;
 		program = bpf_object__find_program_by_name(object, h->program);
-		module->links[i] = attach_hook(program, h->section);
+		module->links[i] = attach_program(program, h->section);
 		if (!module->links[i]) {
 			char why[160];
 
-			snprintf(why, sizeof why, "attach: %s", strerror(errno));
+			say_attach_error(h->section, errno, why, sizeof why);
 			detach_links(module);
 			refuse(module, h->program, why);
 			return -EAGAIN;

@@ -46,9 +46,9 @@ const struct libbpf_words *libbpf_said(void)
 /* Hooks in order of preference: stable and cheap first. */
 static int hook_rank(const char *section)
 {
-	static const char *const order[] = { "tp_btf/", "raw_tp/",    "raw_tracepoint/", "tracepoint/",
-					     "tp/",     "perf_event", "iter.s/",         "iter/",
-					     "fentry/", "fexit/",     "kprobe/",         "kretprobe/" };
+	static const char *const order[] = { "tp_btf/",    "raw_tp/",    "raw_tracepoint/", "tracepoint/", "tp/",
+					     "perf_event", "iter.s/",    "iter/",           "fentry/",     "fexit/",
+					     "kprobe/",    "kretprobe/", "cgroup_skb/" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(order); i++)
 		if (!strncmp(section, order[i], strlen(order[i])))

@@ -105,7 +105,7 @@ static int make_parts(struct replay *r)
 					    .idle_ns = IDLE_NS,
 					    .events = { on_connect, on_accept, on_close, on_answer, on_unanswered,
 							on_data, on_data_end, r } };
-	const struct dns_options dns = { DNS_QUERIES, DNS_STREAM_ROOM, DNS_TIMEOUT, on_query, r };
+	const struct dns_options dns = { DNS_QUERIES, DNS_STREAM_ROOM, DNS_TIMEOUT, on_query, r, 0 };
 	int error = flows_new(&r->flows, &flows);
 
 	if (error == 0)

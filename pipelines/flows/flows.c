@@ -178,6 +178,13 @@ static enum flow_side guess_sender(const struct packet *p)
 	return p->source_port < p->target_port ? FLOW_SERVER : FLOW_CLIENT;
 }
 
+static bool wants_data(const struct flows *f, const struct packet *p)
+{
+	uint16_t port = f->options.data_port;
+
+	return f->options.events.data && (!port || p->source_port == port || p->target_port == port);
+}
+
 static struct flow *begin(struct flows *f, uint64_t time, const struct packet *p, uint32_t bucket,
 			  enum flow_side *ret_from)
 {
@@ -198,8 +205,7 @@ static struct flow *begin(struct flows *f, uint64_t time, const struct packet *p
 	flow->syn_seen = syn && from == FLOW_CLIENT;
 	flow->syn_time = flow->begin_time = time;
 	flow->established = !syn;
-	flow->wants_data = f->options.data_port && f->options.events.data &&
-			   (p->source_port == f->options.data_port || p->target_port == f->options.data_port);
+	flow->wants_data = wants_data(f, p);
 	f->counts.seen++;
 	f->counts.begun += flow->syn_seen;
 	*ret_from = from;
@@ -276,14 +282,14 @@ static void hand_on(struct flows *f, const struct flow *flow, uint64_t time, con
 		    enum flow_side from, enum half_kind kind, uint32_t fresh)
 {
 	const struct flow_events *events = &f->options.events;
-	uint32_t at = p->length - fresh;
+	uint32_t at = p->length - fresh, there = p->captured > at ? MIN_OF(p->captured - at, fresh) : 0;
 
 	if (kind == HALF_AHEAD)
 		events->data(events->context, &flow->ends, from, time, NULL, 0);
-	if (at + fresh <= p->captured)
-		events->data(events->context, &flow->ends, from, time, p->payload + at, fresh);
-	else
-		events->data(events->context, &flow->ends, from, time, NULL, 0);
+	if (there)
+		events->data(events->context, &flow->ends, from, time, p->payload + at, there);
+	if (there < fresh)
+		events->data(events->context, &flow->ends, from, time, NULL, fresh - there);
 }
 
 static void carry(struct flows *f, struct flow *flow, uint64_t time, const struct packet *p, enum flow_side from)

@@ -19,8 +19,6 @@
 #include "sonde/probe.bpf.h"
 #include <bpf/bpf_endian.h>
 #include "tcp.h"
-/* Declared here, and so far only made by sonde replay. */
-#include "probes/dns/dns.h"
 
 #define AF_INET     2
 #define AF_INET6    10

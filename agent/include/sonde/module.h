@@ -38,7 +38,7 @@ struct sonde_host {
 	 * produced, then journaled or dropped. */
 	int (*emit)(struct sonde_host *host, const char *type, void *row);
 	/* For internal types: `count` records taken in from the ring have reached a journaled row (or were dropped for
-	 * `reason`). */
+	 * `reason`). For others: `count` of them should have been emitted and were not, for `reason`. */
 	void (*settled)(struct sonde_host *host, const char *type, uint64_t count, const char *reason);
 	/* One sentence for the agent's log. */
 	void (*notice)(struct sonde_host *host, const char *text);

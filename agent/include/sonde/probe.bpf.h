@@ -233,10 +233,9 @@ sonde_inline void sonde_copy_comm(char *comm, struct task_struct *task)
 	to[1] &= ((end & -end) >> 7) - 1;
 }
 
-/* The owner of what `task`, one that the verifier knows, does. */
-sonde_inline void sonde_owner_of(struct sonde_owner *owner, struct task_struct *task)
+/* The owner of what `task`, one that the verifier knows, does; `known`: what is kept with it, NULL where a program cannot look. */
+sonde_inline void sonde_owner_known(struct sonde_owner *owner, struct task_struct *task, struct sonde_task *known)
 {
-	struct sonde_task *known = bpf_task_storage_get(&sonde_tasks, task, NULL, 0);
 	struct cgroup *cgroup;
 
 	owner->pid = (__u32)task->tgid;
@@ -254,6 +253,11 @@ sonde_inline void sonde_owner_of(struct sonde_owner *owner, struct task_struct *
 	cgroup = sonde_cgroup_of(task, &owner->flags);
 	owner->cgroup = cgroup->kn->id;
 	owner->filtered = sonde_is_filtered(owner, known, cgroup);
+}
+
+sonde_inline void sonde_owner_of(struct sonde_owner *owner, struct task_struct *task)
+{
+	sonde_owner_known(owner, task, bpf_task_storage_get(&sonde_tasks, task, NULL, 0));
 }
 
 /* The owner of what the task that runs now does. */
