@@ -380,6 +380,11 @@ bool module_running(const struct module *module)
 	return module->object != NULL;
 }
 
+bool module_filters_sockets(const struct module *module)
+{
+	return module->filters_sockets;
+}
+
 const struct sonde_module *module_companion(const struct module *module)
 {
 	return module->companion;

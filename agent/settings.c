@@ -54,6 +54,12 @@ static const struct sonde_option filter_rows[] = {
 	  .value = "[]",
 	  .live = 1,
 	  .help = "process ids, each with all that descends from it" },
+	{ .type = SONDE_OPTION_TEXT,
+	  .key = "socket",
+	  .value = "\"\"",
+	  .help = "of which sockets, for all modules that are about sockets, in the language of tcpdump: tcp port 5432 "
+		  "and net "
+		  "10.0.0.0/8 (docs/filters.md); empty: of all" },
 	{ 0 },
 };
 
