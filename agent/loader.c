@@ -19,6 +19,7 @@
 #define IMAGE_MOST    (16 << 20)
 
 /* The companions linked in; weak, so that the table names what may exist. */
+extern const struct sonde_module sonde_module_capture __attribute__((weak));
 extern const struct sonde_module sonde_module_cpu __attribute__((weak));
 extern const struct sonde_module sonde_module_offcpu __attribute__((weak));
 extern const struct sonde_module sonde_module_sched __attribute__((weak));
@@ -26,7 +27,8 @@ extern const struct sonde_module sonde_module_turnaround __attribute__((weak));
 static const struct {
 	const char *name;
 	const struct sonde_module *companion;
-} companions[] = { { "cpu", &sonde_module_cpu },
+} companions[] = { { "capture", &sonde_module_capture },
+		   { "cpu", &sonde_module_cpu },
 		   { "offcpu", &sonde_module_offcpu },
 		   { "sched", &sonde_module_sched },
 		   { "turnaround", &sonde_module_turnaround } };

@@ -11,11 +11,14 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+
+#include "identity/cgroup.h"
 
 static struct btf *kernel_btf(struct loader *loader)
 {
@@ -72,6 +75,18 @@ static bool tracefs_ready(void)
 	       mount("tracefs", places[0], "tracefs", 0, NULL) == 0;
 }
 
+static bool is_of_cgroup(const char *section)
+{
+	return !strncmp(section, "cgroup_skb/", 11);
+}
+
+static bool has_cgroup2(void)
+{
+	struct cgroup_layout layout;
+
+	return cgroup_layout_read("/proc/self/mountinfo", &layout) == 0 && layout.v2[0];
+}
+
 /* Whether the kernel has what a hook names; false with the reason. Whether it takes the program shows when it is loaded. */
 static bool hook_offered(struct loader *loader, const char *section, char *why, size_t why_size)
 {
@@ -109,6 +124,10 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 		if (access("/sys/bus/event_source/devices/kprobe", F_OK) == 0)
 			return true;
 		snprintf(why, why_size, "this kernel has no kprobes");
+		return false;
+	}
+	if (is_of_cgroup(section) && !has_cgroup2()) {
+		snprintf(why, why_size, "cgroup2 is not mounted");
 		return false;
 	}
 	return true;
@@ -313,6 +332,27 @@ static bool attaches_itself(const char *section)
 	return strncmp(section, "iter/", 5) && strncmp(section, "iter.s/", 7) && strncmp(section, "perf_event", 10);
 }
 
+/* The root of cgroup2, below which all sockets are; -1: it is mounted nowhere. */
+static int open_root_cgroup(void)
+{
+	struct cgroup_layout layout;
+
+	if (cgroup_layout_read("/proc/self/mountinfo", &layout) < 0 || !layout.v2[0])
+		return -1;
+	return open(layout.v2, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* As a link, a program stands beside those that others have attached to the cgroup. */
+static struct bpf_link *attach_program(struct bpf_program *program, const char *section)
+{
+	_cleanup_(close_fd) int cgroup = -1;
+
+	if (!is_of_cgroup(section))
+		return bpf_program__attach(program);
+	cgroup = open_root_cgroup();
+	return cgroup < 0 ? NULL : bpf_program__attach_cgroup(program, cgroup);
+}
+
 /* 0, -EAGAIN when a hook was refused and another try may go without it, or another error. */
 static int attach_hooks(struct module *module, struct bpf_object *object)
 {
@@ -324,7 +364,7 @@ static int attach_hooks(struct module *module, struct bpf_object *object)
 		if (!h || !attaches_itself(h->section))
 			continue;
 		program = bpf_object__find_program_by_name(object, h->program);
-		module->links[i] = bpf_program__attach(program);
+		module->links[i] = attach_program(program, h->section);
 		if (!module->links[i]) {
 			char why[160];
 
@@ -335,6 +375,33 @@ static int attach_hooks(struct module *module, struct bpf_object *object)
 		}
 	}
 	return 0;
+}
+
+struct option_reading {
+	const struct module *module;
+	const struct config *config;
+};
+
+static uint64_t read_option(const void *context, const char *key)
+{
+	const struct option_reading *r = context;
+	char full[128];
+
+	snprintf(full, sizeof full, "modules.%s.%s", r->module->name, key);
+	return config_number(r->config, full);
+}
+
+static int prepare_maps(struct module *module, struct bpf_object *object, const struct config *config,
+			struct fault *fault)
+{
+	const struct option_reading options = { module, config };
+	int r = 0;
+
+	if (config && module->companion && module->companion->prepare)
+		r = module->companion->prepare(object, read_option, &options);
+	return r < 0 ? fault_set(fault, r, "module '%s': its maps cannot be made as large as its options ask for: %s",
+				 module->name, strerror(-r))
+		     : 0;
 }
 
 static int try_start(struct module *module, const struct config *config, struct fault *fault)
@@ -350,6 +417,8 @@ static int try_start(struct module *module, const struct config *config, struct 
 	if (r < 0)
 		fault_set(fault, r, "module '%s' wants a shared map that this agent does not have; rebuild it",
 			  module->name);
+	else
+		r = prepare_maps(module, object, config, fault);
 	listen_to_libbpf();
 	if (r == 0) {
 		r = bpf_object__load(object);

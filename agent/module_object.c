@@ -193,12 +193,16 @@ static int check_settings(const struct module *module, struct fault *fault)
 {
 	size_t n = 0;
 
-	for (const struct sonde_option *o = module_options(module); o->key; o++, n++)
-		if (!strcmp(o->key, "enabled") || !strcmp(o->key, "overflow") || !strcmp(o->key, "stack") ||
-		    (module->filters_sockets && !strcmp(o->key, "filter")))
-			return fault_set(fault, -EINVAL,
-					 "module '%s' declares an option '%s', which the agent gives it", module->name,
-					 o->key);
+	for (const struct sonde_option *o = module_options(module); o->key; o++, n++) {
+		if (!strcmp(o->key, "enabled") || !strcmp(o->key, "overflow") || !strcmp(o->key, "stack"))
+			return fault_set(fault, -EINVAL, "module '%s' declares an option '%s', which every module has",
+					 module->name, o->key);
+		if (module->filters_sockets && !strcmp(o->key, "filter"))
+			return fault_set(
+				fault, -EINVAL,
+				"module '%s' declares an option 'filter', which its SONDE_SOCKET_FILTER() brings",
+				module->name);
+	}
 	return n <= SETTINGS_MAX ? 0
 				 : fault_set(fault, -E2BIG, "module '%s' declares more than %d options", module->name,
 					     SETTINGS_MAX);

@@ -350,12 +350,17 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
 	int sk_err;
 	__u8 sk_shutdown;
 	struct socket *sk_socket;
+	struct sock_cgroup_data sk_cgrp_data;
 };
 
 struct socket {
@@ -440,9 +445,21 @@ struct bpf_perf_event_data {
 	__u64 sample_period, addr;
 };
 
-/* What a program on packets is given: also part of the user interface. */
+/* What a program on packets is given: also part of the user interface, laid out as there (include/uapi/linux/bpf.h). */
+struct bpf_sock {
+	__u32 bound_dev_if, family, type, protocol, mark, priority;
+	__u32 src_ip4, src_ip6[4];
+	__u32 src_port; /* as a number */
+	__be16 dst_port;
+	__u16 _zero;
+	__u32 dst_ip4, dst_ip6[4];
+	__u32 state;
+};
+
 struct __sk_buff {
 	__u32 len;
+	__u32 _until_sk[41];
+	struct bpf_sock *sk;
 };
 
 #endif
