@@ -352,6 +352,7 @@ static int start_request(struct capture *c, const char *words, FILE *out)
 		write_error(out, "eight captures are under way already; wait for one to end");
 		return 0;
 	}
+	expression += *expression == ' ';
 	if (filter_compile(&r->filter, expression, FILTER_RAW, &fault) < 0) {
 		write_error(out, fault.text[0] ? fault.text : "out of memory");
 		return 0;
