@@ -3,8 +3,8 @@
  * Packets of a connection that something happened to: the last ones before it, and some behind it. They are kept in the kernel, by flow,
  * and go into the stream only when there is a reason.
  */
-#ifndef SONDE_CAPTURE_H
-#define SONDE_CAPTURE_H
+#ifndef SONDE_PACKET_CAPTURE_H
+#define SONDE_PACKET_CAPTURE_H
 
 #include "probes/tcp/ends.h"
 #include "sonde/filter.h"

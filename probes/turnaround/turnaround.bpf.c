@@ -421,8 +421,11 @@ SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(read__tp_btf, struct sock *sk)
 {
 	struct turn *t = turn_of(sk);
-	__u64 now = bpf_ktime_get_ns();
+	__u64 now;
 
+	if (t && t->unmatched)
+		return 0;
+	now = bpf_ktime_get_ns();
 	if (!t || !is_known(t)) {
 		t = catch_up(sk, t, now);
 		if (!t)
