@@ -44,7 +44,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!size)
 		return 0;
-	cut = MIN_OF((size_t)*data++ * 4, --size);
+	cut = (size_t)*data++ * 4;
+	size--;
+	cut = MIN_OF(cut, size);
 	out = open_memstream(&file, &length);
 	check(out && packet_rows_make(&rows, out, HELD_BYTES) == 0);
 	packet_rows_add(rows, data, cut);
