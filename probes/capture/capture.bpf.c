@@ -157,17 +157,18 @@ sonde_inline struct capture_flow *flow_of(CAPTURE_KEY *key)
 sonde_inline void keep(struct __sk_buff *skb, CAPTURE_KEY *key, bool sent)
 {
 	struct capture_flow *flow = flow_of(key);
-	__u64 number;
-	__u32 index;
+	__u64 number, index;
 
 	if (!flow)
 		return;
 	number = __sync_fetch_and_add(&flow->count, 1);
 	if (!goes_on(flow, number))
 		return;
+	/* In 64 bits: Linux 6.1 does not follow the bounds of a product of 32. */
 	index = number % packets;
+	barrier_var(index);
 	if (index < packets)
-		fill_slot((void *)(flow + 1) + index * slot_bytes(), skb, number, sent);
+		fill_slot((void *)(flow + 1) + index * (__u64)slot_bytes(), skb, number, sent);
 }
 
 /* ---- requests ---- */
