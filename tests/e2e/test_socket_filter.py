@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import tempfile
-import time
 
 import common
 
