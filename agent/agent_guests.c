@@ -105,10 +105,8 @@ struct guest *agent_guest_make(struct agent *a, struct module *module)
 
 static bool is_module(struct agent *a, const char *name)
 {
-	const struct module *m;
-
-	for (size_t i = 0; (m = loader_module(a->setup.loader, i)); i++)
-		if (!strcmp(module_name(m), name))
+	for (size_t i = 0; i < loader_count(a->setup.loader); i++)
+		if (!strcmp(module_name(loader_module(a->setup.loader, i)), name))
 			return true;
 	return false;
 }

@@ -7,6 +7,7 @@
  * The identity module is the owner of the shared maps: it is loaded first, and every other object gets its maps by descriptor.
  */
 #include "module_state.h"
+#include "socket_filter.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -256,7 +257,9 @@ static void fill_rodata(struct module *module, struct bpf_object *object, const 
 			{ "sonde_wake_priority", l->options.priority_bytes / 8 },
 			{ "sonde_wake_bulk", l->options.bulk_bytes / 8 },
 			{ "sonde_stack_wanted", config && module->number && option_is_on(module, config, "stack") },
-			{ "sonde_stack_type", stack ? stack->id : 0 } };
+			{ "sonde_stack_type", stack ? stack->id : 0 },
+			{ "sonde_socket_filtered",
+			  config && module->filters_sockets && socket_filter_wanted(config, module->name) } };
 	struct btf *btf = bpf_object__btf(object);
 	struct bpf_map *map = rodata_map(object);
 	struct rodata_writing w = { .module = module, .config = config };
@@ -393,6 +396,33 @@ static int attach_hooks(struct module *module, struct bpf_object *object)
 	return 0;
 }
 
+struct option_reading {
+	const struct module *module;
+	const struct config *config;
+};
+
+static uint64_t read_option(const void *context, const char *key)
+{
+	const struct option_reading *r = context;
+	char full[128];
+
+	snprintf(full, sizeof full, "modules.%s.%s", r->module->name, key);
+	return config_number(r->config, full);
+}
+
+static int prepare_maps(struct module *module, struct bpf_object *object, const struct config *config,
+			struct fault *fault)
+{
+	const struct option_reading options = { module, config };
+	int r = 0;
+
+	if (config && module->companion && module->companion->prepare)
+		r = module->companion->prepare(object, read_option, &options);
+	return r < 0 ? fault_set(fault, r, "module '%s': its maps cannot be made as large as its options ask for: %s",
+				 module->name, strerror(-r))
+		     : 0;
+}
+
 static int try_start(struct module *module, const struct config *config, struct fault *fault)
 {
 	struct bpf_object *object = object_open(module, fault);
@@ -406,6 +436,8 @@ static int try_start(struct module *module, const struct config *config, struct 
 	if (r < 0)
 		fault_set(fault, r, "module '%s' wants a shared map that this agent does not have; rebuild it",
 			  module->name);
+	else
+		r = prepare_maps(module, object, config, fault);
 	listen_to_libbpf();
 	if (r == 0) {
 		r = bpf_object__load(object);
@@ -428,9 +460,36 @@ static int try_start(struct module *module, const struct config *config, struct 
 	return 0;
 }
 
-int module_try(struct module *module, const struct config *config, struct fault *fault)
+static void forget_filtered(struct module *module)
+{
+	free(module->filtered);
+	module->filtered = NULL;
+}
+
+/* The image with the filter in it. It is placed also where it lets everything pass: the room for it, left empty, would be 4096 instructions
+ * for the kernel to look at. */
+static int place_filter(struct module *module, const struct config *config, struct fault *fault)
 {
 	int r;
+
+	if (!module->filters_sockets)
+		return 0;
+	module->filtered = malloc(module->image_size);
+	if (!module->filtered)
+		return fault_set(fault, -ENOMEM, "out of memory");
+	memcpy(module->filtered, module->image, module->image_size);
+	r = socket_filter_place(config, module->name, module->filtered, module->image_size, fault);
+	if (r < 0)
+		forget_filtered(module);
+	return r;
+}
+
+int module_try(struct module *module, const struct config *config, struct fault *fault)
+{
+	int r = place_filter(module, config, fault);
+
+	if (r < 0)
+		return r;
 
 	for (size_t i = 0; i < module->n_measures; i++)
 		for (size_t h = 0; h < module->measures[i].n_hooks; h++)
@@ -438,6 +497,7 @@ int module_try(struct module *module, const struct config *config, struct fault 
 	do {
 		r = try_start(module, config, fault);
 	} while (r == -EAGAIN);
+	forget_filtered(module);
 	return r;
 }
 

@@ -41,6 +41,8 @@ struct module {
 	bool owned;
 	void *library; /* companion's .so */
 	const struct sonde_module *companion;
+	bool filters_sockets;
+	void *filtered;                /* a copy of the image with its filter, while it is being loaded */
 	struct sonde_option *settings; /* rows made from SONDE_SETTING variables, when there is no companion */
 	struct measure measures[MEASURES_MAX];
 	size_t n_measures;

@@ -54,6 +54,12 @@ static const struct sonde_option filter_rows[] = {
 	  .value = "[]",
 	  .live = 1,
 	  .help = "process ids, each with all that descends from it" },
+	{ .type = SONDE_OPTION_TEXT,
+	  .key = "socket",
+	  .value = "\"\"",
+	  .help = "of which sockets, for all modules that are about sockets, in the language of tcpdump: tcp port 5432 "
+		  "and net "
+		  "10.0.0.0/8 (docs/filters.md); empty: of all" },
 	{ 0 },
 };
 
@@ -199,7 +205,7 @@ static const struct option_table agent_tables[] = {
 	{ "agent", "The agent itself", agent_rows },
 };
 
-/* Modules that cost every socket something. */
+/* Modules that cost something, and that not everybody asks for. */
 static const struct sonde_option off_rows[] = {
 	{ .type = SONDE_OPTION_BOOL, .key = "enabled", .value = "false", .help = "attach this module" },
 	{ 0 },
@@ -212,6 +218,7 @@ static const struct option_table builtin_modules[] = {
 	{ "turnaround", "How long answers take, by service: tcp.turnaround, tcp.slow", off_rows },
 	{ "udp", "UDP sockets: udp.socket", off_rows },
 	{ "drops", "Packets that the kernel dropped: net.drop", off_rows },
+	{ "capture", "Packets of connections that something happened to: packet.capture", off_rows },
 };
 
 static const struct sonde_option common_rows[] = {

@@ -16,13 +16,8 @@
  * interrupted on this CPU. And what is still missed is made good by the next change that is seen: close() and
  * tcp_destroy_sock come from the task or run another program.
  */
-#include "sonde/probe.bpf.h"
-#include <bpf/bpf_endian.h>
+#include "ends.bpf.h"
 #include "tcp.h"
-
-#define AF_INET     2
-#define AF_INET6    10
-#define IPPROTO_TCP 6
 
 #define ECANCELED     125
 #define EADDRNOTAVAIL 99
@@ -54,6 +49,7 @@ struct connection {
 	__u32 handshake_us; /* server: SYN-ACK sent to ACK taken in */
 	__be16 rport; /* of another connection: the entry is a leftover of the socket that had this address before */
 	bool client, established, accepted;
+	bool decided, unmatched; /* by the filter of sockets; all events of an unmatched one are filtered */
 };
 
 struct {
@@ -89,48 +85,45 @@ sonde_inline void owner_none(struct sonde_owner *owner)
 	owner->filtered = s && s->filters;
 }
 
-sonde_inline void fill_ip4(struct sonde_ip *ip, __be32 address)
+/* Asks the filter of sockets, once for each connection. */
+sonde_inline void decide(struct tcp_sock *tp, struct connection *c)
 {
-	__u32 words[4] = { 0, 0, bpf_htonl(0xffff), address };
-
-	__builtin_memcpy(ip->bytes, words, sizeof words);
+	if (c->decided)
+		return;
+	c->decided = true;
+	if (tcp_socket_matches(tp))
+		return;
+	c->unmatched = true;
+	c->owner.filtered = 1;
 }
 
-sonde_inline void fill_ip6(struct sonde_ip *ip, const struct in6_addr *address)
+/* Whose a connection is of which nothing was seen before its end. */
+sonde_inline void owner_unseen(struct sonde_owner *owner, struct tcp_sock *tp)
 {
-	__u32 words[4] = { address->in6_u.u6_addr32[0], address->in6_u.u6_addr32[1], address->in6_u.u6_addr32[2],
-			   address->in6_u.u6_addr32[3] };
-
-	__builtin_memcpy(ip->bytes, words, sizeof words);
-}
-
-#define fill_ends(e, tp) fill_ends_of((tp), &(e)->laddr, &(e)->raddr, &(e)->lport, &(e)->rport)
-sonde_inline void fill_ends_of(struct tcp_sock *tp, struct sonde_ip *laddr, struct sonde_ip *raddr, __u16 *lport,
-			       __u16 *rport)
-{
-	struct sock_common *c = &tp->inet_conn.icsk_inet.sk.__sk_common;
-
-	/* skc_num is cleared before the state becomes CLOSE; inet_sport stays. Source: net/ipv4/tcp.c tcp_set_state(). */
-	*lport = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
-	*rport = bpf_ntohs(c->skc_dport);
-	if (c->skc_family == AF_INET) {
-		fill_ip4(laddr, c->skc_rcv_saddr);
-		fill_ip4(raddr, c->skc_daddr);
-	} else if (bpf_core_field_exists(c->skc_v6_daddr)) {
-		fill_ip6(laddr, &c->skc_v6_rcv_saddr);
-		fill_ip6(raddr, &c->skc_v6_daddr);
-	}
+	owner_none(owner);
+	if (!owner->filtered)
+		owner->filtered = !tcp_socket_matches(tp);
 }
 
 /* ---- the client's side: SYN sent, established or failed ---- */
+
+/* A client that did not bind its port has none yet: with a filter, it is asked when the answer comes. */
+sonde_inline void decide_early(struct tcp_sock *tp, struct connection *c)
+{
+	if (!sonde_socket_filtered || tp->inet_conn.icsk_inet.inet_sport)
+		decide(tp, c);
+}
 
 sonde_inline void connect_begins(struct tcp_sock *tp, __u64 key)
 {
 	struct connection c = { .client = true, .rport = tp->inet_conn.icsk_inet.sk.__sk_common.skc_dport };
 	long error;
 
-	sonde_owner_current(&c.owner);
-	c.stack = sonde_take_stack(&sonde_bulk, &c.owner);
+	decide_early(tp, &c);
+	if (!c.unmatched) {
+		sonde_owner_current(&c.owner);
+		c.stack = sonde_take_stack(&sonde_bulk, &c.owner);
+	}
 	c.since = bpf_ktime_get_boot_ns();
 	error = bpf_map_update_elem(&tcp_connections, &key, &c, BPF_ANY);
 	if (error) {
@@ -142,9 +135,12 @@ sonde_inline void connect_begins(struct tcp_sock *tp, __u64 key)
 /* Returns when it ended. */
 sonde_inline __u64 connect_ends(struct tcp_sock *tp, struct connection *c, __s32 error)
 {
-	struct tcp_connect *e = sonde_reserve_with(tcp_connect, sizeof *e, &c->owner, c->stack);
-	__u64 now = e ? e->event.time : bpf_ktime_get_boot_ns();
+	struct tcp_connect *e;
+	__u64 now;
 
+	decide(tp, c);
+	e = sonde_reserve_with(tcp_connect, sizeof *e, &c->owner, c->stack);
+	now = e ? e->event.time : bpf_ktime_get_boot_ns();
 	if (!e)
 		return now;
 	fill_ends(e, tp);
@@ -159,8 +155,10 @@ sonde_inline void connect_late(struct tcp_sock *tp, struct connection *c)
 {
 	__u32 min_rtt = tp->rtt_min.s[0].v;
 	__u64 latency = min_rtt == RTT_NONE ? 0 : (__u64)min_rtt * 1000;
-	struct tcp_connect *e = sonde_reserve_with(tcp_connect, sizeof *e, &c->owner, c->stack);
+	struct tcp_connect *e;
 
+	decide(tp, c);
+	e = sonde_reserve_with(tcp_connect, sizeof *e, &c->owner, c->stack);
 	c->established = true;
 	c->since += latency;
 	if (!e)
@@ -194,6 +192,7 @@ sonde_inline void server_established(struct tcp_sock *tp, __u64 key)
 	long error;
 
 	owner_none(&c.owner);
+	decide(tp, &c);
 	error = bpf_map_update_elem(&tcp_connections, &key, &c, BPF_ANY);
 	if (error)
 		sonde_failed(error);
@@ -238,21 +237,34 @@ sonde_inline long read_ends(struct sock *sk, struct ends *ret)
 	return 0;
 }
 
-sonde_inline void fill_ends_read(struct tcp_accept *e, struct sock *sk, const struct ends *ends)
+#define fill_ends_read(e, sk, ends) fill_ends_read_of((sk), (ends), &(e)->laddr, &(e)->raddr, &(e)->lport, &(e)->rport)
+sonde_inline void fill_ends_read_of(struct sock *sk, const struct ends *ends, struct sonde_ip *laddr,
+				    struct sonde_ip *raddr, __u16 *lport, __u16 *rport)
 {
 	struct in6_addr address = {};
 
-	e->lport = ends->port;
-	e->rport = bpf_ntohs(ends->dport);
+	*lport = ends->port;
+	*rport = bpf_ntohs(ends->dport);
 	if (ends->family == AF_INET) {
-		fill_ip4(&e->laddr, ends->saddr);
-		fill_ip4(&e->raddr, ends->daddr);
+		fill_ip4(laddr, ends->saddr);
+		fill_ip4(raddr, ends->daddr);
 	} else if (bpf_core_field_exists(sk->__sk_common.skc_v6_daddr)) {
 		bpf_probe_read_kernel(&address, sizeof address, &sk->__sk_common.skc_v6_rcv_saddr);
-		__builtin_memcpy(&e->laddr, &address, sizeof address);
+		__builtin_memcpy(laddr, &address, sizeof address);
 		bpf_probe_read_kernel(&address, sizeof address, &sk->__sk_common.skc_v6_daddr);
-		__builtin_memcpy(&e->raddr, &address, sizeof address);
+		__builtin_memcpy(raddr, &address, sizeof address);
 	}
+}
+
+/* decide(), for a socket that is only an address. */
+sonde_inline bool unmatched_read(struct sock *sk, const struct ends *ends)
+{
+	struct sonde_filter_tuple t = { .protocol = IPPROTO_TCP };
+
+	if (!sonde_socket_filtered)
+		return false;
+	fill_ends_read(&t, sk, ends);
+	return !sonde_socket_matches(&t);
 }
 
 /* Whether `sk` is a living TCP socket, and `socket` its own: meanwhile another thread may have put another file behind the
@@ -265,14 +277,29 @@ sonde_inline bool is_tcp(struct sock *sk, struct socket *socket, const struct en
 
 /* An entry for a socket that accept() returned while none was known: it was established before the agent began, or is yet to
  * be (fast open). */
-sonde_inline struct connection *late_entry(const struct ends *ends, __u64 key)
+sonde_inline struct connection *late_entry(struct sock *sk, const struct ends *ends, __u64 key)
 {
-	struct connection fresh = { .rport = ends->dport };
-	long error = bpf_map_update_elem(&tcp_connections, &key, &fresh, BPF_ANY);
+	struct connection fresh = { .rport = ends->dport, .decided = true };
+	long error;
+
+	fresh.unmatched = unmatched_read(sk, ends);
+	error = bpf_map_update_elem(&tcp_connections, &key, &fresh, BPF_ANY);
 
 	if (error)
 		sonde_failed(error);
 	return bpf_map_lookup_elem(&tcp_connections, &key);
+}
+
+/* Whom an accepted connection belongs to; `c` NULL: it was reset already. */
+sonde_inline void accept_owner(struct sonde_owner *owner, const struct connection *c, struct sock *sk,
+			       const struct ends *ends)
+{
+	if (c ? !c->unmatched : !unmatched_read(sk, ends)) {
+		sonde_owner_current(owner);
+		return;
+	}
+	__builtin_memset(owner, 0, sizeof *owner);
+	owner->filtered = 1;
 }
 
 sonde_inline int accepted(struct sock *sk, struct socket *socket)
@@ -288,11 +315,11 @@ sonde_inline int accepted(struct sock *sk, struct socket *socket)
 	if (!c || c->rport != ends.dport) {
 		if (!is_tcp(sk, socket, &ends))
 			return 0;
-		c = ends.state == TCP_CLOSE ? NULL : late_entry(&ends, key);
+		c = ends.state == TCP_CLOSE ? NULL : late_entry(sk, &ends, key);
 	} else if (c->client || c->accepted) {
 		return 0;
 	}
-	sonde_owner_current(&owner);
+	accept_owner(&owner, c, sk, &ends);
 	if (c) {
 		c->owner = owner;
 		c->accepted = true;
@@ -377,7 +404,7 @@ sonde_inline void connection_ends(struct tcp_sock *tp, const struct connection *
 	__u32 min_rtt;
 
 	if (!c)
-		owner_none(&none);
+		owner_unseen(&none, tp);
 	e = sonde_reserve_owned(tcp_close, sizeof *e, c ? &c->owner : &none);
 	if (!e)
 		return;
@@ -402,7 +429,8 @@ sonde_inline void catch_up(struct tcp_sock *tp, struct connection *c, bool here)
 	if (c->client && !c->established)
 		connect_late(tp, c);
 	if (here && !c->client && !c->accepted) {
-		sonde_owner_current(&c->owner);
+		if (!c->unmatched)
+			sonde_owner_current(&c->owner);
 		c->accepted = true;
 	}
 }

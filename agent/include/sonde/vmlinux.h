@@ -370,6 +370,10 @@ struct numa_drop_counters {
 	atomic_t drops0, drops1;
 };
 
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol, sk_type;
@@ -380,6 +384,7 @@ struct sock {
 	struct numa_drop_counters *sk_drop_counters;
 	struct sk_buff_head sk_error_queue;
 	struct socket *sk_socket;
+	struct sock_cgroup_data sk_cgrp_data;
 };
 
 struct socket {
