@@ -92,7 +92,7 @@ class Schema(common.TestCase):
     def test_every_record_of_a_run(self):
         document = json_schema()
         types = document["$defs"]
-        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns", settings=["modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns"]) as agent:
+        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture", settings=["modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns"]) as agent:
             query_once()
             for _ in range(5):
                 connect_once()
@@ -113,6 +113,7 @@ class Schema(common.TestCase):
             agent.wait_row("udp.socket")
             agent.wait_row("net.drop")
             agent.wait_row("dns.query")
+            agent.wait_row("packet.capture")
             agent.stop()
             rows = agent.rows()
         seen = {row["type"] for row in rows}
