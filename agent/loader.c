@@ -22,6 +22,7 @@
 extern const struct sonde_module sonde_module_cpu __attribute__((weak));
 extern const struct sonde_module sonde_module_offcpu __attribute__((weak));
 extern const struct sonde_module sonde_module_sched __attribute__((weak));
+extern const struct sonde_module sonde_module_tcp __attribute__((weak));
 extern const struct sonde_module sonde_module_turnaround __attribute__((weak));
 static const struct {
 	const char *name;
@@ -29,6 +30,7 @@ static const struct {
 } companions[] = { { "cpu", &sonde_module_cpu },
 		   { "offcpu", &sonde_module_offcpu },
 		   { "sched", &sonde_module_sched },
+		   { "tcp", &sonde_module_tcp },
 		   { "turnaround", &sonde_module_turnaround } };
 
 static int module_add(struct loader *loader, const char *name, void *image, size_t size, bool owned, void *library,

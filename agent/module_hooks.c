@@ -15,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <time.h>
 
 static struct btf *kernel_btf(struct loader *loader)
 {
@@ -206,6 +207,15 @@ static void put_setting(void *context, const struct btf *btf, const struct btf_v
 	}
 }
 
+/* How long one of the kernel's jiffies is: the coarse clock moves with them. */
+static uint64_t tick_ns(void)
+{
+	struct timespec tick = { 0 };
+
+	clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+	return (uint64_t)tick.tv_nsec;
+}
+
 /* The numbers that the kernel side cannot know: event ids, the salt, which bytes in a ring wake the reader. */
 static void fill_rodata(struct module *module, struct bpf_object *object, const struct config *config)
 {
@@ -217,6 +227,7 @@ static void fill_rodata(struct module *module, struct bpf_object *object, const 
 	} numbers[] = { { "sonde_boot", l->boot },
 			{ "sonde_module_number", module->number },
 			{ "sonde_page_bytes", (uint64_t)sysconf(_SC_PAGESIZE) },
+			{ "sonde_tick_ns", tick_ns() },
 			{ "sonde_cgroup_v1", (uint64_t)(int64_t)l->cgroup_v1 },
 			{ "sonde_wake_priority", l->options.priority_bytes / 8 },
 			{ "sonde_wake_bulk", l->options.bulk_bytes / 8 },
