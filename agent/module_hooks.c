@@ -72,6 +72,11 @@ static bool tracefs_ready(void)
 	       mount("tracefs", places[0], "tracefs", 0, NULL) == 0;
 }
 
+static bool is_trampoline(const char *section)
+{
+	return !strncmp(section, "fentry/", 7) || !strncmp(section, "fexit/", 6);
+}
+
 /* Whether the kernel has what a hook names; false with the reason. Whether it takes the program shows when it is loaded. */
 static bool hook_offered(struct loader *loader, const char *section, char *why, size_t why_size)
 {
@@ -99,7 +104,11 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 		snprintf(why, why_size, "this kernel has no tracepoint %s", name);
 		return false;
 	}
-	if (!strncmp(section, "fentry/", 7) || !strncmp(section, "fexit/", 6)) {
+	if (is_trampoline(section)) {
+		if (loader->no_trampoline[0]) {
+			snprintf(why, why_size, "%s", loader->no_trampoline);
+			return false;
+		}
 		if (btf__find_by_name_kind(kernel_btf(loader), name, BTF_KIND_FUNC) > 0)
 			return true;
 		snprintf(why, why_size, "this kernel has no function %s", name);
@@ -304,6 +313,9 @@ static bool refuse(struct module *module, const char *program, const char *why)
 		return false;
 	h->refused = true;
 	snprintf(h->why, sizeof h->why, "%s", why);
+	/* Who loads other programs and is not permitted one of these is not permitted any: each would cost one more try. */
+	if (is_trampoline(h->section) && strstr(why, strerror(EPERM)))
+		snprintf(module->loader->no_trampoline, sizeof module->loader->no_trampoline, "%s", why);
 	return true;
 }
 

@@ -9,6 +9,7 @@
 
 #include "connection.bpf.h"
 
+#define EEXIST        17
 #define LISTENERS_MAX 8192
 #define LISTEN_WINDOW 1000000000ull /* ns between two events of one socket */
 
@@ -30,11 +31,11 @@ struct {
 
 __u32 tcp_ending SEC(".data") = 0; /* set by the module: what has not been said is said now */
 
-sonde_inline void listener_keep(__u64 key, const struct listener *l)
+sonde_inline void listener_keep(__u64 key, const struct listener *l, __u64 how)
 {
-	long error = bpf_map_update_elem(&tcp_listeners, &key, l, BPF_ANY);
+	long error = bpf_map_update_elem(&tcp_listeners, &key, l, how);
 
-	if (error)
+	if (error && error != -EEXIST)
 		sonde_failed(error);
 }
 
@@ -44,8 +45,8 @@ sonde_inline void listener_begins(struct tcp_sock *tp, __u64 key)
 			      .drops = tp->inet_conn.icsk_inet.sk.sk_drops.counter,
 			      .port = tp->inet_conn.icsk_inet.sk.__sk_common.skc_num };
 
-	sonde_owner_current(&l.owner);
-	listener_keep(key, &l);
+	tcp_owner(&l.owner);
+	listener_keep(key, &l, BPF_ANY);
 }
 
 sonde_inline void listener_ends(__u64 key)

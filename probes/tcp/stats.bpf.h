@@ -134,30 +134,28 @@ int stats__iter(struct bpf_iter__bpf_map_elem *ctx)
 
 /* ---- sockets that are older than the agent: whose descriptor it is, owns it ---- */
 
-sonde_inline void older_listener(struct task_struct *task, struct sock *sk, const struct ends *ends)
+sonde_inline void older_listener(const struct sonde_owner *owner, struct sock *sk, const struct ends *ends)
 {
-	struct listener l = { .said = bpf_ktime_get_boot_ns(),
+	struct listener l = { .owner = *owner,
+			      .said = bpf_ktime_get_boot_ns(),
 			      .drops = BPF_CORE_READ(sk, sk_drops.counter),
 			      .port = ends->port };
-	__u64 key = (__u64)sk;
 
-	if (bpf_map_lookup_elem(&tcp_listeners, &key))
-		return;
-	sonde_owner_of(&l.owner, task);
-	listener_keep(key, &l);
+	listener_keep((__u64)sk, &l, BPF_NOEXIST);
 }
 
-sonde_inline void older_connection(struct task_struct *task, struct sock *sk, const struct ends *ends)
+sonde_inline void older_connection(const struct sonde_owner *owner, struct sock *sk, const struct ends *ends)
 {
-	struct connection c = { .rport = ends->dport, .established = true, .accepted = true, .older = true }, *kept;
+	struct connection c = {
+		.owner = *owner, .rport = ends->dport, .established = true, .accepted = true, .older = true
+	};
+	struct connection *kept;
 	__u64 key = (__u64)sk;
 	struct report r;
-	long error;
+	long error = bpf_map_update_elem(&tcp_connections, &key, &c, BPF_NOEXIST);
 
-	if (bpf_map_lookup_elem(&tcp_connections, &key))
+	if (error == -EEXIST)
 		return;
-	sonde_owner_of(&c.owner, task);
-	error = bpf_map_update_elem(&tcp_connections, &key, &c, BPF_NOEXIST);
 	if (error)
 		sonde_failed(error);
 	kept = interval ? bpf_map_lookup_elem(&tcp_connections, &key) : NULL;
@@ -174,6 +172,7 @@ int older__iter(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
+	struct sonde_owner owner;
 	struct socket *socket;
 	struct ends ends;
 	struct sock *sk;
@@ -184,10 +183,11 @@ int older__iter(struct bpf_iter__task_file *ctx)
 	sk = socket ? socket->sk : NULL;
 	if (!sk || read_ends(sk, &ends) || !is_tcp(sk, socket, &ends))
 		return 0;
+	sonde_owner_of(&owner, task);
 	if (ends.state == TCP_LISTEN)
-		older_listener(task, sk, &ends);
+		older_listener(&owner, sk, &ends);
 	else if (is_live(&ends))
-		older_connection(task, sk, &ends);
+		older_connection(&owner, sk, &ends);
 	return 0;
 }
 

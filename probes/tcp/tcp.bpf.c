@@ -54,7 +54,7 @@ sonde_inline void connect_begins(struct tcp_sock *tp, __u64 key)
 	struct connection c = { .client = true, .rport = tp->inet_conn.icsk_inet.sk.__sk_common.skc_dport };
 	long error;
 
-	sonde_owner_current(&c.owner);
+	tcp_owner(&c.owner);
 	c.stack = sonde_take_stack(&sonde_bulk, &c.owner);
 	c.since = bpf_ktime_get_boot_ns();
 	error = bpf_map_update_elem(&tcp_connections, &key, &c, BPF_ANY);
@@ -130,8 +130,11 @@ sonde_inline bool tells_refusal(long error)
 
 sonde_inline int refused(struct sock *sk, const struct ends *ends, const struct destination *to, __s32 error)
 {
-	struct tcp_connect *e = sonde_reserve(tcp_connect, sizeof *e);
+	struct sonde_owner owner = {};
+	struct tcp_connect *e;
 
+	tcp_owner(&owner);
+	e = sonde_reserve_owned(tcp_connect, sizeof *e, &owner);
 	if (!e)
 		return 0;
 	fill_ends_read(sk, ends, &e->laddr, &e->raddr);
@@ -232,7 +235,7 @@ sonde_inline int accepted(struct sock *sk, struct socket *socket)
 {
 	__u64 key = (__u64)sk, since = 0, handshake_ns = 0;
 	struct connection *c = bpf_map_lookup_elem(&tcp_connections, &key);
-	struct sonde_owner owner;
+	struct sonde_owner owner = {};
 	struct tcp_accept *e;
 	struct ends ends;
 
@@ -245,7 +248,7 @@ sonde_inline int accepted(struct sock *sk, struct socket *socket)
 	} else if (c->client || c->accepted) {
 		return 0;
 	}
-	sonde_owner_current(&owner);
+	tcp_owner(&owner);
 	if (c) {
 		c->owner = owner;
 		c->accepted = true;
@@ -314,16 +317,13 @@ sonde_inline void fill_sent(struct tcp_close *e, struct tcp_sock *tp, const stru
 
 sonde_inline void fill_path(struct tcp_close *e, struct tcp_sock *tp)
 {
-	const struct tcp_congestion_ops *congestion = tp->inet_conn.icsk_ca_ops;
-	__u64 name[2] = { *(__u64 *)&congestion->name[0], *(__u64 *)&congestion->name[8] };
-
 	e->srtt_ns = (__u64)(tp->srtt_us >> 3) * 1000;
 	e->rttvar_ns = (__u64)(tp->mdev_us >> 2) * 1000;
 	e->min_rtt_ns = rtt_ns(tp->rtt_min.s[0].v);
 	e->retransmits = tp->total_retrans;
 	e->reordering = tp->reord_seen;
 	e->cwnd = tp->snd_cwnd;
-	__builtin_memcpy(e->congestion, name, sizeof e->congestion);
+	BPF_CORE_READ_INTO(&e->congestion, tp, inet_conn.icsk_ca_ops, name);
 }
 
 /* What the kernel itself keeps of what held up the sender, one account at a time. Source: net/ipv4/tcp.c
@@ -373,7 +373,7 @@ sonde_inline void catch_up(struct tcp_sock *tp, struct connection *c, bool here)
 	if (c->client && !c->established)
 		connect_late(tp, c);
 	if (here && !c->client && !c->accepted) {
-		sonde_owner_current(&c->owner);
+		tcp_owner(&c->owner);
 		c->accepted = true;
 	}
 }
