@@ -28,8 +28,9 @@ enum {
 	TCP_CLOSING
 };
 #define SOCK_DONE     (1ul << 1) /* enum sock_flags: the peer's FIN was taken in */
-#define SHUTDOWN_MASK 3          /* both ways */
-#define RTT_NONE      (~0u)      /* rtt_min before the first sample */
+#define RCV_SHUTDOWN  1
+#define SHUTDOWN_MASK 3     /* both ways */
+#define RTT_NONE      (~0u) /* rtt_min before the first sample */
 
 #define CONNECTIONS_MAX 65536
 

@@ -16,7 +16,7 @@
 	 1u << TCP_LAST_ACK | 1u << TCP_CLOSING)
 
 SONDE_SETTING(__u64, interval, 60000000000ull, 0, 0, "ns",
-	      "how often a connection that lives longer is a tcp.stats; 0: never");
+	      "how often a connection that lives longer is a tcp.stats; 0s: never");
 
 /* What a connection had carried as of the last report. Sequence numbers as they are, SYN included. */
 struct report {

@@ -496,6 +496,7 @@ int BPF_PROG(destroy__tp_btf, struct sock *sk)
 		       c->client && !tp->bytes_acked ? TCP_SYN_SENT
 		       : sk->sk_err                  ? TCP_ESTABLISHED
 						     : TCP_LAST_ACK);
+	gone_keep(c, key);
 	forget(c, key);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The clock of the tcp module: what its programs cannot see by themselves is looked at, through iterators over its own tables. Who listens, at each
- * tick. Who is connected, once an interval and in pieces, each one read of as many bytes as entries. And once, at the start, every socket that
+ * The clock of the tcp module: what its programs cannot see by themselves is looked at, through iterators over its own tables. Who listens, and which
+ * resets are in doubt, at each tick. Who is connected, once an interval and in pieces, each one read of as many bytes as entries. And once, at the start, every socket that
  * somebody has. The rows are made in the kernel; nothing comes out of the iterators but bytes that count.
  */
 #include <bpf/bpf.h>
@@ -21,9 +21,9 @@
 extern const struct sonde_module sonde_module_tcp;
 
 struct tcp {
-	int listeners, connections; /* links of the iterators; -1: this kernel has none */
-	int data;                   /* a map; not ours to close */
-	int walk;                   /* open while the connections are walked through */
+	int listeners, doubts, connections; /* links of the iterators; negative: this kernel has none */
+	int data;                           /* a map; not ours to close */
+	int walk;                           /* open while the connections are walked through */
 	uint64_t interval, next_walk;
 	uint32_t piece; /* entries at a tick */
 };
@@ -33,7 +33,7 @@ static const struct sonde_option options[] = {
 	  .key = "interval",
 	  .value = "60s",
 	  .unit = "ns",
-	  .help = "how often a connection that lives longer, and carried something, is a tcp.stats; 0: never" },
+	  .help = "how often a connection that lives longer, and carried something, is a tcp.stats; 0s: never" },
 	{ 0 },
 };
 
@@ -113,6 +113,7 @@ static void tcp_detach(struct sonde_host *host)
 
 	close_fd(&t->walk);
 	close_fd(&t->listeners);
+	close_fd(&t->doubts);
 	close_fd(&t->connections);
 	free(t);
 	host->module_data = NULL;
@@ -125,6 +126,7 @@ static int tcp_attach(struct sonde_host *host)
 	if (!t)
 		return -ENOMEM;
 	*t = (struct tcp){ .listeners = link_iterator(host, "listen__iter", "tcp_listeners"),
+			   .doubts = link_iterator(host, "doubt__iter", "tcp_doubts"),
 			   .connections = link_iterator(host, "stats__iter", "tcp_connections"),
 			   .data = host->map(host, ".data"),
 			   .walk = -1,
@@ -141,6 +143,7 @@ static void tcp_tick(struct sonde_host *host, uint64_t now)
 	struct tcp *t = host->module_data;
 
 	run_iterator(t->listeners);
+	run_iterator(t->doubts);
 	if (t->interval && t->connections >= 0)
 		walk_on(t, now);
 }
@@ -151,8 +154,10 @@ static void tcp_stop(struct sonde_host *host)
 	struct tcp *t = host->module_data;
 	uint32_t zero = 0, ending = 1;
 
-	if (t->data >= 0 && bpf_map_update_elem(t->data, &zero, &ending, BPF_ANY) == 0)
-		run_iterator(t->listeners);
+	if (t->data < 0 || bpf_map_update_elem(t->data, &zero, &ending, BPF_ANY) < 0)
+		return;
+	run_iterator(t->listeners);
+	run_iterator(t->doubts);
 }
 
 const struct sonde_module sonde_module_tcp = {
