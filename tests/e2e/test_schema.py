@@ -87,7 +87,8 @@ class Schema(common.TestCase):
     def test_every_record_of_a_run(self):
         document = json_schema()
         types = document["$defs"]
-        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround", settings=["agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns"]) as agent:
+        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround", settings=["agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns", "modules.tcp.interval=1s"]) as agent:
+            keep = connect_to_few()
             for _ in range(5):
                 connect_once()
                 common.spawn(["/bin/sh", "-c", "true; exit 3"], status=3)
@@ -102,6 +103,10 @@ class Schema(common.TestCase):
             agent.wait_row("sched.runqueue")
             agent.wait_row("tcp.turnaround")
             agent.wait_row("tcp.slow")
+            agent.wait_row("tcp.stats")
+            agent.wait_row("tcp.listen_drop")
+            for sock in keep:
+                sock.close()
             agent.stop()
             rows = agent.rows()
         seen = {row["type"] for row in rows}
@@ -217,7 +222,7 @@ class Schema(common.TestCase):
             self.assertEqual(re.findall(r"(?m)^  (\w+) +(?:str|uint|int|bool|array|map) ", part), own)
 
     def test_one_type_and_globs(self):
-        self.assertEqual(list(json.loads(schema("--format", "json", "tcp.*"))["$defs"]), ["tcp.connect", "tcp.accept", "tcp.close", "tcp.turnaround", "tcp.slow"])
+        self.assertEqual(list(json.loads(schema("--format", "json", "tcp.*"))["$defs"]), ["tcp.connect", "tcp.accept", "tcp.close", "tcp.reset", "tcp.listen_drop", "tcp.stats", "tcp.turnaround", "tcp.slow"])
         self.assertEqual(list(json.loads(schema("--format", "json", "process.exit"))["$defs"]), ["process.exit"])
         done = common.sonde("schema", *OWN_ONLY, "process.exot", status=1)
         self.assertIn("process.exot", done.stderr)
