@@ -53,6 +53,17 @@ def connect_once():
         pass
 
 
+def connect_to_few():
+    """Sockets that stay: a listener that has room for two connections, and four clients, of which the first sends a byte."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=1)
+    clients = [socket.socket() for _ in range(4)]
+    for client in clients:
+        client.setblocking(False)
+        client.connect_ex(server.getsockname())
+    clients[0].send(b"x")
+    return [server, *clients]
+
+
 def faults_of(row, types):
     """Every way in which a record is not what its type says, as sentences."""
     keys = list(row)

@@ -15,6 +15,7 @@ import time
 import common
 import wire
 
+LIFE = ("tcp.connect", "tcp.accept", "tcp.close")
 FOUR = ("laddr", "lport", "raddr", "rport")
 
 
@@ -91,7 +92,7 @@ class Tcp(common.TestCase):
             if row["type"] == "process.fork" and row["pid"] == parent:
                 proc[row["child_pid"]] = (row["child_proc"], row["proc"])
         for row in rows:
-            if row["type"].startswith("tcp.") and port in (row["lport"], row["rport"]):
+            if row["type"] in LIFE and port in (row["lport"], row["rport"]):
                 side = {"tcp.connect": "client", "tcp.accept": "server"}.get(row["type"]) or row["side"]
                 seen[row["type"], side, ends(row)].append(row)
         for (side, four), ended in truth.items():
