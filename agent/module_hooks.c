@@ -17,6 +17,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <time.h>
 
 #include "identity/cgroup.h"
 
@@ -107,6 +108,11 @@ static bool cgroup_offered(char *why, size_t why_size)
 	return false;
 }
 
+static bool is_trampoline(const char *section)
+{
+	return !strncmp(section, "fentry/", 7) || !strncmp(section, "fexit/", 6);
+}
+
 /* Whether the kernel has what a hook names; false with the reason. Whether it takes the program shows when it is loaded. */
 static bool hook_offered(struct loader *loader, const char *section, char *why, size_t why_size)
 {
@@ -134,7 +140,11 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 		snprintf(why, why_size, "this kernel has no tracepoint %s", name);
 		return false;
 	}
-	if (!strncmp(section, "fentry/", 7) || !strncmp(section, "fexit/", 6)) {
+	if (is_trampoline(section)) {
+		if (loader->no_trampoline[0]) {
+			snprintf(why, why_size, "%s", loader->no_trampoline);
+			return false;
+		}
 		if (btf__find_by_name_kind(kernel_btf(loader), name, BTF_KIND_FUNC) > 0)
 			return true;
 		snprintf(why, why_size, "this kernel has no function %s", name);
@@ -242,6 +252,15 @@ static void put_setting(void *context, const struct btf *btf, const struct btf_v
 	}
 }
 
+/* How long one of the kernel's jiffies is: the coarse clock moves with them. */
+static uint64_t tick_ns(void)
+{
+	struct timespec tick = { 0 };
+
+	clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+	return (uint64_t)tick.tv_nsec;
+}
+
 /* The numbers that the kernel side cannot know: event ids, the salt, which bytes in a ring wake the reader. */
 static void fill_rodata(struct module *module, struct bpf_object *object, const struct config *config)
 {
@@ -253,6 +272,7 @@ static void fill_rodata(struct module *module, struct bpf_object *object, const 
 	} numbers[] = { { "sonde_boot", l->boot },
 			{ "sonde_module_number", module->number },
 			{ "sonde_page_bytes", (uint64_t)sysconf(_SC_PAGESIZE) },
+			{ "sonde_tick_ns", tick_ns() },
 			{ "sonde_cgroup_v1", (uint64_t)(int64_t)l->cgroup_v1 },
 			{ "sonde_wake_priority", l->options.priority_bytes / 8 },
 			{ "sonde_wake_bulk", l->options.bulk_bytes / 8 },
@@ -331,6 +351,9 @@ static bool refuse(struct module *module, const char *program, const char *why)
 		return false;
 	h->refused = true;
 	snprintf(h->why, sizeof h->why, "%s", why);
+	/* Who loads other programs and is not permitted one of these is not permitted any: each would cost one more try. */
+	if (is_trampoline(h->section) && strstr(why, strerror(EPERM)))
+		snprintf(module->loader->no_trampoline, sizeof module->loader->no_trampoline, "%s", why);
 	return true;
 }
 

@@ -62,6 +62,8 @@ struct loader {
 	void *context;
 	uint64_t boot;
 	int cgroup_v1;
+	char no_trampoline
+		[160]; /* why this kernel takes no fentry and fexit programs at all; "": it takes them, or was not asked */
 };
 
 /* ---- module_object.c: what lies in an object ---- */

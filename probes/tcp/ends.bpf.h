@@ -28,6 +28,17 @@ sonde_inline void fill_ip6(struct sonde_ip *ip, const struct in6_addr *address)
 	__builtin_memcpy(ip->bytes, words, sizeof words);
 }
 
+sonde_inline void fill_addresses(const struct sock_common *c, struct sonde_ip *laddr, struct sonde_ip *raddr)
+{
+	if (c->skc_family == AF_INET) {
+		fill_ip4(laddr, c->skc_rcv_saddr);
+		fill_ip4(raddr, c->skc_daddr);
+	} else if (bpf_core_field_exists(c->skc_v6_daddr)) {
+		fill_ip6(laddr, &c->skc_v6_rcv_saddr);
+		fill_ip6(raddr, &c->skc_v6_daddr);
+	}
+}
+
 #define fill_ends(e, tp) fill_ends_of((tp), &(e)->laddr, &(e)->raddr, &(e)->lport, &(e)->rport)
 sonde_inline void fill_ends_of(struct tcp_sock *tp, struct sonde_ip *laddr, struct sonde_ip *raddr, __u16 *lport,
 			       __u16 *rport)
@@ -37,13 +48,7 @@ sonde_inline void fill_ends_of(struct tcp_sock *tp, struct sonde_ip *laddr, stru
 	/* skc_num is cleared before the state becomes CLOSE; inet_sport stays. Source: net/ipv4/tcp.c tcp_set_state(). */
 	*lport = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
 	*rport = bpf_ntohs(c->skc_dport);
-	if (c->skc_family == AF_INET) {
-		fill_ip4(laddr, c->skc_rcv_saddr);
-		fill_ip4(raddr, c->skc_daddr);
-	} else if (bpf_core_field_exists(c->skc_v6_daddr)) {
-		fill_ip6(laddr, &c->skc_v6_rcv_saddr);
-		fill_ip6(raddr, &c->skc_v6_daddr);
-	}
+	fill_addresses(c, laddr, raddr);
 }
 
 SONDE_SOCKET_FILTER();

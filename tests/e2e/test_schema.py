@@ -58,6 +58,17 @@ def connect_once():
         pass
 
 
+def connect_to_few():
+    """Sockets that stay: a listener that has room for two connections, and four clients, of which the first sends a byte."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=1)
+    clients = [socket.socket() for _ in range(4)]
+    for client in clients:
+        client.setblocking(False)
+        client.connect_ex(server.getsockname())
+    clients[0].send(b"x")
+    return [server, *clients]
+
+
 def faults_of(row, types):
     """Every way in which a record is not what its type says, as sentences."""
     keys = list(row)
@@ -92,8 +103,10 @@ class Schema(common.TestCase):
     def test_every_record_of_a_run(self):
         document = json_schema()
         types = document["$defs"]
-        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture", settings=["modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns"]) as agent:
+        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture",
+                          settings=["modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns", "modules.tcp.interval=1s"]) as agent:
             query_once()
+            keep = connect_to_few()
             for _ in range(5):
                 connect_once()
                 common.spawn(["/bin/sh", "-c", "true; exit 3"], status=3)
@@ -114,6 +127,10 @@ class Schema(common.TestCase):
             agent.wait_row("net.drop")
             agent.wait_row("dns.query")
             agent.wait_row("packet.capture")
+            agent.wait_row("tcp.stats")
+            agent.wait_row("tcp.listen_drop")
+            for sock in keep:
+                sock.close()
             agent.stop()
             rows = agent.rows()
         seen = {row["type"] for row in rows}
@@ -228,7 +245,7 @@ class Schema(common.TestCase):
             self.assertEqual(re.findall(r"(?m)^  (\w+) +(?:str|uint|int|bool|array|map) ", part), own)
 
     def test_one_type_and_globs(self):
-        self.assertEqual(list(json.loads(schema("--format", "json", "tcp.*"))["$defs"]), ["tcp.connect", "tcp.accept", "tcp.close", "tcp.turnaround", "tcp.slow"])
+        self.assertEqual(list(json.loads(schema("--format", "json", "tcp.*"))["$defs"]), ["tcp.connect", "tcp.accept", "tcp.close", "tcp.reset", "tcp.listen_drop", "tcp.stats", "tcp.turnaround", "tcp.slow"])
         self.assertEqual(list(json.loads(schema("--format", "json", "process.exit"))["$defs"]), ["process.exit"])
         done = common.sonde("schema", *OWN_ONLY, "process.exot", status=1)
         self.assertIn("process.exot", done.stderr)

@@ -28,6 +28,7 @@
 const volatile __u64 sonde_boot __attribute__((section(".rodata"))) = 0; /* salt of `proc`: this boot of this host */
 const volatile __u32 sonde_module_number __attribute__((section(".rodata"))) = 0;
 const volatile __u32 sonde_page_bytes __attribute__((section(".rodata"))) = 4096;
+const volatile __u32 sonde_tick_ns __attribute__((section(".rodata"))) = 0;    /* of jiffies */
 const volatile __s32 sonde_cgroup_v1 __attribute__((section(".rodata"))) = -1; /* index of the chosen v1 controller */
 /* An eighth of each ring, in bytes. */
 const volatile __u32 sonde_wake_priority __attribute__((section(".rodata"))) = 0;

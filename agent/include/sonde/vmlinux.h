@@ -105,8 +105,13 @@ struct cgroup_namespace {
 	struct ns_common ns;
 };
 
+struct netns_ipv4 {
+	__u8 sysctl_tcp_syncookies;
+};
+
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
 };
 
 typedef struct {
@@ -216,6 +221,7 @@ struct user_pt_regs {
 
 struct pt_regs {
 	struct user_pt_regs user_regs;
+	__u64 orig_x0;
 	__s32 syscallno;
 };
 
@@ -355,8 +361,8 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
-	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 	unsigned long skc_flags;
 };
 
@@ -380,6 +386,7 @@ struct sock {
 	int sk_err;
 	__u8 sk_kern_sock : 1;
 	__u8 sk_shutdown;
+	__u32 sk_ack_backlog, sk_max_ack_backlog;
 	atomic_t sk_drops;
 	struct numa_drop_counters *sk_drop_counters;
 	struct sk_buff_head sk_error_queue;
@@ -400,8 +407,18 @@ struct inet_sock {
 	__be16 inet_sport;
 };
 
+struct request_sock_queue {
+	atomic_t qlen;
+};
+
+struct tcp_congestion_ops {
+	char name[16];
+};
+
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct request_sock_queue icsk_accept_queue;
+	const struct tcp_congestion_ops *icsk_ca_ops;
 };
 
 struct minmax_sample {
@@ -415,9 +432,13 @@ struct minmax {
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 snd_una, snd_nxt, write_seq;
-	__u32 srtt_us;
+	__u32 srtt_us, mdev_us;
 	__u32 total_retrans;
+	__u32 reord_seen;
+	__u32 snd_cwnd;
 	__u32 segs_out;
+	__u32 chrono_start, chrono_stat[3];
+	__u8 chrono_type : 2;
 	__u64 bytes_sent, bytes_retrans, bytes_acked, bytes_received;
 	__u64 tcp_clock_cache;
 	struct minmax rtt_min;
@@ -446,7 +467,7 @@ struct sk_buff {
 	unsigned int len;
 	int skb_iif;
 	__be16 protocol;
-	__u16 network_header;
+	__u16 transport_header, network_header;
 	unsigned int tail;
 	unsigned char *head, *data;
 };
@@ -480,12 +501,41 @@ struct bpf_iter__task {
 struct bpf_iter__task_file {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
+	__u32 fd;
 	struct file *file;
 };
 
 struct bpf_iter__bpf_sk_storage_map {
 	struct bpf_iter_meta *meta;
 	struct sock *sk;
+};
+
+struct bpf_map;
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key, *value;
+};
+
+/* Numbers differ from kernel to kernel: take them by bpf_core_enum_value(). */
+enum sk_rst_reason {
+	SK_RST_REASON_NO_SOCKET = 1,
+	SK_RST_REASON_TCP_INVALID_ACK_SEQUENCE,
+	SK_RST_REASON_TCP_RFC7323_PAWS,
+	SK_RST_REASON_TCP_TOO_OLD_ACK,
+	SK_RST_REASON_TCP_ACK_UNSENT_DATA,
+	SK_RST_REASON_TCP_FLAGS,
+	SK_RST_REASON_TCP_OLD_ACK,
+	SK_RST_REASON_TCP_ABORT_ON_DATA,
+	SK_RST_REASON_TCP_TIMEWAIT_SOCKET,
+	SK_RST_REASON_INVALID_SYN,
+	SK_RST_REASON_TCP_ABORT_ON_CLOSE,
+	SK_RST_REASON_TCP_ABORT_ON_LINGER,
+	SK_RST_REASON_TCP_ABORT_ON_MEMORY,
+	SK_RST_REASON_TCP_STATE,
+	SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT,
+	SK_RST_REASON_TCP_DISCONNECT_WITH_DATA,
 };
 
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
