@@ -87,7 +87,7 @@ class Schema(common.TestCase):
     def test_every_record_of_a_run(self):
         document = json_schema()
         types = document["$defs"]
-        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround", settings=["agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns"]) as agent:
+        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,capture", settings=["agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns"]) as agent:
             for _ in range(5):
                 connect_once()
                 common.spawn(["/bin/sh", "-c", "true; exit 3"], status=3)
@@ -102,6 +102,7 @@ class Schema(common.TestCase):
             agent.wait_row("sched.runqueue")
             agent.wait_row("tcp.turnaround")
             agent.wait_row("tcp.slow")
+            agent.wait_row("packet.capture")
             agent.stop()
             rows = agent.rows()
         seen = {row["type"] for row in rows}
