@@ -46,20 +46,20 @@ def comment_of(packet):
 
 
 class Tcpdump:
-    """tcpdump on loopback, from IP on."""
+    """tcpdump on loopback. It says that it listens some time before it does: datagrams that it is to see tell when."""
 
-    def __init__(self, path, expression):
+    def __init__(self, path, expression, port):
         self.path = path
-        self.process = subprocess.Popen(["tcpdump", "-i", "lo", "-y", "EN10MB", "-U", "--immediate-mode", "-w", path, *expression.split()],
-                                        stderr=subprocess.PIPE, text=True)
-        while "listening" not in self.process.stderr.readline():
-            if self.process.poll() is not None:
-                raise AssertionError("tcpdump ended")
+        self.process = subprocess.Popen(["tcpdump", "-i", "lo", "-y", "EN10MB", "-U", "--immediate-mode", "-w", path,
+                                         f"({expression}) or udp dst port {port}"], stderr=subprocess.DEVNULL)
+        with socket.socket(type=socket.SOCK_DGRAM) as probe:
+            common.wait_until(lambda: probe.sendto(b"", ("127.0.0.1", port)) or os.path.exists(path) and os.path.getsize(path) > 24,
+                              20, "tcpdump")
 
     def stop(self):
         time.sleep(0.2)  # what the kernel still has for it; there is nothing to wait for
         self.process.send_signal(signal.SIGINT)
-        self.process.communicate(timeout=common.bound(20))
+        self.process.wait(common.bound(20))
         return tshark(self.path)
 
 
@@ -177,7 +177,7 @@ class Capture(common.TestCase):
             with listener(family) as server:
                 port = server.getsockname()[1]
                 with self.agent(port, modules="capture,tcp") as agent:
-                    dump = Tcpdump(os.path.join(agent.folder, "truth.pcap"), f"tcp port {port}")
+                    dump = Tcpdump(os.path.join(agent.folder, "truth.pcap"), f"tcp port {port}", port)
                     four = reset(*converse(server, family))
                     captured = [agent.wait_row("packet.capture", lambda r, e=e: ends(r) == e) for e in four]
                     truth = dump.stop()
@@ -202,7 +202,7 @@ class Capture(common.TestCase):
         with listener() as server:
             port = server.getsockname()[1]
             with self.agent(port, modules="capture,turnaround", modules__turnaround__slow="150ms") as agent:
-                dump = Tcpdump(os.path.join(agent.folder, "truth.pcap"), f"tcp port {port}")
+                dump = Tcpdump(os.path.join(agent.folder, "truth.pcap"), f"tcp port {port}", port)
                 client, served = converse(server, answers=2)
                 client.sendall(SECRET)
                 served.recv(len(SECRET), socket.MSG_WAITALL)
@@ -258,7 +258,7 @@ class Capture(common.TestCase):
             port = server.getsockname()[1]
             with self.agent(port, capture_filter=f"port {port} or port {other.getsockname()[1]}") as agent:
                 out = os.path.join(agent.folder, "asked.pcapng")
-                dump = Tcpdump(os.path.join(agent.folder, "truth.pcap"), f"tcp dst port {port}")
+                dump = Tcpdump(os.path.join(agent.folder, "truth.pcap"), f"tcp dst port {port}", port)
                 process = subprocess.Popen([common.SONDE, "capture", "--for", "1500ms", f"tcp dst port {port}", "-o", out, "--journal",
                                             agent.journal, "--set", f"agent.control={agent.control}"], stderr=subprocess.PIPE, text=True)
                 time.sleep(0.5)  # the request is open by then; what the dump has before that does not count
