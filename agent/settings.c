@@ -199,7 +199,8 @@ static const struct option_table agent_tables[] = {
 	{ "agent", "The agent itself", agent_rows },
 };
 
-static const struct sonde_option turnaround_rows[] = {
+/* Modules that cost more than all of sonde may. */
+static const struct sonde_option off_rows[] = {
 	{ .type = SONDE_OPTION_BOOL, .key = "enabled", .value = "false", .help = "attach this module" },
 	{ 0 },
 };
@@ -208,7 +209,8 @@ static const struct option_table builtin_modules[] = {
 	{ "exec", "Processes: process.exec, process.fork, process.exit", NULL },
 	{ "cpu", "Where CPU time goes: profile.cpu", NULL },
 	{ "tcp", "TCP connections: tcp.connect, tcp.accept, tcp.close", NULL },
-	{ "turnaround", "How long answers take, by service: tcp.turnaround, tcp.slow", turnaround_rows },
+	{ "turnaround", "How long answers take, by service: tcp.turnaround, tcp.slow", off_rows },
+	{ "dns", "Queries to DNS servers and their answers: dns.query", off_rows },
 };
 
 static const struct sonde_option common_rows[] = {
