@@ -388,11 +388,11 @@ static struct bpf_link *attach_program(struct bpf_program *program, const char *
 
 static void say_attach_error(const char *section, int error, char *why, size_t why_size)
 {
+	bool forbidden = is_cgroup_hook(section) && error == EPERM;
+
 	snprintf(why, why_size, "attach: %s%s", strerror(error),
-		 is_cgroup_hook(section) && error == EPERM
-			 ? "; CAP_NET_ADMIN is missing, or another program has the top cgroup to itself (bpftool "
-			   "cgroup show)"
-			 : "");
+		 forbidden ? "; CAP_NET_ADMIN is gone: restart sonde, or another program has the top cgroup to itself"
+			   : "");
 }
 
 /* 0, -EAGAIN when a hook was refused and another try may go without it, or another error. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """dns.query, live, against servers and clients that know what they asked and how long it took."""
 import collections
+import contextlib
 import errno
 import json
 import os
@@ -121,7 +122,7 @@ class Servers:
             self.start(self.serve_connection, connection)
 
     def serve_connection(self, connection):
-        with connection, connection.makefile("rb") as lines:
+        with connection, contextlib.suppress(ConnectionError), connection.makefile("rb") as lines:
             while head := lines.read(2):
                 message = lines.read(int.from_bytes(head, "big"))
                 self.seen.append(message)
@@ -484,7 +485,8 @@ class Dns(common.TestCase):
         self.assertEqual({r["pid"] for r in rows}, {client.pid})
         seen = collections.Counter((r["name"], r["qtype"], r["transport"], r["rcode"], "tc" in r["flags"]) for r in rows)
         expected = {("nowhere.example.org", kind, "udp", "NXDOMAIN", False): 1 for kind in ("A", "AAAA")}
-        expected.update({("cut.example.org", kind, "udp", "NOERROR", True): 1 for kind in ("A", "AAAA")})
+        # With the first answer that is cut off it turns to TCP, and may not wait for the other.
+        self.assertGreaterEqual(sum(seen["cut.example.org", kind, "udp", "NOERROR", True] for kind in ("A", "AAAA")), 1, seen)
         expected.update({("cut.example.org", kind, "tcp", "NOERROR", False): 1 for kind in ("A", "AAAA")})
         for one, count in expected.items():
             self.assertGreaterEqual(seen[one], count, (one, seen))
