@@ -27,7 +27,7 @@ enum {
 #define SHUTDOWN_MASK 3     /* both ways */
 #define RTT_NONE      (~0u) /* rtt_min before the first sample */
 
-#define CONNECTIONS_MAX 65536
+#define CONNECTIONS_MAX 131072
 
 struct connection {
 	struct sonde_owner owner;
@@ -44,6 +44,7 @@ struct connection {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, CONNECTIONS_MAX);
 	__type(key, __u64);
 	__type(value, struct connection);

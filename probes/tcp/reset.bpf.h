@@ -141,6 +141,8 @@ sonde_inline int reset_sent(struct tcp_sock *tp, __u64 key, __u32 reason)
 		return 0;
 	}
 	c = connection_kept(tp, key);
+	if (c)
+		decide(tp, c);
 	return reset_write(tp, c ? c : gone_of(key, rport), TCP_DIRECTION_SENT, reason);
 }
 
@@ -285,6 +287,8 @@ int BPF_PROG(reset_received__tp_btf, struct sock *sk)
 	if (!tp)
 		return 0;
 	c = connection_kept(tp, key);
+	if (c)
+		decide(tp, c);
 	if (c && is_doubtful(tp) && !doubt_keep(tp, c, key))
 		return 0;
 	return reset_write(tp, c, TCP_DIRECTION_RECEIVED, 0);

@@ -14,7 +14,7 @@
 #include "sonde/module.h"
 
 #define TICK_NS     (100 * NS_PER_MS)
-#define TABLE_MOST  65536u /* CONNECTIONS_MAX of the kernel side */
+#define TABLE_MOST  131072u /* CONNECTIONS_MAX of the kernel side */
 #define PIECE_LEAST 256u
 #define PIECE_MOST  16384u /* what one read of an iterator gives at once is 32 KiB */
 

@@ -458,7 +458,7 @@ class Tcp(common.TestCase):
 
     @common.host_only("an emulated processor makes no such flood")
     def test_a_flood_of_refused_connects(self):
-        with common.Agent(modules="tcp") as agent:
+        with common.Agent(modules="tcp", settings=["journal.size=2GiB"]) as agent:
             before = agent.resident_bytes()
             begin = time.monotonic()
             done = subprocess.run([common.load("sockets"), "refused", "5"], stdout=subprocess.PIPE, text=True, check=True, timeout=common.bound(60))
