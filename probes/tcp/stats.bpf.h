@@ -34,6 +34,13 @@ struct {
 	__type(value, struct report);
 } tcp_reports SEC(".maps");
 
+sonde_inline void forget(__u64 key, bool reported)
+{
+	if (reported)
+		bpf_map_delete_elem(&tcp_reports, &key);
+	bpf_map_delete_elem(&tcp_connections, &key);
+}
+
 sonde_inline bool is_live(const struct ends *ends)
 {
 	return ends->state < 32 && 1u << ends->state & STATES_LIVE;
@@ -126,7 +133,7 @@ int stats__iter(struct bpf_iter__bpf_map_elem *ctx)
 	if (read_ends((struct sock *)key, &ends))
 		return 0;
 	if (c->ended || c->rport != ends.dport)
-		bpf_map_delete_elem(&tcp_connections, &key);
+		forget(key, c->reported);
 	else if (is_live(&ends))
 		report(c, key, &ends);
 	return 0;

@@ -429,13 +429,6 @@ sonde_inline bool may_reset(struct tcp_sock *tp, int from)
 	return !sk->sk_err && (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT || sk->sk_shutdown == SHUTDOWN_MASK);
 }
 
-sonde_inline void forget(struct connection *c, __u64 key)
-{
-	if (c->reported)
-		bpf_map_delete_elem(&tcp_reports, &key);
-	bpf_map_delete_elem(&tcp_connections, &key);
-}
-
 sonde_inline void closed(struct tcp_sock *tp, __u64 key, int from)
 {
 	struct connection *c = connection_of(tp, key);
@@ -451,7 +444,7 @@ sonde_inline void closed(struct tcp_sock *tp, __u64 key, int from)
 	if (c && may_reset(tp, from))
 		c->ended = (__u8)from;
 	else if (c)
-		forget(c, key);
+		forget(key, c->reported);
 }
 
 sonde_inline int state_changes(struct sock *sk, int from, int to)
@@ -513,24 +506,28 @@ int BPF_PROG(state_nested__tp_btf, struct sock *sk, int from, int to)
 	return state_changes(sk, from, to);
 }
 
-/* An entry that is still there: the end was not seen. The client's SYN was answered if something of it was acknowledged. */
+/* An entry that is still there: a reset may follow yet, or the end was not seen. The client's SYN was answered if something of
+ * it was acknowledged. */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(destroy__tp_btf, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct connection *c = bpf_map_lookup_elem(&tcp_connections, &key);
 	struct tcp_sock *tp;
+	bool reported;
 
 	if (!c)
 		return 0;
+	reported = c->reported;
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (tp && !c->ended && c->rport == sk->__sk_common.skc_dport)
+	if (c->ended)
+		gone_keep(c, key);
+	else if (tp && c->rport == sk->__sk_common.skc_dport)
 		closed(tp, key,
 		       c->client && !tp->bytes_acked ? TCP_SYN_SENT
 		       : sk->sk_err                  ? TCP_ESTABLISHED
 						     : TCP_LAST_ACK);
-	gone_keep(c, key);
-	forget(c, key);
+	forget(key, reported);
 	return 0;
 }
 
