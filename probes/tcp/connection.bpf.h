@@ -65,20 +65,6 @@ sonde_inline struct connection *connection_of(struct tcp_sock *tp, __u64 key)
 	return c && !c->ended ? c : NULL;
 }
 
-/* The owner of what the current task does. A function that the verifier checks once and by itself: each pointer that it follows costs about a
- * millisecond of the agent's start, on each way that leads there. Built on the stack: before Linux 6.2 nothing else that a function is
- * given can be the key of a map, as the user is for filters. */
-__attribute__((noinline)) int tcp_owner(struct sonde_owner *ret)
-{
-	struct sonde_owner owner;
-
-	if (!ret)
-		return -1;
-	sonde_owner_current(&owner);
-	*ret = owner;
-	return 0;
-}
-
 /* For what cannot be said to be any task's doing. Where filters are set, it is not what they ask for. */
 sonde_inline void owner_none(struct sonde_owner *owner)
 {

@@ -46,7 +46,7 @@ sonde_inline void listener_begins(struct tcp_sock *tp, __u64 key)
 			      .port = tp->inet_conn.icsk_inet.sk.__sk_common.skc_num };
 
 	if (tcp_socket_matches(tp))
-		tcp_owner(&l.owner);
+		sonde_owner_called(&l.owner);
 	else
 		owner_unmatched(&l.owner);
 	listener_keep(key, &l, BPF_ANY);

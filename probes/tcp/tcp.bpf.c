@@ -61,7 +61,7 @@ sonde_inline void connect_begins(struct tcp_sock *tp, __u64 key)
 
 	decide_early(tp, &c);
 	if (!c.unmatched) {
-		tcp_owner(&c.owner);
+		sonde_owner_called(&c.owner);
 		c.stack = sonde_take_stack(&sonde_bulk, &c.owner);
 	}
 	c.since = bpf_ktime_get_boot_ns();
@@ -153,7 +153,7 @@ sonde_inline int refused(struct sock *sk, const struct ends *ends, const struct 
 	else
 		fill_ip6(&t.raddr, &to->ip6);
 	if (sonde_socket_matches(&t))
-		tcp_owner(&owner);
+		sonde_owner_called(&owner);
 	else
 		owner.filtered = 1;
 	e = sonde_reserve_owned(tcp_connect, sizeof *e, &owner);
@@ -258,7 +258,7 @@ sonde_inline void accept_owner(struct sonde_owner *owner, const struct connectio
 			       const struct ends *ends)
 {
 	if (c ? !c->unmatched : !unmatched_read(sk, ends))
-		tcp_owner(owner);
+		sonde_owner_called(owner);
 	else
 		owner_unmatched(owner);
 }
@@ -406,7 +406,7 @@ sonde_inline void catch_up(struct tcp_sock *tp, struct connection *c, bool here)
 		connect_late(tp, c);
 	if (here && !c->client && !c->accepted) {
 		if (!c->unmatched)
-			tcp_owner(&c->owner);
+			sonde_owner_called(&c->owner);
 		c->accepted = true;
 	}
 }

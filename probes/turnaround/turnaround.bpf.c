@@ -160,11 +160,11 @@ sonde_inline bool renew(struct turn *t, struct tcp_sock *tp)
 sonde_inline void take_owner(struct turn *t)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct sonde_owner owner;
+	struct sonde_owner owner = {};
 
 	if (t->pid == (__u32)task->tgid && t->execs == task->self_exec_id)
 		return;
-	sonde_owner_current(&owner);
+	sonde_owner_called(&owner);
 	t->pid = owner.pid;
 	t->execs = task->self_exec_id;
 	t->key.proc = owner.proc;
@@ -178,7 +178,7 @@ sonde_inline void take_owner(struct turn *t)
 sonde_inline void fill_owner(struct turnaround_sums *sums, bool here)
 {
 	struct sonde_settings *s;
-	struct sonde_owner owner;
+	struct sonde_owner owner = {};
 	__u32 zero = 0;
 
 	if (!here) {
@@ -186,7 +186,7 @@ sonde_inline void fill_owner(struct turnaround_sums *sums, bool here)
 		sums->filtered = s && s->filters;
 		return;
 	}
-	sonde_owner_current(&owner);
+	sonde_owner_called(&owner);
 	sums->parent = owner.parent;
 	sums->flags = owner.flags;
 	sums->filtered = owner.filtered;
