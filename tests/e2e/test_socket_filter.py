@@ -148,7 +148,9 @@ class SocketFilter(common.TestCase):
                 with socket.socket() as sock, self.assertRaises(ConnectionRefusedError):
                     sock.connect(("127.0.0.1", port))
         rows = self.run_agent(act, f"filter.socket=LAST or port {gone.port}", filtered=1)
-        self.assertEqual([kinds(rows, port) for port in (gone.port, also.port)], [["tcp.connect", "tcp.reset", "tcp.reset client"], []])
+        # That the kernel sends one for a closed port, it tells from 6.10 on.
+        self.assertEqual([one for one in kinds(rows, gone.port) if one != "tcp.reset"], ["tcp.connect", "tcp.reset client"])
+        self.assertEqual(kinds(rows, also.port), [])
 
     def test_both_filters_must_match(self):
         with Service() as a, Service() as b, Service() as c:

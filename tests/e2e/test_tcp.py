@@ -108,7 +108,7 @@ class Tcp(common.TestCase):
             for row in closed:
                 self.assertEqual(row["retransmits"], 0)
                 self.assertTrue(0 < row["min_rtt_ns"] <= row["srtt_ns"] * 10 and row["life_ns"] > 0, row)
-        self.assertEqual(seen, {}, "more rows than connections")
+        self.assertEqual(dict(seen), {}, f"more rows than connections: {dict(seen)}")
         self.assertGreater(len({pid for (side, _), e in truth.items() if side == "server" for pid, _, _ in e}), 1,
                            "only one acceptor worked: the load does not test what it is for")
         self.assertGapless(rows)
