@@ -405,6 +405,7 @@ static bool encode_text(struct pack *p, const struct plan *plan, const struct st
 		pack_hex(p, (const uint8_t *)text, length);
 		break;
 	case FIELD_MSGPACK:
+	case FIELD_TABLE:
 		pack_raw(p, text, length);
 		break;
 	default:

@@ -27,7 +27,7 @@ struct packet_capture {
 	__u64 event_seq SONDE_DOC("seq of the event that was the reason, where it is in the stream already")
 		SONDE_OPTIONAL;
 	struct sonde_text trigger SONDE_DOC("type of the event that was the reason") SONDE_OPTIONAL;
-	struct sonde_text packets SONDE_AS("msgpack") SONDE_DOC(
+	struct sonde_text packets SONDE_AS("table") SONDE_DOC(
 		"array of arrays, one for each packet: ts (ns since the epoch), whether this host sent it, its length "
 		"in bytes from the "
 		"IP header on, and what was kept of it, as binary; sonde cat --format pcapng makes a file of them");

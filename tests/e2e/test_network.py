@@ -76,7 +76,9 @@ class Network(common.TestCase):
     def assert_as_tcp_info(self, close, known, size):
         self.assertEqual(close["retransmits"], known["retransmits"])
         self.assertEqual(close["srtt_ns"], known["rtt_us"] * 1000)
+        self.assertEqual(close["rttvar_ns"], known["rttvar_us"] * 1000)
         self.assertEqual(close["min_rtt_ns"], known["min_rtt_us"] * 1000)
+        self.assertEqual(close.get("reordering", 0), known["reordered"])
         self.assertEqual(close["sent_bytes"], size)
 
     def test_a_narrow_link(self):
@@ -116,6 +118,15 @@ class Network(common.TestCase):
             known = self.talk(size=300000)
             _, close = self.rows(agent, known)
         self.assertGreater(known["retransmits"], 0)
+        self.assert_as_tcp_info(close, known, 300000)
+
+    @common.guest_only("needs netem")
+    def test_known_reordering(self):
+        self.link("netem", "delay", "20ms", "reorder", "25%", "50%")
+        with common.Agent(modules="tcp") as agent:
+            known = self.talk(size=300000)
+            _, close = self.rows(agent, known)
+        self.assertGreater(known["reordered"], 0)
         self.assert_as_tcp_info(close, known, 300000)
 
 

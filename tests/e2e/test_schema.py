@@ -94,8 +94,8 @@ def faults_of(row, types):
             faults.append(f"{key} is {value!r}, none of {property['enum']}")
         elif "pattern" in property and not re.search(property["pattern"], value):
             faults.append(f"{key} is {value!r}")
-        elif property["type"] == "array" and not all(isinstance(v, str) for v in value):
-            faults.append(f"{key} holds other things than texts")
+        elif property["type"] == "array" and not all(type(v) is PYTHON[property["items"]["type"]] for v in value):
+            faults.append(f"{key} holds other things than {property['items']['type']}s")
     return faults
 
 

@@ -666,7 +666,9 @@ static void test_parts_outside(void **state)
 	};
 	struct field field = { .key = "part", .offset = 64, .size = 4 };
 	struct event_type type = { .name = "test.part", .size = 72, .fields = &field, .n_fields = 1 };
-	static const enum field_how hows[] = { FIELD_TEXT, FIELD_LIST, FIELD_PATH, FIELD_HEX, FIELD_MSGPACK };
+	static const enum field_how hows[] = {
+		FIELD_TEXT, FIELD_LIST, FIELD_PATH, FIELD_HEX, FIELD_MSGPACK, FIELD_TABLE
+	};
 	struct envelope envelope;
 	uint8_t room[4096], record[80] = { 0 };
 	struct sonde_event *event = (void *)record;

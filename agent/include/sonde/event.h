@@ -37,7 +37,8 @@
 #define SONDE_OPTIONAL SONDE_TAG("optional")
 /* How the value is written, where the C type does not say it:
  *   id      __u64 as 16 hex digits              time    __u64 of the boot clock as ns since the epoch
- *   msgpack sonde_text of msgpack bytes, taken as they are
+ *   msgpack sonde_text of the bytes of a msgpack map, table   the same, of an array of arrays
+ *           taken as they are
  *   errno   number (either sign) as its name,   caps    __u64 of capability bits as an array of names
  *           absent when 0                       list    sonde_text of NUL-terminated items as an array
  *   path    sonde_text of NUL-terminated path   hex     sonde_text or char[N] of bytes as hex digits

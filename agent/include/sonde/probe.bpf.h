@@ -415,21 +415,17 @@ sonde_inline void *sonde_begin_owned(void *ring, __u32 type, const __u64 bytes, 
 	return sonde_begin_with(ring, type, bytes, owner, sonde_take_stack(ring, owner));
 }
 
-sonde_inline void *sonde_begin(void *ring, __u32 type, const __u64 bytes, bool unfiltered)
+sonde_inline void *sonde_begin(void *ring, __u32 type, const __u64 bytes)
 {
 	struct sonde_owner owner;
 
 	sonde_owner_current(&owner);
-	if (unfiltered)
-		owner.filtered = 0;
 	return sonde_begin_owned(ring, type, bytes, &owner);
 }
 
 /* Room for one event of `record`'s type and its variable parts, `bytes` (a constant) in all; the header is filled and
  * the event counted. NULL: filtered or lost, counted. Members are not cleared. Every room must be submitted. */
-#define sonde_reserve(record, bytes) ((struct record *)sonde_begin(record##_ring(), record##_type.id, (bytes), false))
-#define sonde_reserve_unfiltered(record, bytes)                                                                        \
-	((struct record *)sonde_begin(record##_ring(), record##_type.id, (bytes), true))
+#define sonde_reserve(record, bytes) ((struct record *)sonde_begin(record##_ring(), record##_type.id, (bytes)))
 /* With a stack that sonde_take_stack() took before, for what ends in another thread than it began in. */
 #define sonde_reserve_with(record, bytes, owner, stack)                                                                \
 	((struct record *)sonde_begin_with(record##_ring(), record##_type.id, (bytes), (owner), (stack)))
