@@ -242,7 +242,7 @@ class Schema(common.TestCase):
             own = [k for k in declared["properties"] if k not in COMMON and k not in added]
             self.assertEqual(re.findall(r"(?m)^\| `(\w+)`", part), own)
             part = text.partition(f"\n{name} version ")[2].partition("\n\n")[0]
-            self.assertEqual(re.findall(r"(?m)^  (\w+) +(?:str|uint|int|bool|array|map) ", part), own)
+            self.assertEqual(re.findall(r"(?m)^  (\w+) +(?:str|uint|int|bool|array|map|table) ", part), own)
 
     def test_one_type_and_globs(self):
         self.assertEqual(list(json.loads(schema("--format", "json", "tcp.*"))["$defs"]), ["tcp.connect", "tcp.accept", "tcp.close", "tcp.reset", "tcp.listen_drop", "tcp.stats", "tcp.turnaround", "tcp.slow"])
