@@ -279,7 +279,7 @@ class Tcp(common.TestCase):
         self.assertEqual(row["sent_bytes"], int(figures["bytes_acked"]) - 1, out)  # ss counts the SYN
         self.assertEqual(row["received_bytes"], int(figures["bytes_received"]), out)
         self.assertEqual(row["retransmits"], int(figures.get("retrans", "0/0").split("/")[1]))
-        self.assertEqual(row["rttvar_ns"], int(float(figures["rtt"].split("/")[1]) * 1000) * 1000, out)
+        self.assertEqual(row.get("rttvar_ns", 0), int(float(figures["rtt"].split("/")[1]) * 1000) * 1000, out)
         self.assertEqual(row["cwnd"], int(figures["cwnd"]), out)
         self.assertEqual(row.get("reordering", 0), int(figures.get("reord_seen", 0)), out)
         self.assertIn(row["congestion"], out.split())
@@ -475,7 +475,7 @@ class Tcp(common.TestCase):
 
     @common.host_only("an emulated processor takes minutes")
     def test_a_hundred_thousand_idle_sockets(self):
-        pairs = 50000
+        pairs = 5000 if common.SANITIZED else 50000
         with common.Agent(modules="tcp,turnaround") as agent:
             before = agent.resident_bytes()
             with subprocess.Popen([common.load("sockets"), "idle", str(pairs)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
