@@ -246,7 +246,7 @@ def rate(service, seconds):
     return float(re.search(r"Requests/sec:\s+([\d.]+)", run(["wrk", "-t1", "-c50", f"-d{seconds:g}s", f"http://127.0.0.1:{service.port}/plain"]))[1])
 
 
-def loss(common, name, modules, rounds=5, seconds=3):
+def loss(common, name, modules, rounds=3, seconds=3):
     """Of a service's rate at full speed, by turns without sonde and with these modules: (median without, median with)."""
     with tempfile.TemporaryDirectory(prefix="sonde-bench-") as folder:
         os.chmod(folder, 0o755)
