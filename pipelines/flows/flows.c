@@ -82,6 +82,13 @@ static void count_end(struct flows *f, const struct flow *flow)
 		f->counts.closed++;
 }
 
+/* Says what happened to who wants to know. */
+#define TELL(events, what, ...)                                                                                        \
+	do {                                                                                                           \
+		if ((events)->what)                                                                                    \
+			(events)->what((events)->context, __VA_ARGS__);                                                \
+	} while (0)
+
 /* Takes the flow out of the table. `lost`: the count of those whose end was not seen; NULL: it is over. */
 static void forget(struct flows *f, struct flow *flow, uint64_t *lost)
 {
@@ -95,14 +102,14 @@ static void forget(struct flows *f, struct flow *flow, uint64_t *lost)
 		if (flow->established) {
 			struct flow_close close = sum_up(flow);
 
-			events->close(events->context, &flow->ends, &close);
+			TELL(events, close, &flow->ends, &close);
 		}
 		count_end(f, flow);
 	} else {
 		++*lost;
 	}
 	if (flow->wants_data)
-		events->data_end(events->context, &flow->ends);
+		TELL(events, data_end, &flow->ends);
 	flow_table_remove(&f->table, flow);
 }
 
@@ -116,7 +123,7 @@ static void refuse(struct flows *f, struct flow *flow, uint64_t time, int error)
 	const struct flow_events *events = &f->options.events;
 
 	flow->refused = true;
-	events->connect(events->context, &flow->ends, time, since(flow->syn_time, time), error);
+	TELL(events, connect, &flow->ends, time, since(flow->syn_time, time), error);
 }
 
 /* No answer came to a SYN for so long that its sender has given up. */
@@ -162,7 +169,7 @@ static void end(struct flows *f, struct flow *flow, uint64_t time, int by)
 		flow->reset = true;
 		flow->error[!by] = ECONNRESET;
 		if (by == FLOW_SERVER && flow->waiting)
-			events->unanswered(events->context, &flow->ends, time);
+			TELL(events, unanswered, &flow->ends, time);
 	}
 	flow->waiting = false;
 	flow_table_touch(&f->table, flow, FLOW_OVER);
@@ -239,12 +246,12 @@ static void handshake(struct flows *f, struct flow *flow, uint64_t time, const s
 	if (flags == (TCP_SYN | TCP_ACK) && from == FLOW_SERVER && !flow->answer_time) {
 		flow->answer_time = time;
 		if (flow->syn_seen)
-			events->connect(events->context, &flow->ends, time, since(flow->syn_time, time), 0);
+			TELL(events, connect, &flow->ends, time, since(flow->syn_time, time), 0);
 	} else if (flags == TCP_ACK && from == FLOW_CLIENT && flow->answer_time) {
 		flow->established = true;
 		flow->begin_time = time;
 		flow_table_touch(&f->table, flow, FLOW_OPEN);
-		events->accept(events->context, &flow->ends, time, flow->syn_seen ? since(flow->syn_time, time) : 0);
+		TELL(events, accept, &flow->ends, time, flow->syn_seen ? since(flow->syn_time, time) : 0);
 	} else if (flags == TCP_ACK && (from == FLOW_CLIENT || !flow->syn_seen || (flow->answer_time && p->length))) {
 		flow->established = true; /* a part of the handshake was not captured */
 		flow->begin_time = time;
@@ -274,7 +281,7 @@ static void turn(struct flows *f, struct flow *flow, uint64_t time, enum flow_si
 	} else if (flow->waiting) {
 		flow->waiting = false;
 		f->counts.answers++;
-		events->answer(events->context, &flow->ends, time, since(flow->request_time, time));
+		TELL(events, answer, &flow->ends, time, since(flow->request_time, time));
 	}
 }
 

@@ -32,6 +32,7 @@ struct flow_close {
 	struct flow_end ends[2];
 };
 
+/* Any of them may be NULL: nobody wants to know. */
 struct flow_events {
 	/* The server answered the SYN; or `error`: ECONNREFUSED, ETIMEDOUT (no answer), ECANCELED (the client gave up),
 	 * EHOSTUNREACH and the like. */
@@ -44,7 +45,7 @@ struct flow_events {
 	/* The server reset the connection where an answer was due. */
 	void (*unanswered)(void *context, const struct flow_ends *ends, uint64_t time);
 	/* Of connections to or from `data_port`: the next bytes that `from` sent. NULL: `size` of them were not captured; 0: nobody
-	 * knows how many are missing here. May be NULL. */
+	 * knows how many are missing here. */
 	void (*data)(void *context, const struct flow_ends *ends, enum flow_side from, uint64_t time,
 		     const uint8_t *bytes, uint32_t size);
 	/* Such a connection is over. */

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "flows/flows.h"
+#include "probes/dns/over_tcp.h"
 #include "probes/dns/row.h"
 #include "sonde/module.h"
 
@@ -74,50 +74,17 @@ static void tell_given_up(struct live *l)
 	l->given_up = counts.given_up;
 }
 
-/* ---- TCP: pipelines/flows says much, of which only the data is wanted ---- */
-
-static void on_connect(void *context, const struct flow_ends *ends, uint64_t time, uint64_t latency_ns, int error)
-{
-}
-
-static void on_accept(void *context, const struct flow_ends *ends, uint64_t time, uint64_t latency_ns)
-{
-}
-
-static void on_close(void *context, const struct flow_ends *ends, const struct flow_close *close)
-{
-}
-
-static void on_answer(void *context, const struct flow_ends *ends, uint64_t time, uint64_t turnaround_ns)
-{
-}
-
-static void on_unanswered(void *context, const struct flow_ends *ends, uint64_t time)
-{
-}
-
-static struct dns_ends way_of(const struct flow_ends *ends, enum flow_side from)
-{
-	struct dns_ends ret = { .source_port = ends->port[from], .target_port = ends->port[!from] };
-
-	memcpy(ret.source, ends->ip[from].bytes, sizeof ret.source);
-	memcpy(ret.target, ends->ip[!from].bytes, sizeof ret.target);
-	return ret;
-}
+/* ---- TCP ---- */
 
 static void on_data(void *context, const struct flow_ends *ends, enum flow_side from, uint64_t time,
 		    const uint8_t *bytes, uint32_t size)
 {
-	struct dns_ends way = way_of(ends, from);
-
-	dns_stream(((struct live *)context)->dns, time, &way, bytes, size);
+	dns_over_tcp(((struct live *)context)->dns, ends, from, time, bytes, size);
 }
 
 static void on_data_end(void *context, const struct flow_ends *ends)
 {
-	struct dns_ends way = way_of(ends, FLOW_CLIENT);
-
-	dns_stream_end(((struct live *)context)->dns, &way);
+	dns_over_tcp_end(((struct live *)context)->dns, ends);
 }
 
 static void take_segment(struct live *l, const struct dns_packet *e)
@@ -244,8 +211,7 @@ static int make_parts(struct live *l)
 {
 	const struct flow_options flows = { .flows = CONNECTIONS,
 					    .idle_ns = IDLE_NS,
-					    .events = { on_connect, on_accept, on_close, on_answer, on_unanswered,
-							on_data, on_data_end, l } };
+					    .events = { .data = on_data, .data_end = on_data_end, .context = l } };
 	const struct dns_options dns = { .queries = QUERIES,
 					 .stream_bytes = STREAM_ROOM,
 					 .timeout_ns = l->host->number(l->host, "timeout"),
