@@ -9,6 +9,7 @@
 #include "control.h"
 #include "encode/record.h"
 #include "filter/filter.h"
+#include "interrupt.h"
 #include "json.h"
 #include "output.h"
 #include "packet_rows.h"
@@ -40,23 +41,6 @@ struct capturing {
 	sigset_t asked;
 	uint64_t packets;
 };
-
-static void block_signals(sigset_t *ret_asked)
-{
-	sigemptyset(ret_asked);
-	sigaddset(ret_asked, SIGINT);
-	sigaddset(ret_asked, SIGTERM);
-	sigaddset(ret_asked, SIGHUP);
-	sigprocmask(SIG_BLOCK, ret_asked, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
-
-static bool asked_to_end(const sigset_t *asked)
-{
-	const struct timespec none = { 0 };
-
-	return sigtimedwait(asked, NULL, &none) > 0;
-}
 
 static bool is_ours(const struct journal_record *record, uint64_t request)
 {
@@ -102,7 +86,7 @@ static int follow(struct capturing *c, struct packet_rows *rows)
 
 	progress_begin(&progress, "capture", "waiting for packets");
 	while (r == 0 && now_boottime_ns() < last && !(done && packet_rows_count(rows) >= c->expected) &&
-	       !asked_to_end(&c->asked)) {
+	       !interrupt_came(&c->asked)) {
 		uint64_t now = now_boottime_ns();
 
 		journal_reader_wait(c->reader, TICK_MS);
@@ -161,7 +145,7 @@ static int capture(const struct capture_options *options, const struct setup *se
 	int r = journal_reader_open(&c.reader, journal, JOURNAL_END, &c.fault);
 
 	if (r == 0) {
-		block_signals(&c.asked);
+		interrupt_block(&c.asked);
 		r = start(&c, options);
 		if (r < 0)
 			journal_reader_close(c.reader);

@@ -14,7 +14,7 @@
 #include "modules.h"
 #include "probes/dns/row.h"
 #include "probes/tcp/tcp.h"
-#include "probes/turnaround/turnaround.h"
+#include "probes/turnaround/row.h"
 
 #define ROW_BYTES  65536u
 #define NAME_BYTES 96u /* of the capture's name in `host` */
@@ -244,14 +244,8 @@ void replay_row_turnaround(struct replay_rows *rows, const struct service *servi
 	memcpy(row->laddr.bytes, service->ip.bytes, 16);
 	row->lport = service->port;
 	row->side = TCP_SIDE_SERVER;
-	row->count = h->count;
+	turnaround_fill_times(row, h);
 	row->errors = service->errors;
-	row->sum_ns = h->sum;
-	row->max_ns = h->max;
-	row->p50_ns = histogram_percentile(h, 500);
-	row->p90_ns = histogram_percentile(h, 900);
-	row->p99_ns = histogram_percentile(h, 990);
-	row->p999_ns = histogram_percentile(h, 999);
 	row->window_ns = window_ns;
 	histogram_pack(h, &hist);
 	row->hist.offset = sizeof *row;

@@ -173,16 +173,6 @@ sonde_inline void keep(struct __sk_buff *skb, CAPTURE_KEY *key, bool sent)
 
 /* ---- requests ---- */
 
-sonde_inline void owner_none(struct sonde_owner *owner)
-{
-	__u32 zero = 0;
-	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
-
-	__builtin_memset(owner, 0, sizeof *owner);
-	owner->flags = SONDE_FLAG_NO_TASK;
-	owner->filtered = s && s->filters;
-}
-
 /* `owner` NULL: whose the packet is cannot be said. */
 sonde_inline void tell(struct __sk_buff *skb, const CAPTURE_KEY *key, const struct sonde_owner *owner, bool sent)
 {
@@ -191,7 +181,7 @@ sonde_inline void tell(struct __sk_buff *skb, const CAPTURE_KEY *key, const stru
 	struct capture_note *e;
 
 	if (!owner)
-		owner_none(&none);
+		sonde_owner_none(&none);
 	e = sonde_reserve_with(capture_note, sizeof *e + (snaplen + payload + 7) / 8 * 8, owner ? owner : &none, 0);
 	if (!e)
 		return;
@@ -377,7 +367,7 @@ sonde_inline bool may_say(void)
 /* Nothing but the container is known of a socket that nobody has read from. */
 sonde_inline void owner_of_socket(struct sonde_owner *owner, struct sock *sk)
 {
-	owner_none(owner);
+	sonde_owner_none(owner);
 	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
 		owner->cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
 }

@@ -138,18 +138,10 @@ sonde_inline __u32 net_ns_of(struct sk_buff *skb, struct sock *sk)
 	return (__s64)dev < 0 ? BPF_CORE_READ(dev, nd_net.net, ns.inum) : 0;
 }
 
-sonde_inline bool are_filters(void)
-{
-	__u32 zero = 0;
-	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
-
-	return s && s->filters;
-}
-
 /* What is nobody's is not what filters ask for. */
 sonde_inline bool is_wanted(const struct sonde_owner *owner)
 {
-	return owner ? !owner->filtered : !are_filters();
+	return owner ? !owner->filtered : !sonde_filters_set();
 }
 
 /* ---- sums ---- */

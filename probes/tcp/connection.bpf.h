@@ -65,17 +65,6 @@ sonde_inline struct connection *connection_of(struct tcp_sock *tp, __u64 key)
 	return c && !c->ended ? c : NULL;
 }
 
-/* For what cannot be said to be any task's doing. Where filters are set, it is not what they ask for. */
-sonde_inline void owner_none(struct sonde_owner *owner)
-{
-	__u32 zero = 0;
-	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
-
-	__builtin_memset(owner, 0, sizeof *owner);
-	owner->flags = SONDE_FLAG_NO_TASK;
-	owner->filtered = s && s->filters;
-}
-
 /* Asks the filter of sockets, once for each connection. */
 sonde_inline void decide(struct tcp_sock *tp, struct connection *c)
 {
@@ -98,7 +87,7 @@ sonde_inline void owner_unmatched(struct sonde_owner *owner)
 /* Whose a connection is of which nothing was seen before its end. */
 sonde_inline void owner_unseen(struct sonde_owner *owner, struct tcp_sock *tp)
 {
-	owner_none(owner);
+	sonde_owner_none(owner);
 	if (!owner->filtered)
 		owner->filtered = !tcp_socket_matches(tp);
 }

@@ -179,7 +179,7 @@ sonde_inline void owner_of_tuple(struct sonde_owner *owner, const struct listene
 	else if (l)
 		*owner = l->owner;
 	else
-		owner_none(owner);
+		sonde_owner_none(owner);
 }
 
 sonde_inline void reset_ends(struct tcp_reset *e, const struct sonde_filter_tuple *t)

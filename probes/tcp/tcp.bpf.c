@@ -219,7 +219,7 @@ sonde_inline void server_established(struct tcp_sock *tp, __u64 key)
 				.rport = tp->inet_conn.icsk_inet.sk.__sk_common.skc_dport };
 	long error;
 
-	owner_none(&c.owner);
+	sonde_owner_none(&c.owner);
 	decide(tp, &c);
 	error = bpf_map_update_elem(&tcp_connections, &key, &c, BPF_ANY);
 	if (error)

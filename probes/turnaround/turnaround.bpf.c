@@ -177,13 +177,10 @@ sonde_inline void take_owner(struct turn *t)
  * ask for. */
 sonde_inline void fill_owner(struct turnaround_sums *sums, bool here)
 {
-	struct sonde_settings *s;
 	struct sonde_owner owner = {};
-	__u32 zero = 0;
 
 	if (!here) {
-		s = bpf_map_lookup_elem(&sonde_settings, &zero);
-		sums->filtered = s && s->filters;
+		sums->filtered = sonde_filters_set();
 		return;
 	}
 	sonde_owner_called(&owner);

@@ -67,16 +67,6 @@ sonde_inline __u64 drops_of(struct sock *sk)
 	return (__u32)BPF_CORE_READ(counters, drops0.counter) + (__u32)BPF_CORE_READ(counters, drops1.counter);
 }
 
-/* Nobody was seen to use it. Where filters are set, it is not what they ask for. */
-sonde_inline void owner_none(struct sonde_owner *owner)
-{
-	__u32 zero = 0;
-	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
-
-	owner->flags = SONDE_FLAG_NO_TASK;
-	owner->filtered = s && s->filters;
-}
-
 /* The kernel's own sockets (tunnels, file systems) are nobody's, and no hook tells their end. */
 sonde_inline struct use *use_begin(struct sock *sk)
 {
@@ -89,7 +79,7 @@ sonde_inline struct use *use_begin(struct sock *sk)
 		sonde_failed(-12);
 		return NULL;
 	}
-	owner_none(&u->owner);
+	sonde_owner_none(&u->owner);
 	u->since = bpf_ktime_get_boot_ns();
 	u->drops = drops_of(sk);
 	return u;

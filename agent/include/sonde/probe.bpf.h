@@ -281,6 +281,23 @@ __attribute__((weak, noinline)) int sonde_owner_called(struct sonde_owner *ret)
 	return 0;
 }
 
+/* Whether there are filters by task. What cannot be said to be any task's doing is not what they ask for. */
+sonde_inline bool sonde_filters_set(void)
+{
+	__u32 zero = 0;
+	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
+
+	return s && s->filters;
+}
+
+/* The owner of what cannot be said to be any task's doing. */
+sonde_inline void sonde_owner_none(struct sonde_owner *owner)
+{
+	__builtin_memset(owner, 0, sizeof *owner);
+	owner->flags = SONDE_FLAG_NO_TASK;
+	owner->filtered = sonde_filters_set();
+}
+
 /* ---- events ---- */
 
 sonde_inline struct sonde_counts *sonde_counts_of(__u32 type)
