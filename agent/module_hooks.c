@@ -182,13 +182,22 @@ const struct hook *hook_in_use(const struct measure *m)
 /* Whether a program that is in use does the work of this one. */
 static bool is_covered(const struct module *module, const struct hook *hook)
 {
-	for (size_t i = 0; hook && hook->covered_by[0] && i < module->n_measures; i++) {
+	for (size_t i = 0; hook->covered_by[0] && i < module->n_measures; i++) {
 		const struct hook *other = hook_in_use(&module->measures[i]);
 
 		if (other && !strcmp(other->program, hook->covered_by))
 			return true;
 	}
 	return false;
+}
+
+/* Which program does the work of a measure, of the hook in use; of any, where this kernel has none of them. NULL: none does. */
+static const char *coverer(const struct module *module, const struct measure *m)
+{
+	for (size_t i = 0; i < m->n_hooks; i++)
+		if ((m->in_use < 0 || m->in_use == (int)i) && is_covered(module, &m->hooks[i]))
+			return m->hooks[i].covered_by;
+	return NULL;
 }
 
 /* Without a configuration (a look at the hooks) everything is wanted. */
@@ -212,7 +221,7 @@ static void choose_hooks(struct module *module, struct bpf_object *object, const
 		struct measure *m = &module->measures[i];
 		const struct hook *h = hook_in_use(m);
 
-		m->covered_by = is_covered(module, h) ? h->covered_by : NULL;
+		m->covered_by = coverer(module, m);
 		m->off = h && h->when[0] && !option_is_on(module, config, h->when) ? h->when : NULL;
 		if (m->covered_by || m->off)
 			m->in_use = -1;

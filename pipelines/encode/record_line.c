@@ -34,12 +34,22 @@ static const struct layout layouts[] = {
 	{ "process.fork", "-> {child_pid}", " child_proc flags " },
 	{ "process.exit", "{exit_code:end}[ ran {run_ns}][ cpu {cpu_ns}][ peak {peak_rss_bytes}]", "" },
 	{ "tcp.connect", "{laddr:endpoint} -> {raddr:endpoint}[ {latency_ns}][ {error:bad}]", "" },
-	{ "tcp.accept", "{laddr:endpoint} <- {raddr:endpoint}[ {latency_ns}]", "" },
+	{ "tcp.accept", "{laddr:endpoint} <- {raddr:endpoint}[ {latency_ns}]", " handshake_ns accept_wait_ns " },
 	{ "tcp.close",
 	  "{laddr:endpoint} {side:arrow} {raddr:endpoint}[ sent {sent_bytes}][ received {received_bytes}][ life "
 	  "{life_ns}][ rtt {srtt_ns}]"
 	  "[ retransmits {retransmits:bad}][ {error:bad}]",
-	  " min_rtt_ns " },
+	  " min_rtt_ns rttvar_ns cwnd congestion busy_ns rwnd_limited_ns sndbuf_limited_ns " },
+	{ "tcp.stats",
+	  "{laddr:endpoint} {side:arrow} {raddr:endpoint}[ sent {sent_bytes}][ received {received_bytes}][ in "
+	  "{window_ns}][ life "
+	  "{life_ns}][ rtt {srtt_ns}][ retransmits {retransmits:bad}]",
+	  " min_rtt_ns rttvar_ns cwnd state " },
+	{ "tcp.reset", "{direction} {laddr:endpoint} <> {raddr:endpoint}[ in {state}][: {reason}]", " side " },
+	{ "tcp.listen_drop", "{laddr:endpoint} {count:bad} dropped[: {reason}][ {accept_queue} of {backlog} wait]",
+	  " syn_queue window_ns " },
+	{ "packet.capture", "{laddr:endpoint} <> {raddr:endpoint} {count} packets: {reason}[ missed {missed:bad}]",
+	  " protocol part request event_seq trigger packets " },
 	{ "tcp.turnaround",
 	  "[{laddr:endpoint}][-> {raddr:endpoint}] {count} answers[ p50 {p50_ns}][ p99 {p99_ns}][ max {max_ns}][ "
 	  "errors "

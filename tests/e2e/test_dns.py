@@ -5,7 +5,6 @@ import contextlib
 import errno
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -17,6 +16,7 @@ import threading
 import time
 
 import common
+import wire
 
 SERVER4, SERVER6 = "127.53.7.1", "::1"
 A, AAAA, TXT = 1, 28, 16
@@ -342,23 +342,23 @@ class Dns(common.TestCase):
         self.assertEqual(types["dns.packet"]["journaled"], 2)
 
     def test_whose_query_it_is(self):
-        """A stub asks on behalf of its clients: each query is its asker's."""
+        """A local resolver asks on behalf of its clients: each query is its asker's."""
         program = ("import os, socket, sys; sys.path.insert(0, sys.argv[1]); import test_dns as t\n"
                    "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect((sys.argv[2], 53))\n"
-                   "s.settimeout(30); s.send(t.query(9, 'stubbed.example.org')); s.recv(4096)")
-        stub = bound_socket(socket.AF_INET, socket.SOCK_DGRAM, ("127.53.7.53", 53))
-        stub.settimeout(common.bound(30))
-        with Servers(), self.agent() as agent, stub:
+                   "s.settimeout(30); s.send(t.query(9, 'passed-on.example.org')); s.recv(4096)")
+        resolver = bound_socket(socket.AF_INET, socket.SOCK_DGRAM, ("127.53.7.53", 53))
+        resolver.settimeout(common.bound(30))
+        with Servers(), self.agent() as agent, resolver:
             client = subprocess.Popen([sys.executable, "-c", program, os.path.dirname(os.path.abspath(__file__)), "127.53.7.53"])
-            message, asker = stub.recvfrom(4096)
+            message, asker = resolver.recvfrom(4096)
             with connected() as upstream:
                 upstream.sendall(b"\7\7" + message[2:])
                 answer = upstream.recv(4096)
-            stub.sendto(message[:2] + answer[2:], asker)
+            resolver.sendto(message[:2] + answer[2:], asker)
             self.assertEqual(client.wait(common.bound(30)), 0)
             rows = self.rows_of(agent)
         self.assertEqual([(r["server"], r["pid"], r["name"]) for r in rows],
-                         [(SERVER4, os.getpid(), "stubbed.example.org"), ("127.53.7.53", client.pid, "stubbed.example.org")])
+                         [(SERVER4, os.getpid(), "passed-on.example.org"), ("127.53.7.53", client.pid, "passed-on.example.org")])
         self.assertLess(rows[0]["latency_ns"], rows[1]["latency_ns"])
         self.assertEqual(rows[1]["parent"], rows[0]["proc"])
 
@@ -523,18 +523,7 @@ class Dns(common.TestCase):
 
     @common.host_only("there are no network namespaces in the guests")
     def test_another_network_namespace(self):
-        space, ends = f"sonde-d{os.getpid() % 100000}", (f"sd{os.getpid() % 100000}a", f"sd{os.getpid() % 100000}b")
-
-        def run(*argv):
-            subprocess.run(["ip", *argv], check=True)
-
-        run("netns", "add", space)
-        self.addCleanup(run, "netns", "del", space)
-        run("link", "add", ends[0], "type", "veth", "peer", "name", ends[1], "netns", space)
-        run("addr", "add", "10.213.53.1/30", "dev", ends[0])
-        run("link", "set", ends[0], "up")
-        run("-n", space, "addr", "add", "10.213.53.2/30", "dev", ends[1])
-        run("-n", space, "link", "set", ends[1], "up")
+        space = wire.neighbour(self, "10.213.53")
         program = ("import socket, sys; sys.path.insert(0, sys.argv[1]); import test_dns as t\nt.SERVER4 = '10.213.53.1'\n"
                    "for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM: t.ask(socket.AF_INET, kind, t.query(1, 'far.example.org'))")
         with Servers(addresses=((socket.AF_INET, "10.213.53.1"),)), self.agent() as agent:

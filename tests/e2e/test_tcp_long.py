@@ -3,8 +3,6 @@
 import os
 import re
 import socket
-import subprocess
-import threading
 import time
 
 import common

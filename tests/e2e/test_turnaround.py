@@ -16,6 +16,7 @@ import threading
 import time
 
 import common
+from wire import neighbour, receive
 
 # For each answer: what passes between the kernel's hooks and the program's clock, some milliseconds on an emulated processor.
 SLACK_NS = 10e6 if common.GUEST else 100e3 * common.SLOWNESS
@@ -25,16 +26,6 @@ Truth = collections.namedtuple("Truth", "count sum max min", defaults=(0,))
 def near(value, truth, count=1):
     """Within 5 % or 100 us of each."""
     return abs(value - truth) <= max(0.05 * truth, SLACK_NS * count)
-
-
-def receive(sock, size):
-    data = b""
-    while len(data) < size:
-        more = sock.recv(size - len(data))
-        if not more:
-            return None
-        data += more
-    return data
 
 
 def serve(sock, delay, times):
@@ -426,18 +417,7 @@ class Turnaround(common.TestCase):
     @common.unittest.skipUnless(shutil.which("ip"), "no ip(8)")
     def test_over_a_veth_pair(self):
         """The client in a network namespace of its own."""
-        space = f"sonde-ta{os.getpid() % 10000}"
-        ends = (f"sta{os.getpid() % 10000}", f"stb{os.getpid() % 10000}")
-
-        def run(*words):
-            subprocess.run(["ip", *words], check=True)
-        run("netns", "add", space)
-        self.addCleanup(run, "netns", "del", space)
-        run("link", "add", ends[0], "type", "veth", "peer", "name", ends[1], "netns", space)
-        run("addr", "add", "10.213.77.1/30", "dev", ends[0])
-        run("link", "set", ends[0], "up")
-        run("-n", space, "addr", "add", "10.213.77.2/30", "dev", ends[1])
-        run("-n", space, "link", "set", ends[1], "up")
+        space = neighbour(self, "10.213.77")
         program = f"import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r})\nimport test_turnaround as t\n" \
                   "t.ask((sys.argv[1], int(sys.argv[2])), 50)"
         times = []

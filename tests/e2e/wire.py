@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Network namespaces of the tests, and a wire in one of them whose packets a function may hold, drop or reorder."""
+"""Network namespaces of the tests: joined to the host's, joined by a router, and with a wire whose packets a function may hold, drop or reorder."""
 import ctypes
 import fcntl
+import itertools
 import os
 import select
 import socket
@@ -12,6 +13,90 @@ import threading
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000
+
+
+def ip(*arguments):
+    subprocess.run(["ip", *map(str, arguments)], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def receive(sock, size):
+    """So many bytes; None: the other end was done before."""
+    data = b""
+    while len(data) < size:
+        more = sock.recv(size - len(data))
+        if not more:
+            return None
+        data += more
+    return data
+
+
+numbers = itertools.count()
+
+
+def neighbour(test, subnet):
+    """A namespace that goes with the test, behind a pair of veth devices: the host is SUBNET.1, it is SUBNET.2. Returns its name, for `ip
+    netns exec`."""
+    name = f"sonde{os.getpid()}n{next(numbers)}"
+    device = name[-14:] + "h"
+    ip("netns", "add", name)
+    test.addCleanup(ip, "netns", "del", name)
+    ip("link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", name)
+    for where, end, number in ((), device, 1), (("-n", name), "eth0", 2):
+        ip(*where, "address", "add", f"{subnet}.{number}/30", "dev", end)
+        ip(*where, "link", "set", end, "up")
+    return name
+
+
+class Routed:
+    """Two namespaces, 10.77.0.2/fd77:0::2 and 10.77.1.2/fd77:1::2, and a router between them: what a sender's own device drops is no loss. 10.88/16 and
+    fd88::/16 are unreachable, says the router."""
+
+    def __init__(self):
+        *self.names, self.router = (f"sonde{os.getpid()}{part}{next(numbers)}" for part in "abr")
+
+    def __enter__(self):
+        try:
+            self.make()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def make(self):
+        for name in (*self.names, self.router):
+            ip("netns", "add", name)
+        for side in 0, 1:
+            self.join(side)
+        for nowhere in "10.88.0.0/16", "fd88::/16":
+            ip("-n", self.router, "route", "add", "unreachable", nowhere)
+        for key in "ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding":
+            subprocess.run(["ip", "netns", "exec", self.router, "sh", "-c", f"echo 1 >/proc/sys/net/{key}"], check=True)
+
+    def join(self, side):
+        """One end's way to the router."""
+        name, far = self.names[side], f"to{side}"
+        ip("-n", name, "link", "set", "lo", "up")
+        ip("-n", name, "link", "add", "veth0", "type", "veth", "peer", "name", far, "netns", self.router)
+        for here, device, number in (name, "veth0", 2), (self.router, far, 1):
+            # Segments as the device takes them, and no larger.
+            ip("-n", here, "link", "set", device, "gso_max_segs", "1")
+            ip("-n", here, "address", "add", f"10.77.{side}.{number}/24", "dev", device)
+            ip("-n", here, "address", "add", f"fd77:{side}::{number}/64", "dev", device, "nodad")
+            ip("-n", here, "link", "set", device, "up")
+        for family, gateway in ("-4", f"10.77.{side}.1"), ("-6", f"fd77:{side}::1"):
+            ip("-n", name, family, "route", "add", "default", "via", gateway)
+
+    def link(self, *qdisc):
+        """What the router does to packets, both ways, in words of tc."""
+        for side in 0, 1:
+            subprocess.run(["tc", "-n", self.router, "qdisc", "replace", "dev", f"to{side}", "root", *qdisc], check=True)
+
+    def __exit__(self, *failure):
+        for name in (*self.names, self.router):
+            subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
+
+    def start(self, side, *argv, **options):
+        return subprocess.Popen(["ip", "netns", "exec", self.names[side], *map(str, argv)], **options)
 
 
 class Space:
