@@ -15,11 +15,17 @@
 #include "encode/pack.h"
 
 const char *const ledger_reason_names[LEDGER_REASONS] = {
-	[LEDGER_RING_FULL] = "ring_full",       [LEDGER_MAP_FULL] = "map_full",
-	[LEDGER_READ_FAILED] = "read_failed",   [LEDGER_NO_SIZE_CLASS] = "no_size_class",
-	[LEDGER_JOURNAL_FULL] = "journal_full", [LEDGER_DISK_FULL] = "disk_full",
-	[LEDGER_TOO_LARGE] = "too_large",       [LEDGER_MALFORMED] = "malformed",
-	[LEDGER_TABLE_FULL] = "table_full",     [LEDGER_STOPPED] = "stopped",
+	[LEDGER_RING_FULL] = "ring_full",
+	[LEDGER_MAP_FULL] = "map_full",
+	[LEDGER_READ_FAILED] = "read_failed",
+	[LEDGER_NO_SIZE_CLASS] = "no_size_class",
+	[LEDGER_RATE] = "rate",
+	[LEDGER_JOURNAL_FULL] = "journal_full",
+	[LEDGER_DISK_FULL] = "disk_full",
+	[LEDGER_TOO_LARGE] = "too_large",
+	[LEDGER_MALFORMED] = "malformed",
+	[LEDGER_TABLE_FULL] = "table_full",
+	[LEDGER_STOPPED] = "stopped",
 	[LEDGER_UNACCOUNTED] = "unaccounted",
 };
 

@@ -22,6 +22,7 @@ enum ledger_reason {
 	LEDGER_MAP_FULL,
 	LEDGER_READ_FAILED,
 	LEDGER_NO_SIZE_CLASS,
+	LEDGER_RATE,
 	LEDGER_JOURNAL_FULL, /* the module's overflow policy kept it out */
 	LEDGER_DISK_FULL,    /* no segment could be begun */
 	LEDGER_TOO_LARGE,    /* larger than a record of the journal may be */

@@ -381,10 +381,15 @@ static __noinline int because(struct sock *sk, struct capture_socket *s, __u32 r
 	if (!s->decided || s->unmatched)
 		return 0;
 	flow = bpf_map_lookup_elem(&capture_flows, &s->key);
-	if (!flow || flow->stop || !may_say())
+	if (!flow || flow->stop)
 		return 0;
 	if (!s->owned)
 		owner_of_socket(&owner, sk);
+	if (!may_say()) {
+		if (!(s->owned ? s->owner.filtered : owner.filtered))
+			sonde_lost(packet_capture, SONDE_DROP_RATE);
+		return 0;
+	}
 	e = sonde_reserve_with(capture_note, sizeof *e, s->owned ? &s->owner : &owner, 0);
 	if (!e)
 		return 0;

@@ -483,8 +483,12 @@ static void capture_watched(struct sonde_host *host, const struct sonde_event *e
 					     .trigger = "tcp.slow" },
 				   .due = now + NS_PER_MS };
 
-	if (host->number(host, "slow") && may_write(host, now))
+	if (!host->number(host, "slow"))
+		return;
+	if (may_write(host, now))
 		add_pending(host, &p);
+	else
+		host->settled(host, "packet_capture", 1, "rate");
 }
 
 static void capture_tick(struct sonde_host *host, uint64_t now)

@@ -287,11 +287,18 @@ sonde_inline void split(struct tcp_slow *e, const struct turn *t, __u64 now)
 /* Here, by the task that sends the answer or reads it. */
 sonde_inline void say_slow(struct sock *sk, const struct turn *t, __u64 ns, __u64 wait, __u64 now)
 {
+	struct sonde_owner owner = {};
 	struct tcp_sock *tp;
 	struct tcp_slow *e;
 
-	if (ns < slow || !slow || !may_say(now))
+	if (ns < slow || !slow)
 		return;
+	if (!may_say(now)) {
+		sonde_owner_called(&owner);
+		if (!owner.filtered)
+			sonde_lost(tcp_slow, SONDE_DROP_RATE);
+		return;
+	}
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return;

@@ -338,6 +338,18 @@ class Capture(common.TestCase):
             rows = self.finish(agent)
         self.assertFalse([r for r in rows if r["type"] == "packet.capture" and ends(r) in left])
 
+    def test_reasons_beyond_the_rate_are_counted(self):
+        with listener() as server, self.agent(server.getsockname()[1], capture_rate=1) as agent:
+            for _ in range(8):
+                reset(*converse(server))
+            time.sleep(0.5)
+            rows = self.finish(agent)
+        account = common.ledger(rows)["packet.capture"]
+        self.assertGreater(account["journaled"], 0)
+        # Both ends of each have a reset.
+        self.assertEqual(account["dropped"].get("rate", 0) + account["journaled"], 16)
+        self.assertIn(("packet.capture", "rate"), {(r["event"], r["reason"]) for r in rows if r["type"] == "agent.loss"})
+
     def test_a_reason_that_is_switched_off(self):
         with listener() as server, self.agent(server.getsockname()[1], capture_resets="false") as agent:
             reset(*converse(server))
