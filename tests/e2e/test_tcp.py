@@ -461,7 +461,7 @@ class Tcp(common.TestCase):
         with common.Agent(modules="tcp", settings=["journal.size=2GiB"]) as agent:
             before = agent.resident_bytes()
             begin = time.monotonic()
-            done = subprocess.run([common.load("sockets"), "refused", "5"], stdout=subprocess.PIPE, text=True, check=True, timeout=common.bound(60))
+            done = subprocess.run([common.load("sockets"), "refused", "2"], stdout=subprocess.PIPE, text=True, check=True, timeout=common.bound(60))
             count, seconds = int(done.stdout), time.monotonic() - begin
             after = agent.resident_bytes()
             agent.stop()
