@@ -340,22 +340,26 @@ class Reload(common.TestCase):
         with open("/proc/self/mountinfo") as file:
             mounts = [line.split()[4] for line in file if " - cgroup2 " in line]
         unmount = "".join(f"umount -l {mount} && " for mount in reversed(mounts))
-        with self.agent({"drops": {"filter": "udp port 9"}}, ["unshare", "-m", "sh", "-c", unmount + 'exec "$@"', "sh"]) as agent:
+        with socket.socket(V4, socket.SOCK_DGRAM) as one, socket.socket(V4, socket.SOCK_DGRAM) as two:
+            for sock in one, two:
+                sock.bind(("127.0.0.1", 0))
+            closed = [sock.getsockname()[1] for sock in (one, two)]
+        with self.agent({"drops": {"filter": f"udp port {closed[0]}"}}, ["unshare", "-m", "sh", "-c", unmount + 'exec "$@"', "sh"]) as agent:
             def drop():
                 with socket.socket(V4, socket.SOCK_DGRAM) as sock:
-                    for port in (9, 10):
+                    for port in closed:
                         sock.sendto(b"x", ("127.0.0.1", port))
                     return sock.getsockname()[1]
 
             def seen(client, port):
                 agent.wait_row("net.drop", lambda r: (r.get("rport"), r.get("lport")) == (client, port))
             clients = [drop()]
-            seen(clients[0], 9)
-            self.assertIn("reloaded", self.reload(agent, {"drops": {"filter": "udp port 10"}}))
+            seen(clients[0], closed[0])
+            self.assertIn("reloaded", self.reload(agent, {"drops": {"filter": f"udp port {closed[1]}"}}))
             clients.append(drop())
-            seen(clients[1], 10)
+            seen(clients[1], closed[1])
             agent.stop()
             rows = agent.rows()
         self.assertLedgerExact(rows)
         found = sorted((clients.index(r["rport"]), r["lport"]) for r in rows if r["type"] == "net.drop" and r.get("rport") in clients)
-        self.assertEqual(found, [(0, 9), (1, 10)])
+        self.assertEqual(found, [(0, closed[0]), (1, closed[1])])
