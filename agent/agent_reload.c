@@ -9,8 +9,22 @@
 struct changes {
 	bool modules[MODULES_MAX], kafka, filter;
 	struct agent *agent;
-	const char *fixed; /* a key that only a restart can change */
+	const struct config *fresh;
+	const char *fixed;   /* a key that only a restart can change */
+	const char *staying; /* the module that is why; NULL: it is so always */
 };
+
+/* A module is to be started with another value, or not at all. */
+static void note_module(struct changes *c, size_t i, const char *key)
+{
+	struct module *m = loader_module(c->agent->setup.loader, i);
+
+	if (module_must_stay(m) && agent_is_enabled(c->fresh, m)) {
+		c->fixed = key;
+		c->staying = module_name(m);
+	}
+	c->modules[i] = true;
+}
 
 static void note_change(void *context, const char *key, const struct sonde_option *row)
 {
@@ -19,7 +33,8 @@ static void note_change(void *context, const char *key, const struct sonde_optio
 
 	if (!strcmp(key, "filter.socket")) { /* it is in the programs themselves */
 		for (size_t i = 1; i < loader_count(loader) && i < MODULES_MAX; i++)
-			c->modules[i] |= module_filters_sockets(loader_module(loader, i));
+			if (module_filters_sockets(loader_module(loader, i)))
+				note_module(c, i, key);
 		return;
 	}
 	if (!strncmp(key, "filter.", 7)) {
@@ -35,12 +50,26 @@ static void note_change(void *context, const char *key, const struct sonde_optio
 
 		if (!strncmp(key, "modules.", 8) && !strncmp(key + 8, module_name(loader_module(loader, i)), n) &&
 		    key[8 + n] == '.') {
-			c->modules[i] |= !row->live;
+			if (!row->live)
+				note_module(c, i, key);
 			return;
 		}
 	}
-	if (!row->live)
+	if (!row->live) {
 		c->fixed = key;
+		c->staying = NULL;
+	}
+}
+
+static int refuse_fixed(const struct changes *c, struct fault *fault)
+{
+	if (!c->staying)
+		return fault_set(fault, -EBUSY, "%s cannot change while the agent runs: restart it", c->fixed);
+	return fault_set(
+		fault, -EBUSY,
+		"%s cannot change while module '%s' runs, whose programs of cgroups take CAP_NET_ADMIN, which the "
+		"agent has given up: restart it",
+		c->fixed, c->staying);
 }
 
 static int restart_changed(struct agent *a, const struct changes *c, struct fault *fault)
@@ -76,10 +105,10 @@ void agent_reload(struct agent *a)
 	int r = setup_reload(&a->setup, a->options->sets, a->options->n_sets, &fresh, &fault);
 
 	if (r == 0) {
+		changes.fresh = fresh;
 		config_diff(old, fresh, note_change, &changes);
 		if (changes.fixed)
-			r = fault_set(&fault, -EBUSY, "%s cannot change while the agent runs: restart it",
-				      changes.fixed);
+			r = refuse_fixed(&changes, &fault);
 		if (r < 0)
 			config_free(fresh);
 	}

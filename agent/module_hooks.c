@@ -404,6 +404,17 @@ static void say_attach_error(const char *section, int error, char *why, size_t w
 			   : "");
 }
 
+bool module_must_stay(const struct module *module)
+{
+	for (size_t i = 0; module->object && i < module->n_measures; i++) {
+		const struct hook *h = hook_in_use(&module->measures[i]);
+
+		if (h && is_cgroup_hook(h->section))
+			return true;
+	}
+	return false;
+}
+
 /* 0, -EAGAIN when a hook was refused and another try may go without it, or another error. */
 static int attach_hooks(struct module *module, struct bpf_object *object)
 {

@@ -11,11 +11,14 @@
  * in, but a SYN goes out within connect(): its task is kept with the socket. An answer is taken where the socket has asked; so what others
  * send to this host unasked makes no records.
  *
+ * Filters of sockets are asked of the ends that the record has, and so of a query and its answer alike, before any of its bytes is copied.
+ *
  * A task's own storage, where identity and the marks of filter.pid lie, is open to these programs from Linux 6.16 on. Before, other programs are put at
  * the begin of a send and of a connect, to which it is, and leave the asker with the socket. Where the kernel has no place for these either, the
  * execution's name is computed, the marks are not known, and nothing passes filter.pid.
  */
 #include "sonde/probe.bpf.h"
+#include "sonde/filter.bpf.h"
 #include <bpf/bpf_endian.h>
 #include "dns.h"
 
@@ -212,6 +215,33 @@ sonde_inline bool find(struct __sk_buff *skb, struct bpf_sock *sk, struct found 
 	return true;
 }
 
+/* ---- is it meant ---- */
+
+SONDE_SOCKET_FILTER();
+
+/* By itself: the packet that stands for the socket shall not lie on its callers' stacks. */
+static __noinline bool filter_matches(const struct found *f)
+{
+	struct sonde_filter_tuple t = {
+		.laddr = f->laddr,
+		.raddr = f->raddr,
+		.lport = f->lport,
+		.rport = f->rport,
+		.protocol = f->protocol,
+	};
+
+	return sonde_socket_matches(&t);
+}
+
+/* What is not is counted. */
+sonde_inline bool is_meant(const struct found *f)
+{
+	if (!sonde_socket_filtered || filter_matches(f))
+		return true;
+	sonde_left_out(dns_packet);
+	return false;
+}
+
 /* ---- the record ---- */
 
 sonde_inline void fill(struct dns_packet *e, const struct found *f)
@@ -318,9 +348,14 @@ sonde_inline void ask(struct __sk_buff *skb, struct bpf_sock *sk, bool tasks_kno
 	if (!find(skb, sk, &f, false))
 		return;
 	asker = bpf_sk_storage_get(&dns_askers, sk, NULL, 0);
+	/* A connection whose SYN was not seen, or was not wanted. */
+	if (!asker && f.protocol == IPPROTO_TCP && !(f.tcp_flags & TCP_SYN))
+		return;
+	if (!is_meant(&f))
+		return;
 	if (asker && (f.protocol == IPPROTO_TCP || asker->is_now)) {
 		send(skb, &f, &asker->owner);
-	} else if (f.protocol == IPPROTO_UDP || f.tcp_flags & TCP_SYN) {
+	} else {
 		take_runner(&runner, tasks_known);
 		keep_asker(sk, &runner);
 		send(skb, &f, &runner.owner);
@@ -358,7 +393,7 @@ int answer__cgroup_skb(struct __sk_buff *skb)
 	if (!sk || !concerns(skb, sk, true))
 		return PASS;
 	asker = bpf_sk_storage_get(&dns_askers, sk, NULL, 0);
-	if (!asker || !find(skb, sk, &f, true))
+	if (!asker || !find(skb, sk, &f, true) || !is_meant(&f))
 		return PASS;
 	send(skb, &f, &asker->owner);
 	return PASS;

@@ -7,6 +7,7 @@
  * A packet does not say whose it is, but its socket may: who made a socket is kept in its storage, and passed on to what a listener accepts.
  */
 #include "sonde/probe.bpf.h"
+#include "sonde/filter.bpf.h"
 #include <bpf/bpf_endian.h>
 #include "drops.h"
 
@@ -46,6 +47,7 @@ struct packet {
 	struct sonde_ip source, destination;
 	__u16 source_port, destination_port;
 	__u16 protocol; /* as in the key */
+	bool has_addresses;
 };
 
 /* The beginning of an IP header, either version, and of what follows an IPv4 header without options. */
@@ -83,6 +85,7 @@ sonde_inline void fill_ip4(struct sonde_ip *ip, __be32 address)
 sonde_inline void read_ip4(struct packet *p, const union header *h, const void *at)
 {
 	p->protocol = DROPS_IP4 | h->bytes[9];
+	p->has_addresses = true;
 	fill_ip4(&p->source, h->words[3]);
 	fill_ip4(&p->destination, h->words[4]);
 	if (!(h->halves[3] & bpf_htons(0x1fff)))
@@ -93,6 +96,7 @@ sonde_inline void read_ip4(struct packet *p, const union header *h, const void *
 sonde_inline void read_ip6(struct packet *p, const union header *h, const void *at)
 {
 	p->protocol = DROPS_IP6 | h->bytes[6];
+	p->has_addresses = true;
 	__builtin_memcpy(&p->source, h->words + 2, sizeof p->source);
 	__builtin_memcpy(&p->destination, h->words + 6, sizeof p->destination);
 	read_ports(p, at + 40);
@@ -144,6 +148,35 @@ sonde_inline bool is_wanted(const struct sonde_owner *owner)
 	return owner ? !owner->filtered : !sonde_filters_set();
 }
 
+/* ---- its ends ---- */
+
+/* `received`: the destination is this end. */
+sonde_inline void read_ends(struct sonde_filter_tuple *t, const struct packet *p, bool received)
+{
+	t->laddr = received ? p->destination : p->source;
+	t->raddr = received ? p->source : p->destination;
+	t->lport = received ? p->destination_port : p->source_port;
+	t->rport = received ? p->source_port : p->destination_port;
+}
+
+SONDE_SOCKET_FILTER();
+
+/* Asked of the ends that the packet has as a row would say them, and so as the filter is of the socket. By itself: the packet that stands for
+ * it shall not lie on its callers' stacks. */
+static __noinline bool filter_matches(const struct packet *p, bool received)
+{
+	struct sonde_filter_tuple t = { .protocol = (__u8)p->protocol };
+
+	read_ends(&t, p, received);
+	return sonde_socket_matches(&t);
+}
+
+/* What has no addresses is not what a filter of sockets asks for. */
+sonde_inline bool is_meant(const struct packet *p, bool received)
+{
+	return !sonde_socket_filtered || (p->has_addresses && filter_matches(p, received));
+}
+
 /* ---- sums ---- */
 
 /* The port that the service has, as far as two numbers tell. */
@@ -169,13 +202,15 @@ sonde_inline void fill_owner(struct drops_sums *sums, const struct sonde_owner *
 	__builtin_memcpy(sums->comm, owner->comm, sizeof sums->comm);
 }
 
-/* `received`: the destination is this end. */
 sonde_inline void fill_ends(struct drops_sums *sums, const struct packet *p, bool received)
 {
-	sums->laddr = received ? p->destination : p->source;
-	sums->raddr = received ? p->source : p->destination;
-	sums->lport = received ? p->destination_port : p->source_port;
-	sums->rport = received ? p->source_port : p->destination_port;
+	struct sonde_filter_tuple t;
+
+	read_ends(&t, p, received);
+	sums->laddr = t.laddr;
+	sums->raddr = t.raddr;
+	sums->lport = t.lport;
+	sums->rport = t.rport;
 }
 
 /* What finds no room is summed in a place that was made for it. */
@@ -210,6 +245,13 @@ sonde_inline bool is_drop(const struct sk_buff *skb, __u32 reason)
 	return reason && skb->len;
 }
 
+/* Counted by packets: a row that nobody asked for is never begun. */
+sonde_inline int left_out(void)
+{
+	sonde_left_out(net_drop);
+	return 0;
+}
+
 sonde_inline int dropped(struct sk_buff *skb, __u64 location, __u32 reason, struct sock *receiver)
 {
 	struct drops_key key = { .location = location, .reason = reason, .window = drops_window & 1 };
@@ -224,8 +266,10 @@ sonde_inline int dropped(struct sk_buff *skb, __u64 location, __u32 reason, stru
 	if (sk)
 		owner = bpf_sk_storage_get(&drops_owners, sk, NULL, 0);
 	if (!is_wanted(owner))
-		return 0;
+		return left_out();
 	read_packet(&p, skb);
+	if (!is_meant(&p, received))
+		return left_out();
 	key.protocol = p.protocol;
 	key.port = service_of(&p);
 	key.net_ns = net_ns_of(skb, sk);

@@ -6,8 +6,11 @@
  * The counters hold what was not said yet. Whoever makes a row, the socket's close or the reading of all sockets, takes it out of
  * them by exchange, so that two at once say nothing twice and what comes meanwhile is in the next row. Drops are the kernel's own
  * count: the storage has how many of them were said.
+ *
+ * Filters of sockets are asked when there is a row, of the ends that it says: a socket has them long after it is made, and may change them.
  */
 #include "sonde/probe.bpf.h"
+#include "sonde/filter.bpf.h"
 #include <bpf/bpf_endian.h>
 #include "udp.h"
 
@@ -266,28 +269,49 @@ sonde_inline void fill_ip4(struct sonde_ip *ip, __be32 address)
 }
 
 /* By copies: of a socket that a cgroup's program is given, no member can be loaded. */
-sonde_inline void fill_ends(struct udp_socket *e, struct sock *sk)
+sonde_inline void read_ends(struct sonde_filter_tuple *t, struct sock *sk)
 {
 	struct in6_addr address = {};
 	__be32 remote;
 
-	e->lport = BPF_CORE_READ(sk, __sk_common.skc_num);
-	e->rport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	e->net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	__builtin_memset(&e->raddr, 0, sizeof e->raddr);
+	t->protocol = IPPROTO_UDP;
+	t->lport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	t->rport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
 		remote = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-		fill_ip4(&e->laddr, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+		fill_ip4(&t->laddr, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
 		if (remote)
-			fill_ip4(&e->raddr, remote);
+			fill_ip4(&t->raddr, remote);
 		return;
 	}
 	if (bpf_core_field_exists(sk->__sk_common.skc_v6_daddr)) {
 		BPF_CORE_READ_INTO(&address, sk, __sk_common.skc_v6_rcv_saddr);
-		__builtin_memcpy(&e->laddr, &address, sizeof address);
+		__builtin_memcpy(&t->laddr, &address, sizeof address);
 		BPF_CORE_READ_INTO(&address, sk, __sk_common.skc_v6_daddr);
-		__builtin_memcpy(&e->raddr, &address, sizeof address);
+		__builtin_memcpy(&t->raddr, &address, sizeof address);
 	}
+}
+
+/* `t` was read once: a row says what the filter was asked, also where the socket is connected anew meanwhile. */
+sonde_inline void fill_ends(struct udp_socket *e, const struct sonde_filter_tuple *t)
+{
+	e->laddr = t->laddr;
+	e->raddr = t->raddr;
+	e->lport = t->lport;
+	e->rport = t->rport;
+}
+
+SONDE_SOCKET_FILTER();
+
+/* By itself: the packet that stands for the socket shall not lie on its callers' stacks. */
+static __noinline bool filter_matches(const struct sonde_filter_tuple *t)
+{
+	return sonde_socket_matches(t);
+}
+
+sonde_inline bool is_meant(const struct sonde_filter_tuple *t)
+{
+	return !sonde_socket_filtered || filter_matches(t);
 }
 
 /* What was dropped since the last row. Of two readings at once the older may come later, and has nothing. */
@@ -300,7 +324,7 @@ sonde_inline __u64 take_drops(struct use *u, __u64 drops)
 
 sonde_inline void fill(struct udp_socket *e, struct sock *sk, struct use *u, __u64 now)
 {
-	fill_ends(e, sk);
+	e->net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	e->sent = take(&u->sent);
 	e->received = take(&u->received);
 	e->sent_bytes = take(&u->sent_bytes);
@@ -319,13 +343,20 @@ sonde_inline bool has_news(struct sock *sk, const struct use *u)
 
 sonde_inline void ends(struct sock *sk, struct use *u)
 {
+	struct sonde_filter_tuple t = {};
 	struct udp_socket *e;
 
 	if (!u->said && !has_news(sk, u))
 		return;
+	read_ends(&t, sk);
+	if (!is_meant(&t)) {
+		sonde_left_out(udp_socket);
+		return;
+	}
 	e = sonde_reserve_with(udp_socket, sizeof *e, &u->owner, 0);
 	if (!e)
 		return;
+	fill_ends(e, &t);
 	fill(e, sk, u, e->event.time);
 	e->closed = true;
 	sonde_submit(udp_socket, e, sizeof *e);
@@ -357,19 +388,27 @@ int end__cgroup(struct bpf_sock *ctx)
 	return 1;
 }
 
-/* Those that live, once an interval: a row of each that has something to say. */
+/* Those that live, once an interval: a row of each that has something to say. Of one that is filtered, what the row would have
+ * said is taken out of the counters too: it is not said later, when the socket has another peer or owner. */
 SEC("iter/bpf_sk_storage_map")
 int living__iter(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct sock *sk = ctx->sk;
 	struct use *u = sk ? bpf_sk_storage_get(&udp_uses, sk, NULL, 0) : NULL;
+	struct sonde_filter_tuple t = {};
 	struct udp_socket e = {};
 
-	if (!u || u->owner.filtered || !has_news(sk, u))
+	if (!u || !has_news(sk, u))
 		return 0;
+	read_ends(&t, sk);
 	sonde_fill_header(&e.event, udp_socket_type.id, &u->owner);
 	e.event.size = sizeof e;
+	fill_ends(&e, &t);
 	fill(&e, sk, u, e.event.time);
+	if (u->owner.filtered || !is_meant(&t)) {
+		sonde_left_out(udp_socket);
+		return 0;
+	}
 	bpf_seq_write(ctx->meta->seq, &e, sizeof e);
 	return 0;
 }

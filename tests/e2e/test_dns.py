@@ -419,6 +419,62 @@ class Dns(common.TestCase):
                 if count == 0:
                     self.assertGreaterEqual(types["dns.packet"]["filtered"], 2)
 
+    def filtered_rows(self, act, filtered, **settings):
+        """The names and ways of what a run with a filter of sockets has, all answered; `filtered`: how many records at least it left out."""
+        with Servers(), common.Agent(modules="dns", settings={**OWN, **settings}) as agent:
+            act(agent)
+            rows = self.rows_of(agent)
+            self.assertGreaterEqual(common.ledger(agent.rows())["dns.packet"]["filtered"], filtered)
+        self.assertEqual([r for r in rows if r.get("rcode") != "NOERROR"], [])
+        return sorted((r["name"], r["server"], r["transport"]) for r in rows)
+
+    @staticmethod
+    def ask_all(_):
+        for family in socket.AF_INET, socket.AF_INET6:
+            for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
+                ask(family, kind, query(1, "asked.example.org"))
+
+    def test_filters_of_sockets(self):
+        """Query and answer are of one flow, this end its source: both pass, or neither does."""
+        everyone = [("asked.example.org", server, way) for server in (SERVER4, SERVER6) for way in ("tcp", "udp")]
+        four, six = everyone[:2], everyone[2:]
+        cases = ((f"host {SERVER4}", four), ("ip6", six), ("dst port 53", everyone), ("src port 53", []), ("tcp", everyone[::2]),
+                 (f"not (udp and dst host {SERVER6})", four + six[:1]), (f"dst host {SERVER4} and src host 127.0.0.1 and udp", four[1:]))
+        for text, expected in cases:
+            with self.subTest(filter=text):
+                found = self.filtered_rows(self.ask_all, 4 - len(expected), **{"modules.dns.filter": text})
+                self.assertEqual(found, sorted(expected))
+
+    def test_both_filters_of_sockets(self):
+        found = self.filtered_rows(self.ask_all, 3, **{"filter.socket": f"host {SERVER4} or net 10.0.0.0/8", "modules.dns.filter": "tcp"})
+        self.assertEqual(found, [("asked.example.org", SERVER4, "tcp")])
+
+    def test_one_socket_asks_servers_that_are_meant_and_others(self):
+        """Its answers are held against the filter one by one."""
+        other = "127.53.7.9"
+
+        def act(_):
+            for family, mapped in (socket.AF_INET, ""), (socket.AF_INET6, "::ffff:"):
+                with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                    sock.settimeout(common.bound(10))
+                    for number, server in enumerate((other, SERVER4) * 10):
+                        sock.sendto(query(number, "loose.example.org"), (mapped + server, 53))
+                        sock.recv(4096)
+        with Servers(addresses=((socket.AF_INET, other),)):
+            # Of each socket ten queries, and the answers that come after it has asked one that is meant.
+            found = self.filtered_rows(act, 2 * (10 + 9), **{"modules.dns.filter": f"ip and not host {other}"})
+        self.assertEqual(found, [("loose.example.org", SERVER4, "udp")] * 20)
+
+    def test_what_is_not_meant_is_no_timeout(self):
+        with Servers(), common.Agent(modules="dns", settings={**OWN, "modules.dns.timeout": "200ms", "modules.dns.filter": "ip6"}) as agent:
+            with connected() as four, connected(socket.AF_INET6) as six:
+                for sock in four, six:
+                    sock.sendall(query(1, "silent.example.org"))
+                row = self.wait_query(agent, "silent.example.org")[0]
+            rows = self.rows_of(agent)
+        self.assertEqual([(r["server"], r["error"]) for r in rows], [(SERVER6, "timeout")])
+        self.assertEqual(row["server"], SERVER6)
+
     def test_flood(self):
         """10 000 queries a second, all answered: each is a row, and the ledger says so."""
         count = common.scaled(40000, 2000)

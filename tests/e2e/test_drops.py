@@ -89,6 +89,7 @@ class Drops(common.TestCase):
         self.assertGapless(rows)
         self.assertLedgerExact(rows)
         self.assertEqual([r for r in rows if r["type"] == "agent.loss"], [])
+        self.filtered = common.ledger(rows).get("net.drop", {}).get("filtered", 0)
         self.rest = [r for r in rows if r["type"] == "net.drop" and "reason" not in r]
         return truth, [r for r in rows if r["type"] == "net.drop" and r.get("net_ns") == truth["net_ns"]]
 
@@ -283,6 +284,64 @@ class Drops(common.TestCase):
     wait()
 """, **{"filter.comm": "[nobody]"})
         self.assertEqual(rows, [])
+        self.assertGreaterEqual(self.filtered, 300)
+
+    FLOOD = """
+    count = 500
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with made(family) as sock:
+            for port in (9, 10):
+                for _ in range(count):
+                    sock.sendto(b"x", ("::1" if family == socket.AF_INET6 else "127.0.0.1", port))
+    say(count=count, **counters())
+    wait()
+"""
+
+    def flood(self, text, *settings):
+        """What is counted at the two closed ports, IPv4 and IPv6, under a filter; all of it or nothing, and the rest as filtered."""
+        settings = dict(settings) or {"modules.drops.filter": text}
+        truth, rows = self.observe(self.FLOOD, **settings)
+        self.assertEqual(truth["NoPorts"], 4 * truth["count"])
+        udp = [r for r in rows if r["proto"] == "udp"]
+        found = {}
+        for name, address in ("ip", "127.0.0.1"), ("ip6", "::1"):
+            for port in (9, 10):
+                count = self.count(udp, lport=port, laddr=address)
+                self.assertIn(count, (0, truth["count"]), text)
+                if count:
+                    found[name, port] = True
+        self.assertEqual(sum(r["count"] for r in udp), len(found) * truth["count"])
+        self.assertGreaterEqual(self.filtered, (4 - len(found)) * truth["count"])
+        return sorted(found)
+
+    def test_filters_of_sockets(self):
+        """The packet's ends as its row has them: the port that it went to is this end's, and so the source."""
+        self.assertEqual(self.flood("port 9"), [("ip", 9), ("ip6", 9)])
+        self.assertEqual(self.flood("ip6 and port 10"), [("ip6", 10)])
+        self.assertEqual(self.flood("src port 9 or dst port 10"), [("ip", 9), ("ip6", 9)])
+        self.assertEqual(self.flood("src host 127.0.0.1 and src port 10"), [("ip", 10)])
+        self.assertEqual(self.flood("tcp or icmp"), [])
+        both = ("filter.socket", "udp port 9 or tcp"), ("modules.drops.filter", "net 127.0.0.0/8 or tcp")
+        self.assertEqual(self.flood("both", *both), [("ip", 9)])
+
+    def test_a_filter_of_sockets_and_other_protocols(self):
+        """ICMP has addresses and no ports; what has no addresses is not meant, by a filter's `not` neither."""
+        program = """
+    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    raw.bind(("lo", 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        for _ in range(100):
+            raw.send(bytes(12) + struct.pack(">H", 0x88b5) + bytes(50))
+            header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, 253, 0, bytes([127, 0, 0, 1]), bytes([127, 0, 0, 2]))
+            sock.sendto(header + b"data", ("127.0.0.2", 0))
+    say()
+    wait()
+"""
+        for text, ether, ip in ("", 100, 100), ("not port 9", 0, 100), ("port 9", 0, 0), ("ip proto 253 and src host 127.0.0.2", 0, 100), ("ip proto 252", 0, 0):
+            with self.subTest(filter=text):
+                _, rows = self.observe(program, **{"modules.drops.filter": text} if text else {})
+                self.assertEqual((self.count(rows, proto="eth-0x88b5"), self.count(rows, proto="ip-253")), (ether, ip), rows)
+                self.assertGreaterEqual(self.filtered, 200 - ether - ip)
 
     @common.host_only("no tc there")
     def test_what_is_dropped_on_its_way_out(self):

@@ -222,7 +222,7 @@ class Mistakes(common.TestCase):
 
     def test_each_names_its_place_and_a_way_out(self):
         for text, words in MISTAKES:
-            for key in ("filter.socket", "modules.tcp.filter", "modules.turnaround.filter"):
+            for key in ("filter.socket", *(f"modules.{name}.filter" for name in ("tcp", "turnaround", "udp", "dns", "drops", "capture"))):
                 for command in ("check", "run"):
                     said = self.refused(command, "--set", f"{key}={text}")
                     for word in [f"--set {key}=", f"{key}: ", *words]:
@@ -253,20 +253,24 @@ class Mistakes(common.TestCase):
 
 
 class Reload(common.TestCase):
-    def agent(self, settings):
+    def agent(self, settings, wrap=()):
+        """`settings`: of the modules that are on, and "socket" for filter.socket. `wrap`: a command that runs the agent."""
         agent = common.Agent(start=False)
         agent.file = os.path.join(agent.folder, "sonde.yaml")
-        agent.argv = [common.SONDE, "run", "-c", agent.file, "--journal", agent.journal, "--set", f"agent.control={agent.control}",
+        agent.argv = [*wrap, common.SONDE, "run", "-c", agent.file, "--journal", agent.journal, "--set", f"agent.control={agent.control}",
                       "--set", "agent.user="]
         self.write(agent, settings)
         agent.start()
         return agent
 
     def write(self, agent, settings):
-        modules = {"exec": {"enabled": False}, "cpu": {"enabled": False}, "offcpu": {"enabled": False}, "sched": {"enabled": False},
-                   "tcp": {"enabled": True, **settings.get("tcp", {})}}
+        modules = {name: {"enabled": False} for name in common.MODULES}
+        modules["tcp"]["enabled"] = True
+        for name, options in settings.items():
+            if name != "socket":
+                modules[name] = {"enabled": True, **options}
         with open(agent.file, "w") as file:
-            json.dump({"modules": modules, "filter": {"socket": settings.get("socket", "")}}, file)
+            json.dump({"modules": modules, "agent": {"window": "300ms"}, "filter": {"socket": settings.get("socket", "")}}, file)
 
     def reload(self, agent, settings):
         self.write(agent, settings)
@@ -301,3 +305,61 @@ class Reload(common.TestCase):
         self.assertEqual([kinds(rows, s.port) for s in (a, b)], [sorted(2 * BOTH), BOTH])
         self.assertLedgerExact(rows)
         self.assertGapless(rows)
+
+    def test_what_a_restart_of_the_module_would_lose_stays(self):
+        """Programs of cgroups cannot be attached again by an agent that gave up CAP_NET_ADMIN: it says so, and goes on."""
+        with socket.socket(V4, socket.SOCK_DGRAM) as meant, socket.socket(V4, socket.SOCK_DGRAM) as other:
+            ports = []
+            for sock in meant, other:
+                sock.bind(("127.0.0.1", 0))
+                ports.append(sock.getsockname()[1])
+
+            def send(port):
+                with socket.socket(V4, socket.SOCK_DGRAM) as client:
+                    client.connect(("127.0.0.1", port))
+                    client.send(b"datagram")
+            now = {"udp": {"filter": f"port {ports[0]}"}}
+            with self.agent(now) as agent:
+                hooks = dict(hook.split("=") for hook in agent.rows("agent.start")[0]["hooks"])
+                self.assertEqual(hooks["udp.end"], "cgroup/sock_release")
+                for change, key in (({"udp": {"filter": f"port {ports[1]}"}}, "modules.udp.filter"), ({**now, "socket": "udp"}, "filter.socket")):
+                    said = self.reload(agent, change)
+                    for words in (f"{key} cannot change while module 'udp' runs", "restart it", "stays as it was"):
+                        self.assertIn(words, said)
+                for port in reversed(ports):
+                    send(port)
+                row = agent.wait_row("udp.socket", lambda r: r["closed"])
+                self.assertEqual(row["rport"], ports[0])
+                self.assertIn("reloaded", self.reload(agent, {"udp": {"enabled": False, "filter": "tcp"}, "socket": "tcp"}))
+                agent.stop()
+                rows = agent.rows()
+        self.assertLedgerExact(rows)
+        self.assertEqual([r for r in rows if r["type"] == "udp.socket" and ports[1] in (r["lport"], r.get("rport"))], [])
+
+    def test_of_drops_without_programs_of_cgroups(self):
+        with open("/proc/self/mountinfo") as file:
+            mounts = [line.split()[4] for line in file if " - cgroup2 " in line]
+        unmount = "".join(f"umount -l {mount} && " for mount in reversed(mounts))
+        with socket.socket(V4, socket.SOCK_DGRAM) as one, socket.socket(V4, socket.SOCK_DGRAM) as two:
+            for sock in one, two:
+                sock.bind(("127.0.0.1", 0))
+            closed = [sock.getsockname()[1] for sock in (one, two)]
+        with self.agent({"drops": {"filter": f"udp port {closed[0]}"}}, ["unshare", "-m", "sh", "-c", unmount + 'exec "$@"', "sh"]) as agent:
+            def drop():
+                with socket.socket(V4, socket.SOCK_DGRAM) as sock:
+                    for port in closed:
+                        sock.sendto(b"x", ("127.0.0.1", port))
+                    return sock.getsockname()[1]
+
+            def seen(client, port):
+                agent.wait_row("net.drop", lambda r: (r.get("rport"), r.get("lport")) == (client, port))
+            clients = [drop()]
+            seen(clients[0], closed[0])
+            self.assertIn("reloaded", self.reload(agent, {"drops": {"filter": f"udp port {closed[1]}"}}))
+            clients.append(drop())
+            seen(clients[1], closed[1])
+            agent.stop()
+            rows = agent.rows()
+        self.assertLedgerExact(rows)
+        found = sorted((clients.index(r["rport"]), r["lport"]) for r in rows if r["type"] == "net.drop" and r.get("rport") in clients)
+        self.assertEqual(found, [(0, closed[0]), (1, closed[1])])

@@ -71,7 +71,7 @@ def receive_all(sock):
         return count, total
 
 
-class Udp(common.TestCase):
+class TestCase(common.TestCase):
     def agent(self, **settings):
         interval = settings.pop("interval", "1h")
         return common.Agent(modules="udp", settings={"modules.udp.interval": interval, **settings})
@@ -95,6 +95,8 @@ class Udp(common.TestCase):
         self.assertEqual(sums, {**dict.fromkeys(COUNTS, 0), **expected}, rows)
         self.assertEqual([row["closed"] for row in rows], [False] * (len(rows) - 1) + [closed])
 
+
+class Udp(TestCase):
     def exchange(self, family, address, client_family=None, client_address=None):
         sizes = [0, 1, 8, 100, 1472, 9000] * common.scaled(50, 20)
         with self.agent() as agent:
@@ -450,6 +452,123 @@ class Udp(common.TestCase):
         self.assertLedgerExact(rows)
         self.assertEqual([r for r in rows if r["type"] == "udp.socket"], [])
         self.assertGreaterEqual(common.ledger(rows)["udp.socket"]["filtered"], 1)
+
+
+class SocketFilter(TestCase):
+    """filter.socket and modules.udp.filter: rows of the sockets that they mean are there, those of others are counted as filtered."""
+
+    COUNT = 3
+
+    def servers(self, *families):
+        """Sockets for the ports that a filter names, and so older than the agent; "mapped": of IPv6, for whoever comes by IPv4."""
+        made_ones = [made(socket.AF_INET6, "::") if family == "mapped" else made(family) for family in families]
+        for server in made_ones:
+            self.addCleanup(server.close)
+        return made_ones
+
+    def visit(self, server, mapped=False):
+        """A client's questions, each answered; returns its port. Both its socket and the server's are closed."""
+        client = connected(server, address="::ffff:127.0.0.1" if mapped else None)
+        client.settimeout(common.bound(10))
+        server.settimeout(common.bound(10))
+        for _ in range(self.COUNT):
+            client.send(b"question")
+            server.sendto(b"answer", server.recvfrom(100)[1])
+            client.recv(100)
+        port = port_of(client)
+        client.close()
+        server.close()
+        return port
+
+    def check_client(self, rows):
+        self.check(rows, sent=self.COUNT, sent_bytes=8 * self.COUNT, received=self.COUNT, received_bytes=6 * self.COUNT)
+
+    def check_server(self, rows):
+        self.check(rows, sent=self.COUNT, sent_bytes=6 * self.COUNT, received=self.COUNT, received_bytes=8 * self.COUNT)
+
+    def run_filtered(self, filtered, act, interval="1h", **settings):
+        """All rows of a run, by their local ports. `filtered`: how many rows at least the filter left out."""
+        with self.agent(interval=interval, **settings) as agent:
+            act(agent)
+            rows = self.stopped(agent)
+            self.assertGreaterEqual(common.ledger(agent.rows())["udp.socket"]["filtered"], filtered)
+        return rows
+
+    def visited(self, servers, filtered, mapped=(), **settings):
+        """Which ends have rows: for each server "", "client", "server" or "both"; the rows are checked."""
+        ports = []
+        places = [port_of(server) for server in servers]
+        rows = self.run_filtered(filtered, lambda _: ports.extend(self.visit(s, s in mapped) for s in servers), **settings)
+        for client, server in zip(ports, places):
+            if rows[client]:
+                self.check_client(rows[client])
+            if rows[server]:
+                self.check_server(rows[server])
+        names = {(False, False): "", (True, False): "client", (False, True): "server", (True, True): "both"}
+        return [names[bool(rows[client]), bool(rows[server])] for client, server in zip(ports, places)]
+
+    def test_a_port_is_met_by_both_ends_of_every_family(self):
+        servers = self.servers(*2 * (socket.AF_INET, socket.AF_INET6, "mapped"))
+        wanted = " or ".join(f"port {port_of(server)}" for server in servers[:3])
+        self.assertEqual(self.visited(servers, 6, (servers[2], servers[5]), **{"modules.udp.filter": wanted}), 3 * ["both"] + 3 * [""])
+
+    def test_the_own_end_is_the_source(self):
+        servers = self.servers(*2 * (socket.AF_INET, socket.AF_INET6))
+        a, b, c, d = map(port_of, servers)
+        wanted = f"dst port {a} or dst port {b} or src port {c} or src port {d}"
+        self.assertEqual(self.visited(servers, 4, **{"modules.udp.filter": wanted}), ["client", "client", "server", "server"])
+
+    def test_addresses_and_versions(self):
+        """An IPv6 socket that has no address and no peer is of IPv6, whoever then comes."""
+        v4, v6 = socket.AF_INET, socket.AF_INET6
+        servers = self.servers(v4, v6, v4, v6, "mapped", "mapped", v4)
+        a, b, c, d, e, f, g = map(port_of, servers)
+        wanted = (f"(ip and port {a}) or (ip6 and port {b}) or (ip6 and port {c}) or (ip and port {d}) or (ip and port {e}) or "
+                  f"(ip6 and port {f}) or (tcp port {g}) or (dst host 127.0.0.2 and port {g})")
+        self.assertEqual(self.visited(servers, 8, servers[4:6], **{"modules.udp.filter": wanted}),
+                         ["both", "both", "", "", "client", "server", ""])
+
+    def test_both_filters_must_match(self):
+        servers = self.servers(*3 * (socket.AF_INET,))
+        a, b, c = map(port_of, servers)
+        self.assertEqual(self.visited(servers, 4, **{"filter.socket": f"port {a} or port {b}", "modules.udp.filter": f"port {b} or port {c}"}),
+                         ["", "both", ""])
+
+    def test_a_socket_that_is_not_connected_has_no_peer(self):
+        server, = self.servers(socket.AF_INET)
+        with made() as bound:
+            own = port_of(bound)
+        ports = []
+
+        def act(_):
+            for port in (0, own):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                    client.bind(("127.0.0.1", port))
+                    client.sendto(b"question", server.getsockname())
+                    server.recv(100)
+                    ports.append(port_of(client))
+        rows = self.run_filtered(1, act, **{"modules.udp.filter": f"dst port {port_of(server)} or src port {own}"})
+        self.assertEqual(rows[ports[0]], [])
+        self.check(rows[ports[1]], sent=1, sent_bytes=8)
+
+    def test_another_peer(self):
+        """A row says nothing of the time in which the socket was not meant."""
+        meant, other = self.servers(socket.AF_INET, socket.AF_INET)
+        ports = []
+
+        def act(agent):
+            with connected(other) as client, connected(meant) as clock:
+                for _ in range(5):
+                    client.send(b"unseen")
+                for count in (1, 2):  # the second time all sockets were looked at after the five
+                    clock.send(b"tick")
+                    agent.wait_rows("udp.socket", lambda r: r["lport"] == port_of(clock), count)
+                client.connect(meant.getsockname())
+                client.send(b"seen")
+                ports.append(port_of(client))
+        rows = self.run_filtered(1, act, interval="200ms", **{"modules.udp.filter": f"dst port {port_of(meant)}"})
+        self.check(rows[ports[0]], closed=rows[ports[0]][-1]["closed"], sent=1, sent_bytes=4)
+        self.assertEqual({r["rport"] for r in rows[ports[0]]}, {port_of(meant)})
 
 
 if __name__ == "__main__":

@@ -317,6 +317,18 @@ sonde_inline void sonde_count_lost(__u32 type, enum sonde_drop why)
 	__sync_fetch_and_add(&counts->dropped[why], 1);
 }
 
+/* An event of `record`'s type happened that is filtered, and nothing was reserved for it. */
+#define sonde_left_out(record) sonde_count_left_out(record##_type.id)
+sonde_inline void sonde_count_left_out(__u32 type)
+{
+	struct sonde_counts *counts = sonde_counts_of(type);
+
+	if (!counts)
+		return;
+	__sync_fetch_and_add(&counts->produced, 1);
+	__sync_fetch_and_add(&counts->filtered, 1);
+}
+
 sonde_inline void sonde_fill_header(struct sonde_event *e, __u32 type, const struct sonde_owner *owner)
 {
 	e->type = (__u16)type;
