@@ -1,32 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * process.exec, process.fork, process.exit, each from one tracepoint. All values come from the kernel's own copies; the
- * arguments from the new image's stack, after exec and before its first instruction, so nobody can have changed them.
+ * process.exec, process.fork, process.exit, each from one tracepoint; process.exec_failed from the exits of the two system calls. All
+ * values come from the kernel's own copies; arguments and environment from the new image's stack, after exec and before its first
+ * instruction, so nobody can have changed them.
  */
-#include "sonde/probe.bpf.h"
+#include "sonde/syscall.bpf.h"
 #include "exec.h"
+#include "file.bpf.h"
 
 #define ARGS_MAX 32768 /* bytes of argument vector; more is cut, with the true length in args_bytes */
 
 /* Size classes of process.exec: what does not fit one is tried in the next. */
-#define CLASS_SMALL  1024
+#define CLASS_SMALL  1152
 #define ARGS_SMALL   256
-#define CLASS_MEDIUM 4096
+#define CLASS_MEDIUM 4224
 #define ARGS_MEDIUM  2048
-#define CLASS_LARGE  (sizeof(struct process_exec) + ARGS_MAX + 2 * 4352)
+#define PATH_ROOM    4352
+#define ENV_ROOM     8192 /* what was selected of the environment; in smaller records it takes what is left */
+#define CLASS_LARGE  (sizeof(struct process_exec) + ARGS_MAX + 3 * PATH_ROOM + ENV_ROOM)
 
 #define PF_IO_WORKER      0x00000010 /* include/linux/sched.h */
 #define PF_USER_WORKER    0x00004000 /* since 6.4, torvalds/linux 54e6842d0775 */
 #define CLONE_THREAD      0x00010000
 #define SIGNAL_GROUP_EXIT 0x00000004 /* include/linux/sched/signal.h */
-
-/* Kernel device numbers are major:12 minor:20; stat(2) shows new_encode_dev(). Source: include/linux/kdev_t.h. */
-sonde_inline __u64 device_number(__u32 dev)
-{
-	__u32 major = dev >> 20, minor = dev & 0xfffff;
-
-	return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
-}
+#define PIDTYPE_PGID      2          /* include/linux/pid_types.h */
+#define PIDTYPE_SID       3
 
 sonde_inline void fill_credentials(struct process_exec *e, struct task_struct *task)
 {
@@ -75,21 +73,46 @@ sonde_inline void fill_namespaces(struct process_exec *e, struct task_struct *ta
 	fill_pid(e, task);
 }
 
-sonde_inline void fill_file(struct process_exec *e, struct task_struct *task, struct file *file)
+sonde_inline void fill_session(struct process_exec *e, struct task_struct *task)
 {
-	struct inode *inode = file->f_inode;
-	struct tty_struct *tty = task->signal->tty;
+	struct signal_struct *signal = task->signal;
+	struct tty_struct *tty = signal->tty;
 
-	e->ino = inode->i_ino;
-	e->dev = device_number(inode->i_sb->s_dev);
+	e->pgid = (__u32)signal->pids[PIDTYPE_PGID]->numbers[0].nr;
+	e->sid = (__u32)signal->pids[PIDTYPE_SID]->numbers[0].nr;
+	e->loginuid = EXEC_LOGINUID_NONE;
+	if (bpf_core_field_exists(task->loginuid))
+		e->loginuid = task->loginuid.val;
 	e->tty[0] = 0;
 	if (tty)
 		bpf_probe_read_kernel_str(e->tty, sizeof e->tty, &tty->name);
 }
 
+/* All that is of a fixed size, but for what only `bprm` tells. No static function, so that the verifier follows it once and by itself,
+ * not for each size class: each pointer that it follows costs it about a millisecond. */
+__attribute__((noinline)) int fill_numbers(struct process_exec *e)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!e)
+		return -1;
+	fill_credentials(e, task);
+	fill_namespaces(e, task);
+	fill_session(e, task);
+	fill_file(e, task);
+	e->stdin = (__u8)stream_of_descriptor(0);
+	e->stdout = (__u8)stream_of_descriptor(1);
+	e->stderr = (__u8)stream_of_descriptor(2);
+	e->_pad[0] = e->_pad[1] = 0;
+	return 0;
+}
+
 SONDE_PATH_WALKER(walk_small, CLASS_SMALL, 24);
 SONDE_PATH_WALKER(walk_medium, CLASS_MEDIUM, 48);
 SONDE_PATH_WALKER(walk_large, CLASS_LARGE, 128);
+ENVIRONMENT_SELECTOR(select_small, CLASS_SMALL);
+ENVIRONMENT_SELECTOR(select_medium, CLASS_MEDIUM);
+ENVIRONMENT_SELECTOR(select_large, CLASS_LARGE);
 
 /* One path into `text`; `at` moves behind it. 0, or -1 when not all of it fitted. */
 sonde_inline long fill_path(struct process_exec *e, const __u32 room, __u32 *at, struct sonde_text *text,
@@ -117,11 +140,57 @@ sonde_inline long fill_path(struct process_exec *e, const __u32 room, __u32 *at,
 	return end < 0 ? -1 : 0;
 }
 
+/* The path of a script: the kernel's own copy of what was asked for, where something else is what it runs. Source:
+ * fs/binfmt_script.c, fs/exec.c bprm_change_interp(). */
+sonde_inline long fill_script(struct process_exec *e, const __u32 room, __u32 *at, struct linux_binprm *bprm)
+{
+	const __u32 most = room == CLASS_LARGE ? PATH_ROOM - SONDE_NAME_ROOM : SONDE_NAME_ROOM;
+	long n;
+
+	e->script.offset = (__u16)*at;
+	e->script.length = 0;
+	if (bprm->filename == bprm->interp)
+		return 0;
+	n = bpf_probe_read_kernel_str((void *)e + *at, most, bprm->filename);
+	if (n < 1 || n > most)
+		return sonde_failed(n < 0 ? n : -14);
+	e->script.length = (__u16)(n - 1);
+	*at += (__u32)n;
+	return n == most ? -1 : 0;
+}
+
+/* What is wanted of the environment. What not all of was looked at has its length in env_bytes. */
+sonde_inline long fill_environment(struct process_exec *e, const __u32 room, __u32 *at, struct mm_struct *mm)
+{
+	__u64 begin = mm->env_start, end = mm->env_end;
+	int after;
+
+	e->env.offset = (__u16)*at;
+	e->env.length = 0;
+	e->env_bytes = 0;
+	if (!exec_environment.count || begin >= end)
+		return 0;
+	if (room == CLASS_SMALL)
+		after = select_small((void *)e, *at, begin, end);
+	else if (room == CLASS_MEDIUM)
+		after = select_medium((void *)e, *at, begin, end);
+	else
+		after = select_large((void *)e, *at, begin, end);
+	if (after < 0) {
+		e->env_bytes = end - begin;
+		after = -after;
+	}
+	e->env.length = (__u16)(after - *at);
+	*at = (__u32)after;
+	return e->env_bytes ? -1 : 0;
+}
+
 /* The variable parts, into a record of `room` bytes: 0 with `*ret_used`, or -1 when they did not fit. */
 sonde_inline long fill_texts(struct process_exec *e, const __u32 room, const __u32 args_room, struct task_struct *task,
-			     struct file *file, __u32 *ret_used)
+			     struct linux_binprm *bprm, __u32 *ret_used)
 {
 	__u64 begin = task->mm->arg_start, length = task->mm->arg_end - begin;
+	struct file *file = bprm->file;
 	__u32 used = sizeof *e;
 	long cut = 0;
 
@@ -142,8 +211,10 @@ sonde_inline long fill_texts(struct process_exec *e, const __u32 room, const __u
 			e->event.flags |= SONDE_FLAG_TRUNCATED;
 		}
 	}
+	cut |= fill_script(e, room, &used, bprm);
 	cut |= fill_path(e, room, &used, &e->exe, (void *)file + bpf_core_field_offset(struct file, f_path));
 	cut |= fill_path(e, room, &used, &e->cwd, (void *)task->fs + bpf_core_field_offset(struct fs_struct, pwd));
+	cut |= fill_environment(e, room, &used, task->mm);
 	*ret_used = used;
 	return cut;
 }
@@ -152,7 +223,7 @@ enum outcome { SENT, LOST, NEXT_CLASS };
 
 /* One try in one size class of `room` bytes; with `last`, what fits is sent. */
 sonde_inline enum outcome try_class(const __u64 room, const __u32 args_room, bool last, struct task_struct *task,
-				    struct file *file, const struct sonde_owner *owner, __u64 stack)
+				    struct linux_binprm *bprm, const struct sonde_owner *owner, __u64 stack)
 {
 	struct process_exec *e = bpf_ringbuf_reserve(&sonde_priority, room + sizeof stack, 0);
 	__u32 used = sizeof *e;
@@ -161,16 +232,15 @@ sonde_inline enum outcome try_class(const __u64 room, const __u32 args_room, boo
 		return LOST;
 	sonde_fill_header(&e->event, process_exec_type.id, owner);
 	sonde_name_stack(&e->event, room, stack);
-	if (fill_texts(e, room, args_room, task, file, &used)) {
+	if (fill_texts(e, room, args_room, task, bprm, &used)) {
 		if (!last) {
 			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 			return NEXT_CLASS;
 		}
 		e->event.flags |= SONDE_FLAG_TRUNCATED;
 	}
-	fill_credentials(e, task);
-	fill_namespaces(e, task);
-	fill_file(e, task, file);
+	fill_numbers(e);
+	e->gained = has_gained(bprm, e->setuid || e->setgid);
 	sonde_submit(process_exec, e, used);
 	return SENT;
 }
@@ -234,7 +304,6 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
 	struct sonde_counts *counts = sonde_counts_of(process_exec_type.id);
-	struct file *file = bprm->file;
 	__u64 args = task->mm->arg_end - task->mm->arg_start;
 	enum outcome outcome = NEXT_CLASS;
 	struct sonde_owner owner;
@@ -250,14 +319,109 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux
 	}
 	stack = caller_of((__u32)old_pid);
 	if (args <= ARGS_SMALL)
-		outcome = try_class(CLASS_SMALL, ARGS_SMALL, false, task, file, &owner, stack);
+		outcome = try_class(CLASS_SMALL, ARGS_SMALL, false, task, bprm, &owner, stack);
 	if (outcome == NEXT_CLASS && args <= ARGS_MEDIUM)
-		outcome = try_class(CLASS_MEDIUM, ARGS_MEDIUM, false, task, file, &owner, stack);
+		outcome = try_class(CLASS_MEDIUM, ARGS_MEDIUM, false, task, bprm, &owner, stack);
 	if (outcome == NEXT_CLASS)
-		outcome = try_class(CLASS_LARGE, ARGS_MAX, true, task, file, &owner, stack);
+		outcome = try_class(CLASS_LARGE, ARGS_MAX, true, task, bprm, &owner, stack);
 	if (outcome == LOST)
 		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
 	return 0;
+}
+
+/* ---- what failed ---- */
+
+#define FAILED_SMALL 256 /* bytes of path */
+#define FAILED_LARGE 4096
+#define AT_FDCWD     -100
+
+struct failure {
+	long error;
+	__u64 path;
+	int fd;
+	__u32 flags;
+};
+
+/* One try with room for a path of `most` bytes; with `last`, what fits is sent. */
+sonde_inline enum outcome try_failed(const long most, bool last, const struct failure *f,
+				     const struct sonde_owner *owner, __u64 stack)
+{
+	const __u64 room = sizeof(struct process_exec_failed) + (__u64)most;
+	struct process_exec_failed *e = bpf_ringbuf_reserve(&sonde_bulk, room + sizeof stack, 0);
+	long n;
+
+	if (!e)
+		return LOST;
+	sonde_fill_header(&e->event, process_exec_failed_type.id, owner);
+	sonde_name_stack(&e->event, room, stack);
+	n = bpf_probe_read_user_str(e + 1, (__u32)most, (void *)f->path);
+	if (n == most && !last) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return NEXT_CLASS;
+	}
+	if (n == most)
+		e->event.flags |= SONDE_FLAG_TRUNCATED;
+	if (n < 1 || n > most) /* no path: that may be why it failed */
+		n = 1;
+	e->path_given.offset = sizeof *e;
+	e->path_given.length = (__u16)(n - 1);
+	sonde_fill_credentials(e);
+	sonde_fill_result(e, f->error);
+	e->fd = f->fd;
+	e->flags = f->flags;
+	e->_pad = 0;
+	sonde_submit(process_exec_failed, e, sizeof *e + (__u32)n);
+	return SENT;
+}
+
+sonde_inline int exec_failed(const struct failure *f)
+{
+	struct sonde_counts *counts = sonde_counts_of(process_exec_failed_type.id);
+	struct sonde_owner owner;
+	enum outcome outcome;
+	__u64 stack;
+
+	if (!counts)
+		return 0;
+	__sync_fetch_and_add(&counts->produced, 1);
+	sonde_owner_current(&owner);
+	if (owner.filtered) {
+		__sync_fetch_and_add(&counts->filtered, 1);
+		return 0;
+	}
+	stack = sonde_take_stack(&sonde_bulk, &owner);
+	outcome = try_failed(FAILED_SMALL, false, f, &owner, stack);
+	if (outcome == NEXT_CLASS)
+		outcome = try_failed(FAILED_LARGE, true, f, &owner, stack);
+	if (outcome == LOST)
+		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_execve")
+SONDE_WHEN("failed")
+int execve__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	struct failure f = { .error = ctx->ret, .fd = AT_FDCWD };
+
+	if (f.error >= 0)
+		return 0;
+	f.path = sonde_argument(0);
+	return exec_failed(&f);
+}
+
+SEC("tracepoint/syscalls/sys_exit_execveat")
+SONDE_WHEN("failed")
+int execveat__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	struct failure f = { .error = ctx->ret };
+
+	if (f.error >= 0)
+		return 0;
+	f.fd = (int)sonde_argument(0);
+	f.path = sonde_argument(1);
+	f.flags = (__u32)sonde_argument(4);
+	return exec_failed(&f);
 }
 
 SEC("tp_btf/task_newtask")
