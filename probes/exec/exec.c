@@ -16,6 +16,7 @@
 	"LD_PRELOAD,LD_AUDIT,LD_LIBRARY_PATH,LD_BIND_NOT,LD_ORIGIN_PATH,GLIBC_TUNABLES,GCONV_PATH,BASH_ENV,"           \
 	"NODE_OPTIONS,PYTHONSTARTUP,PERL5OPT,RUBYOPT,JAVA_TOOL_OPTIONS"
 #define SEPARATORS ", "
+#define FRESH_NS   (20 * NS_PER_MS) /* two ticks of the slowest kernel */
 
 extern const struct sonde_module sonde_module_exec;
 
@@ -23,6 +24,7 @@ struct exec {
 	int data;              /* a map; not ours to close */
 	char environment[512]; /* as it was read last */
 	struct hasher *hasher; /* NULL: not asked for */
+	uint64_t boot_to_epoch;
 };
 
 /* Both as long as may be. */
@@ -122,13 +124,16 @@ static void exec_watched(struct sonde_host *host, const struct sonde_event *even
 {
 	const struct process_exec *e = (const void *)event;
 	struct exec *x = host->module_data;
-	const struct hasher_version version = {
-		.dev = e->dev, .ino = e->ino, .changed = e->_changed, .bytes = e->_file_bytes
+	const struct hasher_subject subject = {
+		.version = { .dev = e->dev, .ino = e->ino, .changed = e->_changed, .bytes = e->_file_bytes },
+		.event = *event,
+		.start_stack = e->_start_stack,
+		.fresh = event->time + x->boot_to_epoch < e->_changed + FRESH_NS
 	};
 
 	if (!x->hasher || (uint32_t)e->exe.offset + e->exe.length > event->size)
 		return;
-	if (hasher_ask(x->hasher, &version, event, (const char *)event + e->exe.offset, e->exe.length) < 0)
+	if (hasher_ask(x->hasher, &subject, (const char *)event + e->exe.offset, e->exe.length) < 0)
 		host->settled(host, "process_image", 1, "table_full");
 }
 
@@ -143,10 +148,10 @@ static void put_text(struct image_row *row, struct sonde_text *text, const void 
 static void emit_image(struct sonde_host *host, const struct hasher_answer *a)
 {
 	const struct hasher_question *q = a->question;
-	struct image_row row = { .row = { .event = q->event,
-					  .ino = q->version.ino,
-					  .dev = q->version.dev,
-					  .file_bytes = q->version.bytes,
+	struct image_row row = { .row = { .event = q->subject.event,
+					  .ino = q->subject.version.ino,
+					  .dev = q->subject.version.dev,
+					  .file_bytes = q->subject.version.bytes,
 					  .too_large = a->state == HASHER_TOO_LARGE } };
 
 	row.row.event.flags &= SONDE_FLAG_CGROUP_V1;
@@ -174,6 +179,9 @@ static void emit_images(struct sonde_host *host)
 
 static void exec_tick(struct sonde_host *host, uint64_t now)
 {
+	struct exec *x = host->module_data;
+
+	x->boot_to_epoch = now_realtime_ns() - now_boottime_ns();
 	set_environment(host);
 	emit_images(host);
 }
@@ -206,6 +214,7 @@ static int exec_attach(struct sonde_host *host)
 	if (!x)
 		return -ENOMEM;
 	host->module_data = x;
+	x->boot_to_epoch = now_realtime_ns() - now_boottime_ns();
 	x->data = host->map(host, ".data");
 	if (x->data < 0)
 		r = x->data;

@@ -78,9 +78,10 @@ struct process_exec {
 	bool gained SONDE_DOC("the program file gave the process rights: another user, another group, capabilities")
 		SONDE_OPTIONAL;
 	__u8 _pad[2];
-	/* Which version of the file: for the module's own code. */
+	/* For the module's own code: which version of the file, and where the program's stack begins, which is another with each execution. */
 	__u64 _changed; /* ns since the epoch, of the file system's clock */
 	__u64 _file_bytes;
+	__u64 _start_stack;
 };
 
 struct process_exec_failed {

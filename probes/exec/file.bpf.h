@@ -163,6 +163,7 @@ sonde_inline void fill_file(struct process_exec *e, struct task_struct *task)
 	e->dev = device_number(inode->i_sb->s_dev);
 	e->_changed = changed_at(inode);
 	e->_file_bytes = (__u64)inode->i_size;
+	e->_start_stack = task->mm->start_stack;
 	e->memfd = dentry == dentry->d_parent; /* a file that is a root is of no folder */
 	e->deleted = !e->memfd && !inode->i_nlink;
 	e->upper = is_upper(inode);

@@ -49,15 +49,46 @@ static uint64_t ns_of(const struct timespec *t)
 	return (uint64_t)t->tv_sec * NS_PER_SEC + (uint64_t)t->tv_nsec;
 }
 
+enum likeness { OTHER_FILE, SAME_FILE, SAME_VERSION };
+
 /* An overlay or btrfs shows other numbers of device and inode than the kernel's: there, time and size must do. */
-static bool is_version(int fd, const struct hasher_version *v, bool same_device)
+static enum likeness compare(int fd, const struct hasher_version *v)
 {
 	struct stat st;
+	bool unchanged;
 
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != v->bytes ||
-	    ns_of(&st.st_ctim) != v->changed)
-		return false;
-	return st.st_dev == v->dev ? st.st_ino == v->ino : !same_device;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != v->bytes)
+		return OTHER_FILE;
+	unchanged = ns_of(&st.st_ctim) == v->changed;
+	if (st.st_dev == v->dev && st.st_ino != v->ino)
+		return OTHER_FILE;
+	if (st.st_dev == v->dev)
+		return unchanged ? SAME_VERSION : SAME_FILE;
+	return unchanged ? SAME_VERSION : OTHER_FILE;
+}
+
+/* Field 28 of /proc/PID/stat, of proc(5): where the stack begins. */
+static uint64_t start_stack_of(uint32_t pid)
+{
+	_cleanup_(close_fd) int fd = -1;
+	char text[1024], *at;
+	ssize_t n;
+
+	snprintf(text, sizeof text, "/proc/%u/stat", pid);
+	fd = open(text, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	at = strrchr(text, ')'); /* the name before it may hold anything */
+	for (int field = 2; at && field < 28; field++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at, NULL, 10) : 0;
+}
+
+static bool runs_still(const struct hasher_subject *s)
+{
+	return s->start_stack && start_stack_of(s->event.pid) == s->start_stack;
 }
 
 /* "leaf\0folder\0" as "/folder/leaf"; 0, or -ENAMETOOLONG. */
@@ -89,9 +120,9 @@ static int open_running(const struct hasher_question *q)
 	char path[32];
 	int fd;
 
-	snprintf(path, sizeof path, "/proc/%u/exe", q->event.pid);
+	snprintf(path, sizeof path, "/proc/%u/exe", q->subject.event.pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd >= 0 && !is_version(fd, &q->version, false))
+	if (fd >= 0 && compare(fd, &q->subject.version) == OTHER_FILE)
 		close_fd(&fd);
 	return fd;
 }
@@ -105,7 +136,7 @@ static int open_by_path(const struct hasher_question *q)
 	if (join_path(q, path, sizeof path) < 0)
 		return -1;
 	place = open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
-	if (place < 0 || !is_version(place, &q->version, true))
+	if (place < 0 || compare(place, &q->subject.version) != SAME_VERSION)
 		return -1;
 	snprintf(link, sizeof link, "/proc/self/fd/%d", place);
 	return open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -135,6 +166,14 @@ static uint64_t now_monotonic_ns(void)
 	return ns_of(&t);
 }
 
+/* Whether what was read is what ran. */
+static bool is_what_ran(int fd, const struct hasher_subject *s)
+{
+	enum likeness likeness = compare(fd, &s->version);
+
+	return likeness != OTHER_FILE && (runs_still(s) || (likeness == SAME_VERSION && !s->fresh));
+}
+
 /* The whole file, and nothing else: what grew or shrank meanwhile is another version. */
 static int hash_file(struct hasher *h, int fd, struct slot *s)
 {
@@ -142,7 +181,7 @@ static int hash_file(struct hasher *h, int fd, struct slot *s)
 	struct sha256 sum;
 
 	sha256_begin(&sum);
-	while (done < s->question.version.bytes) {
+	while (done < s->question.subject.version.bytes) {
 		ssize_t n = pread(fd, h->piece, PIECE, (off_t)done);
 
 		if (n < 0 && errno == EINTR)
@@ -155,7 +194,7 @@ static int hash_file(struct hasher *h, int fd, struct slot *s)
 			return -EINTR;
 	}
 	sha256_end(&sum, s->sha256);
-	return done == s->question.version.bytes && is_version(fd, &s->question.version, false) ? 0 : -ESTALE;
+	return done == s->question.subject.version.bytes && is_what_ran(fd, &s->question.subject) ? 0 : -ESTALE;
 }
 
 static void answer(struct hasher *h, struct slot *s)
@@ -163,7 +202,7 @@ static void answer(struct hasher *h, struct slot *s)
 	_cleanup_(close_fd) int fd = -1;
 
 	s->state = HASHER_TOO_LARGE;
-	if (s->question.version.bytes > h->most)
+	if (s->question.subject.version.bytes > h->most)
 		return;
 	s->state = HASHER_GONE;
 	fd = open_running(&s->question);
@@ -217,9 +256,9 @@ static struct hasher_version *place_of(struct hasher *h, const struct hasher_ver
 	return &h->known[hash_bytes(v, sizeof *v) % KNOWN_MAX];
 }
 
-int hasher_ask(struct hasher *h, const struct hasher_version *version, const struct sonde_event *event,
-	       const char *path, size_t path_length)
+int hasher_ask(struct hasher *h, const struct hasher_subject *subject, const char *path, size_t path_length)
 {
+	const struct hasher_version *version = &subject->version;
 	struct hasher_version *known = place_of(h, version);
 	struct hasher_question *q = &h->slots[h->asked % QUESTIONS_MAX].question;
 	int r;
@@ -231,8 +270,8 @@ int hasher_ask(struct hasher *h, const struct hasher_version *version, const str
 	r = start(h);
 	if (r < 0)
 		return r;
-	q->version = *known = *version;
-	q->event = *event;
+	q->subject = *subject;
+	*known = *version;
 	q->path_length = path_length <= sizeof q->path ? (uint32_t)path_length : 0;
 	memcpy(q->path, path, q->path_length);
 	pthread_mutex_lock(&h->lock);
@@ -245,7 +284,7 @@ int hasher_ask(struct hasher *h, const struct hasher_version *version, const str
 bool hasher_take(struct hasher *h, struct hasher_answer *ret)
 {
 	struct slot *s = &h->slots[h->taken % QUESTIONS_MAX];
-	struct hasher_version *known = place_of(h, &s->question.version);
+	struct hasher_version *known = place_of(h, &s->question.subject.version);
 	bool there;
 
 	pthread_mutex_lock(&h->lock);
@@ -253,7 +292,7 @@ bool hasher_take(struct hasher *h, struct hasher_answer *ret)
 	pthread_mutex_unlock(&h->lock);
 	if (!there)
 		return false;
-	if (s->state == HASHER_GONE && !memcmp(known, &s->question.version, sizeof *known))
+	if (s->state == HASHER_GONE && !memcmp(known, &s->question.subject.version, sizeof *known))
 		memset(known, 0, sizeof *known);
 	*ret = (struct hasher_answer){ .question = &s->question, .state = s->state };
 	memcpy(ret->sha256, s->sha256, sizeof ret->sha256);

@@ -3,8 +3,11 @@
  * Files read and hashed by a thread of their own, so that nothing waits for them: a file system that hangs stops that thread alone. Each
  * version of a file (device, inode, time of change, size) is asked for once, as far as the table of what is known holds it.
  *
- *	hasher_ask(h, &version, event, path, length);	// at each process.exec
+ *	hasher_ask(h, &subject, path, length);		// at each process.exec
  *	while (hasher_take(h, &answer)) ...		// at each tick
+ *
+ * An answer is never that of another content. Either the execution that ran the file goes on after it was read (the kernel lets nobody write
+ * to a file that runs), or the file has the time of change that it had then, and that was no new one: file systems count in ticks.
  */
 #ifndef SONDE_HASHER_H
 #define SONDE_HASHER_H
@@ -21,11 +24,18 @@ struct hasher_version {
 
 #define HASHER_PATH_MAX 4096
 
-/* The raw path of a record: components leaf first. `event`: of the process that runs the file, /proc/PID/exe of which is read; where that is
- * gone or another by now, the file of that path, if it is the same. */
-struct hasher_question {
+/* Who runs it: the execution's event, and where its stack begins. `/proc/PID/exe` is read; where that is gone or another by now, the file of
+ * the path, if it is the same. */
+struct hasher_subject {
 	struct hasher_version version;
 	struct sonde_event event;
+	uint64_t start_stack;
+	bool fresh; /* it was changed just before: its time of change tells nothing */
+};
+
+/* The path is raw as in a record: components leaf first. */
+struct hasher_question {
+	struct hasher_subject subject;
 	uint32_t path_length;
 	char path[HASHER_PATH_MAX];
 };
@@ -49,8 +59,7 @@ int hasher_new(struct hasher **ret, uint64_t most, uint64_t rate);
 void hasher_free(struct hasher *h);
 
 /* 1: asked; 0: known, or under way; -ENOBUFS: too many are under way; or a negative errno when no thread could be made. */
-int hasher_ask(struct hasher *h, const struct hasher_version *version, const struct sonde_event *event,
-	       const char *path, size_t path_length);
+int hasher_ask(struct hasher *h, const struct hasher_subject *subject, const char *path, size_t path_length);
 bool hasher_take(struct hasher *h, struct hasher_answer *ret);
 unsigned hasher_open(const struct hasher *h); /* asked for, and not taken */
 
