@@ -10,14 +10,16 @@
 
 #define ARGS_MAX 32768 /* bytes of argument vector; more is cut, with the true length in args_bytes */
 
-/* Size classes of process.exec: what does not fit one is tried in the next. */
-#define CLASS_SMALL  1152
-#define ARGS_SMALL   256
-#define CLASS_MEDIUM 4224
-#define ARGS_MEDIUM  2048
-#define PATH_ROOM    4352
-#define ENV_ROOM     8192 /* what was selected of the environment; in smaller records it takes what is left */
-#define CLASS_LARGE  (sizeof(struct process_exec) + ARGS_MAX + 3 * PATH_ROOM + ENV_ROOM)
+/* Size classes of process.exec, and how much of them arguments and environment may take: what does not fit one is tried in the next. */
+#define CLASS_SMALL   1152
+#define VECTOR_SMALL  256
+#define CLASS_MEDIUM  2304
+#define VECTOR_MEDIUM 1408
+#define CLASS_BIG     5120
+#define VECTOR_BIG    4096
+#define VECTOR_LARGE  (ARGS_MAX + 8192)
+#define PATH_ROOM     4352
+#define CLASS_LARGE   (sizeof(struct process_exec) + VECTOR_LARGE + 3 * PATH_ROOM)
 
 #define PF_IO_WORKER      0x00000010 /* include/linux/sched.h */
 #define PF_USER_WORKER    0x00004000 /* since 6.4, torvalds/linux 54e6842d0775 */
@@ -25,6 +27,8 @@
 #define SIGNAL_GROUP_EXIT 0x00000004 /* include/linux/sched/signal.h */
 #define PIDTYPE_PGID      2          /* include/linux/pid_types.h */
 #define PIDTYPE_SID       3
+
+__u32 exec_environment SEC(".data") = 0; /* set by the module: variables are wanted */
 
 sonde_inline void fill_credentials(struct process_exec *e, struct task_struct *task)
 {
@@ -109,10 +113,8 @@ __attribute__((noinline)) int fill_numbers(struct process_exec *e)
 
 SONDE_PATH_WALKER(walk_small, CLASS_SMALL, 24);
 SONDE_PATH_WALKER(walk_medium, CLASS_MEDIUM, 48);
+SONDE_PATH_WALKER(walk_big, CLASS_BIG, 48);
 SONDE_PATH_WALKER(walk_large, CLASS_LARGE, 128);
-ENVIRONMENT_SELECTOR(select_small, CLASS_SMALL);
-ENVIRONMENT_SELECTOR(select_medium, CLASS_MEDIUM);
-ENVIRONMENT_SELECTOR(select_large, CLASS_LARGE);
 
 /* One path into `text`; `at` moves behind it. 0, or -1 when not all of it fitted. */
 sonde_inline long fill_path(struct process_exec *e, const __u32 room, __u32 *at, struct sonde_text *text,
@@ -129,6 +131,8 @@ sonde_inline long fill_path(struct process_exec *e, const __u32 room, __u32 *at,
 		end = walk_small((void *)e, *at, path.dentry, path.mnt);
 	else if (room == CLASS_MEDIUM)
 		end = walk_medium((void *)e, *at, path.dentry, path.mnt);
+	else if (room == CLASS_BIG)
+		end = walk_big((void *)e, *at, path.dentry, path.mnt);
 	else
 		end = walk_large((void *)e, *at, path.dentry, path.mnt);
 	text->offset = (__u16)*at;
@@ -140,18 +144,71 @@ sonde_inline long fill_path(struct process_exec *e, const __u32 room, __u32 *at,
 	return end < 0 ? -1 : 0;
 }
 
-/* The path of a script: the kernel's own copy of what was asked for, where something else is what it runs. Source:
- * fs/binfmt_script.c, fs/exec.c bprm_change_interp(). */
-sonde_inline long fill_script(struct process_exec *e, const __u32 room, __u32 *at, struct linux_binprm *bprm)
+/* Where the variable parts come from, and what only the tracepoint's arguments tell: read once, before the ways part by size class.
+ * Arguments and environment lie one behind the other. Source: fs/binfmt_elf.c create_elf_tables(). */
+struct sources {
+	__u64 begin, args, env; /* bytes of each of the two */
+	const void *exe, *cwd;  /* a struct path each */
+	__u64 script;           /* a text; 0: none */
+	bool cleared, secure;
+};
+
+/* A script's path is the kernel's own copy of what was asked for, where something else is what it runs. Source: fs/binfmt_script.c,
+ * fs/exec.c bprm_change_interp(). */
+sonde_inline void find_sources(struct sources *s, struct task_struct *task, struct linux_binprm *bprm)
 {
-	const __u32 most = room == CLASS_LARGE ? PATH_ROOM - SONDE_NAME_ROOM : SONDE_NAME_ROOM;
+	struct mm_struct *mm = task->mm;
+	__u64 end = mm->arg_end, name = (__u64)bprm->filename;
+
+	s->begin = mm->arg_start;
+	s->args = end - s->begin;
+	s->env = exec_environment && mm->env_start == end ? mm->env_end - end : 0;
+	s->exe = (void *)bprm->file + bpf_core_field_offset(struct file, f_path);
+	s->cwd = (void *)task->fs + bpf_core_field_offset(struct fs_struct, pwd);
+	s->script = name == (__u64)bprm->interp ? 0 : name;
+	s->cleared = bprm->per_clear;
+	s->secure = BPF_CORE_READ_BITFIELD(bprm, secureexec);
+}
+
+/* Arguments and environment in one copy, at the record's variable part. */
+sonde_inline long fill_vectors(struct process_exec *e, const __u32 room, const struct sources *s, __u32 *at)
+{
+	__u64 args = s->args, length = args + s->env;
+
+	e->args.offset = (__u16)*at;
+	e->args_bytes = e->env_bytes = 0;
+	if (args > ARGS_MAX) {
+		e->args_bytes = args;
+		args = length = ARGS_MAX;
+	}
+	if (length > room)
+		length = room;
+	if (args > length)
+		args = length;
+	if (length && bpf_probe_read_user((void *)e + sizeof *e, length, (void *)s->begin)) {
+		sonde_failed(-14);
+		e->event.flags |= SONDE_FLAG_TRUNCATED;
+		args = length = 0;
+	}
+	if (length - args < s->env)
+		e->env_bytes = s->env;
+	e->args.length = (__u16)args;
+	e->env.offset = (__u16)(*at + args);
+	e->env.length = (__u16)(length - args);
+	*at += (__u32)length;
+	return e->args_bytes || e->env_bytes ? -1 : 0;
+}
+
+sonde_inline long fill_script(struct process_exec *e, const __u32 room, __u32 *at, __u64 script)
+{
+	const long most = room == CLASS_LARGE ? PATH_ROOM - SONDE_NAME_ROOM : SONDE_NAME_ROOM;
 	long n;
 
 	e->script.offset = (__u16)*at;
 	e->script.length = 0;
-	if (bprm->filename == bprm->interp)
+	if (!script)
 		return 0;
-	n = bpf_probe_read_kernel_str((void *)e + *at, most, bprm->filename);
+	n = bpf_probe_read_kernel_str((void *)e + *at, (__u32)most, (void *)script);
 	if (n < 1 || n > most)
 		return sonde_failed(n < 0 ? n : -14);
 	e->script.length = (__u16)(n - 1);
@@ -159,62 +216,16 @@ sonde_inline long fill_script(struct process_exec *e, const __u32 room, __u32 *a
 	return n == most ? -1 : 0;
 }
 
-/* What is wanted of the environment. What not all of was looked at has its length in env_bytes. */
-sonde_inline long fill_environment(struct process_exec *e, const __u32 room, __u32 *at, struct mm_struct *mm)
-{
-	__u64 begin = mm->env_start, end = mm->env_end;
-	int after;
-
-	e->env.offset = (__u16)*at;
-	e->env.length = 0;
-	e->env_bytes = 0;
-	if (!exec_environment.count || begin >= end)
-		return 0;
-	if (room == CLASS_SMALL)
-		after = select_small((void *)e, *at, begin, end);
-	else if (room == CLASS_MEDIUM)
-		after = select_medium((void *)e, *at, begin, end);
-	else
-		after = select_large((void *)e, *at, begin, end);
-	if (after < 0) {
-		e->env_bytes = end - begin;
-		after = -after;
-	}
-	e->env.length = (__u16)(after - *at);
-	*at = (__u32)after;
-	return e->env_bytes ? -1 : 0;
-}
-
 /* The variable parts, into a record of `room` bytes: 0 with `*ret_used`, or -1 when they did not fit. */
-sonde_inline long fill_texts(struct process_exec *e, const __u32 room, const __u32 args_room, struct task_struct *task,
-			     struct linux_binprm *bprm, __u32 *ret_used)
+sonde_inline long fill_texts(struct process_exec *e, const __u32 room, const __u32 vector_room, const struct sources *s,
+			     __u32 *ret_used)
 {
-	__u64 begin = task->mm->arg_start, length = task->mm->arg_end - begin;
-	struct file *file = bprm->file;
 	__u32 used = sizeof *e;
-	long cut = 0;
+	long cut = fill_vectors(e, vector_room, s, &used);
 
-	e->args.offset = (__u16)used;
-	e->args.length = 0;
-	e->args_bytes = 0;
-	if (length > args_room) {
-		e->args_bytes = length;
-		length = args_room;
-		cut = -1;
-	}
-	if (length) {
-		if (bpf_probe_read_user((void *)e + sizeof *e, length, (void *)begin) == 0) {
-			e->args.length = (__u16)length;
-			used += (__u32)length;
-		} else {
-			sonde_failed(-14);
-			e->event.flags |= SONDE_FLAG_TRUNCATED;
-		}
-	}
-	cut |= fill_script(e, room, &used, bprm);
-	cut |= fill_path(e, room, &used, &e->exe, (void *)file + bpf_core_field_offset(struct file, f_path));
-	cut |= fill_path(e, room, &used, &e->cwd, (void *)task->fs + bpf_core_field_offset(struct fs_struct, pwd));
-	cut |= fill_environment(e, room, &used, task->mm);
+	cut |= fill_script(e, room, &used, s->script);
+	cut |= fill_path(e, room, &used, &e->exe, s->exe);
+	cut |= fill_path(e, room, &used, &e->cwd, s->cwd);
 	*ret_used = used;
 	return cut;
 }
@@ -222,8 +233,8 @@ sonde_inline long fill_texts(struct process_exec *e, const __u32 room, const __u
 enum outcome { SENT, LOST, NEXT_CLASS };
 
 /* One try in one size class of `room` bytes; with `last`, what fits is sent. */
-sonde_inline enum outcome try_class(const __u64 room, const __u32 args_room, bool last, struct task_struct *task,
-				    struct linux_binprm *bprm, const struct sonde_owner *owner, __u64 stack)
+sonde_inline enum outcome try_class(const __u64 room, const __u32 vector_room, bool last, const struct sources *sources,
+				    const struct sonde_owner *owner, __u64 stack)
 {
 	struct process_exec *e = bpf_ringbuf_reserve(&sonde_priority, room + sizeof stack, 0);
 	__u32 used = sizeof *e;
@@ -232,7 +243,7 @@ sonde_inline enum outcome try_class(const __u64 room, const __u32 args_room, boo
 		return LOST;
 	sonde_fill_header(&e->event, process_exec_type.id, owner);
 	sonde_name_stack(&e->event, room, stack);
-	if (fill_texts(e, room, args_room, task, bprm, &used)) {
+	if (fill_texts(e, room, vector_room, sources, &used)) {
 		if (!last) {
 			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 			return NEXT_CLASS;
@@ -240,7 +251,7 @@ sonde_inline enum outcome try_class(const __u64 room, const __u32 args_room, boo
 		e->event.flags |= SONDE_FLAG_TRUNCATED;
 	}
 	fill_numbers(e);
-	e->gained = has_gained(bprm, e->setuid || e->setgid);
+	e->gained = has_gained(sources->cleared, sources->secure, e->setuid || e->setgid);
 	sonde_submit(process_exec, e, used);
 	return SENT;
 }
@@ -304,7 +315,8 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
 	struct sonde_counts *counts = sonde_counts_of(process_exec_type.id);
-	__u64 args = task->mm->arg_end - task->mm->arg_start;
+	struct sources sources;
+	__u64 length;
 	enum outcome outcome = NEXT_CLASS;
 	struct sonde_owner owner;
 	__u64 stack;
@@ -312,18 +324,22 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux
 	if (!counts)
 		return 0;
 	__sync_fetch_and_add(&counts->produced, 1);
-	sonde_owner_current(&owner);
+	sonde_owner_called(&owner);
 	if (owner.filtered) {
 		__sync_fetch_and_add(&counts->filtered, 1);
 		return 0;
 	}
 	stack = caller_of((__u32)old_pid);
-	if (args <= ARGS_SMALL)
-		outcome = try_class(CLASS_SMALL, ARGS_SMALL, false, task, bprm, &owner, stack);
-	if (outcome == NEXT_CLASS && args <= ARGS_MEDIUM)
-		outcome = try_class(CLASS_MEDIUM, ARGS_MEDIUM, false, task, bprm, &owner, stack);
+	find_sources(&sources, task, bprm);
+	length = sources.args + sources.env;
+	if (length <= VECTOR_SMALL)
+		outcome = try_class(CLASS_SMALL, VECTOR_SMALL, false, &sources, &owner, stack);
+	if (outcome == NEXT_CLASS && length <= VECTOR_MEDIUM)
+		outcome = try_class(CLASS_MEDIUM, VECTOR_MEDIUM, false, &sources, &owner, stack);
+	if (outcome == NEXT_CLASS && length <= VECTOR_BIG)
+		outcome = try_class(CLASS_BIG, VECTOR_BIG, false, &sources, &owner, stack);
 	if (outcome == NEXT_CLASS)
-		outcome = try_class(CLASS_LARGE, ARGS_MAX, true, task, bprm, &owner, stack);
+		outcome = try_class(CLASS_LARGE, VECTOR_LARGE, true, &sources, &owner, stack);
 	if (outcome == LOST)
 		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
 	return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the kernel side of exec cannot do by itself: the names of variables that are wanted become words and masks for it, and program files
+ * What the kernel side of exec does not do by itself: of the environment of a process.exec the wanted variables are kept, and program files
  * that are new are hashed by a thread (hasher.h), each a process.image.
  */
 #include <bpf/bpf.h>
@@ -16,15 +16,24 @@
 	"LD_PRELOAD,LD_AUDIT,LD_LIBRARY_PATH,LD_BIND_NOT,LD_ORIGIN_PATH,GLIBC_TUNABLES,GCONV_PATH,BASH_ENV,"           \
 	"NODE_OPTIONS,PYTHONSTARTUP,PERL5OPT,RUBYOPT,JAVA_TOOL_OPTIONS"
 #define SEPARATORS ", "
+#define NAMES_MAX  16
 #define FRESH_NS   (20 * NS_PER_MS) /* two ticks of the slowest kernel */
 
 extern const struct sonde_module sonde_module_exec;
 
+struct name {
+	size_t length;
+	char text[64];
+};
+
 struct exec {
 	int data;              /* a map; not ours to close */
 	char environment[512]; /* as it was read last */
+	struct name names[NAMES_MAX];
+	size_t n_names;
 	struct hasher *hasher; /* NULL: not asked for */
 	uint64_t boot_to_epoch;
+	_Alignas(struct process_exec) uint8_t room[EXEC_RECORD_MOST]; /* an event with what is wanted of its environment */
 };
 
 /* Both as long as may be. */
@@ -39,8 +48,8 @@ static const struct sonde_option options[] = {
 	  .value = NAMES_OF_LINKERS,
 	  .unit = "",
 	  .live = 1,
-	  .help = "the variables that process.exec tells, with commas, at most 16 of 2 to 31 bytes; empty: none, and the "
-		  "environment is not looked at" },
+	  .help = "the variables that process.exec tells, with commas, at most 16; empty: none, and the environment is not "
+		  "looked at" },
 	{ .type = SONDE_OPTION_BOOL,
 	  .key = "failed",
 	  .value = "false",
@@ -69,34 +78,20 @@ static const struct sonde_option options[] = {
 
 /* ---- environment ---- */
 
-static int add_name(struct exec_environment *to, const char *name, size_t length)
+static int read_names(const char *text, struct name ret[NAMES_MAX], size_t *ret_n)
 {
-	struct exec_name *n = &to->names[to->count];
-	char text[EXEC_NAME_WORDS * 8] = { 0 }, mask[EXEC_NAME_WORDS * 8] = { 0 };
+	size_t n = 0;
 
-	if (length < 2 || length > EXEC_NAME_MOST || to->count == EXEC_NAMES_MAX || memchr(name, '=', length))
-		return -EINVAL;
-	memcpy(text, name, length);
-	text[length] = '=';
-	memset(mask, 0xff, length + 1);
-	memcpy(n->words, text, sizeof n->words);
-	memcpy(n->masks, mask, sizeof n->masks);
-	to->first |= 1ull << exec_first_of(n->words[0]);
-	to->count++;
-	return 0;
-}
-
-static int read_names(const char *text, struct exec_environment *ret)
-{
-	*ret = (struct exec_environment){ 0 };
 	while (*(text += strspn(text, SEPARATORS))) {
 		size_t length = strcspn(text, SEPARATORS);
-		int r = add_name(ret, text, length);
 
-		if (r < 0)
-			return r;
+		if (n == NAMES_MAX || length >= sizeof ret[0].text || memchr(text, '=', length))
+			return -EINVAL;
+		ret[n].length = length;
+		memcpy(ret[n++].text, text, length);
 		text += length;
 	}
+	*ret_n = n;
 	return 0;
 }
 
@@ -105,17 +100,67 @@ static int set_environment(struct sonde_host *host)
 {
 	struct exec *x = host->module_data;
 	const char *text = host->text(host, "environment");
-	struct exec_environment names;
+	struct name names[NAMES_MAX];
+	uint32_t wanted;
+	size_t n;
 
 	if (!strncmp(text, x->environment, sizeof x->environment - 1))
 		return 0;
 	snprintf(x->environment, sizeof x->environment, "%s", text);
-	if (read_names(text, &names) < 0) {
-		host->notice(host, "modules.exec.environment: at most 16 names of 2 to 31 bytes, with commas, as in "
+	if (read_names(text, names, &n) < 0) {
+		host->notice(host, "modules.exec.environment: at most 16 names of at most 63 bytes, with commas, as in "
 				   "LD_PRELOAD,LD_AUDIT");
 		return -EINVAL;
 	}
-	return bpf_map_update_elem(x->data, &(uint32_t){ 0 }, &names, BPF_ANY) < 0 ? -errno : 0;
+	memcpy(x->names, names, n * sizeof *names);
+	x->n_names = n;
+	wanted = n > 0;
+	return bpf_map_update_elem(x->data, &(uint32_t){ 0 }, &wanted, BPF_ANY) < 0 ? -errno : 0;
+}
+
+static bool is_wanted(const struct exec *x, const char *item, size_t length)
+{
+	for (size_t i = 0; i < x->n_names; i++) {
+		const struct name *n = &x->names[i];
+
+		if (length > n->length && item[n->length] == '=' && !memcmp(item, n->text, n->length))
+			return true;
+	}
+	return false;
+}
+
+/* Keeps the wanted ones of the variables; returns how many bytes that are. */
+static size_t select_variables(const struct exec *x, char *at, size_t length)
+{
+	const char *from = at, *end = at + length;
+	char *to = at;
+
+	while (from < end) {
+		const char *zero = memchr(from, 0, (size_t)(end - from));
+		size_t n = (size_t)((zero ? zero + 1 : end) - from);
+
+		if (is_wanted(x, from, n)) {
+			memmove(to, from, n);
+			to += n;
+		}
+		from += n;
+	}
+	return (size_t)(to - at);
+}
+
+/* The kernel side sends the whole environment, right behind the arguments: to copy it costs less than to look into it there. */
+static const struct sonde_event *exec_refine(struct sonde_host *host, const struct sonde_event *event)
+{
+	struct exec *x = host->module_data;
+	struct process_exec *e = (void *)x->room;
+
+	if (event->size > sizeof x->room)
+		return NULL;
+	memcpy(x->room, event, event->size);
+	if ((uint32_t)e->env.offset + e->env.length > event->size)
+		return NULL;
+	e->env.length = (uint16_t)select_variables(x, (char *)x->room + e->env.offset, e->env.length);
+	return &e->event;
 }
 
 /* ---- hashes ---- */
@@ -237,6 +282,8 @@ const struct sonde_module sonde_module_exec = {
 	.detach = exec_detach,
 	.tick = exec_tick,
 	.flush = exec_flush,
+	.refines = "process.exec",
+	.refine = exec_refine,
 	.watches = "process.exec",
 	.watched = exec_watched,
 };

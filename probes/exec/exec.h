@@ -19,6 +19,8 @@ enum exec_stream {
 };
 #define EXEC_STREAM_NAMES SONDE_AS("names=closed|file|folder|socket|pipe|tty|null|device|other") SONDE_OPTIONAL
 
+#define EXEC_RECORD_MOST (64u << 10) /* bytes of a process.exec with all its parts */
+
 #define EXEC_LOGINUID_NONE 0xffffffffu
 
 struct process_exec {
@@ -56,7 +58,7 @@ struct process_exec {
 	struct sonde_text env SONDE_AS("list")
 		SONDE_DOC("variables of the environment that modules.exec.environment names, as NAME=value")
 			SONDE_OPTIONAL SONDE_ECS("process.env_vars");
-	__u64 env_bytes SONDE_DOC("length of the whole environment, where not all of it was looked at or found room")
+	__u64 env_bytes SONDE_DOC("length of the whole environment, where not all of it was looked at")
 		SONDE_OPTIONAL;
 	__u32 pgid SONDE_DOC("process group, in the initial pid namespace") SONDE_OTEL("process.group_leader.pid")
 		SONDE_ECS("process.group_leader.pid");
@@ -136,27 +138,5 @@ SONDE_EVENT(process_image, "process.image", 1, priority,
 	    "A program file was run, in this version for the first time. Only where modules.exec.hash is on.");
 SONDE_EVENT(process_fork, "process.fork", 1, priority, "A process was made; threads are not.");
 SONDE_EVENT(process_exit, "process.exit", 1, priority, "A process ended, with its last thread.");
-
-/* Variables of the environment that are wanted, as the module tells the kernel side: its .data. A variable's first bytes are compared as
- * words under masks, its name and the `=` behind it; `first` has a bit for each value of exec_first_of() that a name has. */
-#define EXEC_NAMES_MAX 16
-#define EXEC_NAME_WORDS 4
-#define EXEC_NAME_MOST (EXEC_NAME_WORDS * 8 - 1) /* bytes of a name; one is for the `=` */
-
-struct exec_name {
-	__u64 words[EXEC_NAME_WORDS], masks[EXEC_NAME_WORDS];
-};
-
-struct exec_environment {
-	__u64 first;
-	__u64 count;
-	struct exec_name names[EXEC_NAMES_MAX];
-};
-
-/* Of a variable's first eight bytes, 0 to 63: tells most variables from those that are wanted. */
-static inline unsigned exec_first_of(__u64 word)
-{
-	return (unsigned)(word ^ word >> 7 ^ word >> 14) & 63;
-}
 
 #endif

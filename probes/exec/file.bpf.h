@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What process.exec tells of the program file, of what it gave the process, of the descriptors that the program begins with, and of its
- * environment.
+ * What process.exec tells of the program file, of what it gave the process, and of the descriptors that the program begins with.
  */
 #ifndef SONDE_EXEC_FILE_BPF_H
 #define SONDE_EXEC_FILE_BPF_H
@@ -102,9 +101,9 @@ sonde_inline bool may_write(struct inode *inode, const struct cred *cred, __u32 
 /* Whether the file gave rights: `per_clear` is set by its set-user-id and set-group-id bits where they count, and by capabilities that the
  * process did not have; `secureexec` where its real user is not who it is now, or it is not root and has capabilities. A root that only
  * takes back its own has no such bits. Source: fs/exec.c bprm_fill_uid(), security/commoncap.c cap_bprm_creds_from_file(). */
-sonde_inline bool has_gained(struct linux_binprm *bprm, bool has_bits)
+sonde_inline bool has_gained(bool cleared, bool secure, bool has_bits)
 {
-	return bprm->per_clear && (BPF_CORE_READ_BITFIELD(bprm, secureexec) || !has_bits);
+	return cleared && (secure || !has_bits);
 }
 
 sonde_inline __u8 device_stream(struct inode *inode)
@@ -171,73 +170,5 @@ sonde_inline void fill_file(struct process_exec *e, struct task_struct *task)
 	e->setuid = mode & S_ISUID;
 	e->setgid = mode & S_ISGID;
 }
-
-/* ---- environment ---- */
-
-struct exec_environment exec_environment SEC(".data") = {};
-
-#define PIECES_MAX 256 /* of the environment: variables, and each 255 bytes of longer ones */
-
-/* All bits where a variable that begins with these words is wanted, else none. */
-__attribute__((noinline)) int is_wanted(__u64 a, __u64 b, __u64 c, __u64 d)
-{
-	if (!(exec_environment.first >> exec_first_of(a) & 1))
-		return 0;
-	for (__u32 i = 0; i < EXEC_NAMES_MAX; i++) {
-		const struct exec_name *n = &exec_environment.names[i];
-
-		if (i >= exec_environment.count)
-			break;
-		if ((a & n->masks[0]) == n->words[0] && (b & n->masks[1]) == n->words[1] &&
-		    (c & n->masks[2]) == n->words[2] && (d & n->masks[3]) == n->words[3])
-			return -1;
-	}
-	return 0;
-}
-
-/* Copies the wanted ones of the variables between `begin` and `end` to `at` in the record of `room` bytes (a constant); each is read to
- * where it would stay. Returns where the next part can begin; negated when not all was looked at or found room. What is kept is told by
- * masks, not by branches, which the verifier would follow each by itself. */
-sonde_inline int select_variables(void *record, const __u32 room, __u32 at, __u64 begin, __u64 end)
-{
-	__u32 wanted = 0, inside = 0; /* all bits: the variable is wanted; this piece is not its first */
-
-	for (int i = 0; i < PIECES_MAX; i++) {
-		const __u64 *words;
-		long n;
-
-		if (at > room - SONDE_NAME_ROOM)
-			return -(int)at;
-		n = bpf_probe_read_user_str(record + at, SONDE_NAME_ROOM, (void *)begin);
-		if (n < 1 || n > SONDE_NAME_ROOM)
-			return -(int)at;
-		words = record + at;
-		wanted = (wanted & inside) | ((__u32)is_wanted(words[0], words[1], words[2], words[3]) & ~inside);
-		/* A piece that fills its place has no NUL of its own. */
-		inside = -((__u32)n / SONDE_NAME_ROOM);
-		n -= inside & 1;
-		at += (__u32)n & wanted;
-		barrier_var(at);
-		at &= 0xffff;
-		begin += (__u64)n;
-		barrier_var(begin);
-		if (begin >= end)
-			return (int)at;
-	}
-	return -(int)at;
-}
-
-/* Defines `name`, the above for records of `room` bytes, as a function that the verifier checks once and by itself. */
-#define ENVIRONMENT_SELECTOR(name, room)                                                                               \
-	struct name##_room {                                                                                           \
-		char bytes[room];                                                                                      \
-	};                                                                                                             \
-	__attribute__((noinline)) int name(struct name##_room *record, __u32 at, __u64 begin, __u64 end)               \
-	{                                                                                                              \
-		if (!record)                                                                                           \
-			return -1;                                                                                     \
-		return select_variables(record, sizeof *record, at, begin, end);                                       \
-	}                                                                                                              \
-	_Static_assert(sizeof(struct name##_room) == (room), "")
 
 #endif

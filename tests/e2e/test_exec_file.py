@@ -234,9 +234,18 @@ class Environment(Case):
         row = self.env({"BASH_ENV": "b" * 60000}, cut=True)
         self.assertTrue(row["env"][0].startswith("BASH_ENV=" + "b" * 20000))
 
-    def test_more_than_is_looked_at(self):
-        row = self.env({"LD_AUDIT": "first"} | {f"N{i}": "v" for i in range(300)} | {"LD_PRELOAD": "hidden"}, cut=True)
+    def test_many_and_more_than_is_looked_at(self):
+        for count in (10, 100, 500, 2000):
+            row = self.env({"LD_AUDIT": "first"} | {f"N{i}": "v" for i in range(count)} | {"LD_PRELOAD": "last"})
+            self.assertEqual(row["env"], ["LD_AUDIT=first", "LD_PRELOAD=last"])
+        row = self.env({"LD_AUDIT": "first"} | {f"N{i}": "v" * 100 for i in range(500)} | {"LD_PRELOAD": "hidden"}, cut=True)
         self.assertEqual(row["env"], ["LD_AUDIT=first"])
+
+    def test_behind_arguments(self):
+        for size in (100, 245, 1300, 3900, 20000, 32000, 32500):
+            with held([LOAD, "hold", "x" * size], env={"BASH_ENV": "behind"}) as process:
+                row = self.row(process.pid)
+            self.assertEqual((row["env"], len(row["args"][2]), row.get("truncated")), (["BASH_ENV=behind"], size, None))
 
     def test_not_asked_for(self):
         self.end()
