@@ -29,7 +29,8 @@ struct layout {
 };
 
 static const struct layout layouts[] = {
-	{ "process.exec", "{args:command} uid={uid:user}[ tty={tty}][ cwd={cwd}][ stdin={stdin:socket}][ stdout={stdout:socket}][ "
+	{ "process.exec",
+	  "{args:command} uid={uid:user}[ tty={tty}][ cwd={cwd}][ stdin={stdin:socket}][ stdout={stdout:socket}][ "
 	  "caps={caps:count}]",
 	  " euid gid egid ino dev ns_pid pid_ns mnt_ns net_ns user_ns uts_ns ipc_ns cgroup_ns pgid sid loginuid stderr "
 	  "env_bytes " },

@@ -12,12 +12,10 @@
 #include "probes/exec/hasher.h"
 #include "sonde/module.h"
 
-#define NAMES_OF_LINKERS                                                                                               \
-	"LD_PRELOAD,LD_AUDIT,LD_LIBRARY_PATH,LD_BIND_NOT,LD_ORIGIN_PATH,GLIBC_TUNABLES,GCONV_PATH,BASH_ENV,"           \
-	"NODE_OPTIONS,PYTHONSTARTUP,PERL5OPT,RUBYOPT,JAVA_TOOL_OPTIONS"
-#define SEPARATORS ", "
-#define NAMES_MAX  16
-#define FRESH_NS   (20 * NS_PER_MS) /* two ticks of the slowest kernel */
+#define NAMES_OF_LINKER "LD_PRELOAD,LD_AUDIT,LD_LIBRARY_PATH,GLIBC_TUNABLES"
+#define SEPARATORS      ", "
+#define NAMES_MAX       16
+#define FRESH_NS        (20 * NS_PER_MS) /* two ticks of the slowest kernel */
 
 extern const struct sonde_module sonde_module_exec;
 
@@ -33,7 +31,8 @@ struct exec {
 	size_t n_names;
 	struct hasher *hasher; /* NULL: not asked for */
 	uint64_t boot_to_epoch;
-	_Alignas(struct process_exec) uint8_t room[EXEC_RECORD_MOST]; /* an event with what is wanted of its environment */
+	_Alignas(struct process_exec)
+		uint8_t room[EXEC_RECORD_MOST]; /* an event with what is wanted of its environment */
 };
 
 /* Both as long as may be. */
@@ -45,20 +44,21 @@ struct image_row {
 static const struct sonde_option options[] = {
 	{ .type = SONDE_OPTION_TEXT,
 	  .key = "environment",
-	  .value = NAMES_OF_LINKERS,
+	  .value = NAMES_OF_LINKER,
 	  .unit = "",
 	  .live = 1,
-	  .help = "the variables that process.exec tells, with commas, at most 16; empty: none, and the environment is not "
+	  .help = "the variables that process.exec tells, with commas, at most 16; empty: none, and the environment is "
+		  "not "
 		  "looked at" },
 	{ .type = SONDE_OPTION_BOOL,
 	  .key = "failed",
 	  .value = "false",
-	  .help = "process.exec_failed; every system call of the host is then some 50 ns slower, as with each module that "
-		  "needs the exits of system calls" },
+	  .help = "tell calls that fail, as process.exec_failed; it makes every system call of the host a little "
+		  "slower" },
 	{ .type = SONDE_OPTION_BOOL,
 	  .key = "hash",
 	  .value = "false",
-	  .help = "process.image: the SHA-256 of each program file that is run, once a version" },
+	  .help = "tell the SHA-256 of each program file that is run, once a version, as process.image" },
 	{ .type = SONDE_OPTION_SIZE,
 	  .key = "hash_most",
 	  .value = "64MiB",

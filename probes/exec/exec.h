@@ -52,20 +52,18 @@ struct process_exec {
 	__u32 ipc_ns SONDE_DOC("inode number of its IPC namespace");
 	__u32 cgroup_ns SONDE_DOC("inode number of its cgroup namespace");
 	__u64 args_bytes SONDE_DOC("length of the whole argument vector, where it was cut") SONDE_OPTIONAL;
-	struct sonde_text script SONDE_DOC(
-		"path of the script that `exe` interprets, as the kernel copied it from the call: symlinks not resolved")
-		SONDE_OPTIONAL;
+	struct sonde_text script SONDE_DOC("path of the script that `exe` interprets, as the kernel copied it from the "
+					   "call: symlinks not resolved") SONDE_OPTIONAL;
 	struct sonde_text env SONDE_AS("list")
 		SONDE_DOC("variables of the environment that modules.exec.environment names, as NAME=value")
 			SONDE_OPTIONAL SONDE_ECS("process.env_vars");
-	__u64 env_bytes SONDE_DOC("length of the whole environment, where not all of it was looked at")
-		SONDE_OPTIONAL;
+	__u64 env_bytes SONDE_DOC("length of the whole environment, where not all of it was looked at") SONDE_OPTIONAL;
 	__u32 pgid SONDE_DOC("process group, in the initial pid namespace") SONDE_OTEL("process.group_leader.pid")
 		SONDE_ECS("process.group_leader.pid");
 	__u32 sid SONDE_DOC("session, in the initial pid namespace") SONDE_OTEL("process.session_leader.pid")
 		SONDE_ECS("process.session_leader.pid");
-	__u32 loginuid SONDE_DOC(
-		"user that logged in, whatever was changed since; 4294967295: nobody did, as /proc/PID/loginuid has it");
+	__u32 loginuid SONDE_DOC("user that logged in, whatever was changed since; 4294967295: nobody did, as "
+				 "/proc/PID/loginuid has it");
 	__u8 stdin EXEC_STREAM_NAMES SONDE_DOC("what descriptor 0 is as the program begins; absent: closed");
 	__u8 stdout EXEC_STREAM_NAMES SONDE_DOC("what descriptor 1 is");
 	__u8 stderr EXEC_STREAM_NAMES SONDE_DOC("what descriptor 2 is");
@@ -90,8 +88,7 @@ struct process_exec_failed {
 	struct sonde_event event;
 	SONDE_CREDENTIALS;
 	SONDE_RESULT;
-	struct sonde_text path_given
-		SONDE_DOC("the path as the program gave it; it can have been changed meanwhile");
+	struct sonde_text path_given SONDE_DOC("the path as the program gave it; it can have been changed meanwhile");
 	__s32 fd SONDE_DOC("folder or file of execveat(2); -100, which is AT_FDCWD: none");
 	__u32 flags SONDE_DOC("flags of execveat(2): AT_* of fcntl.h");
 	__u32 _pad;
@@ -102,8 +99,8 @@ struct process_image {
 	struct sonde_text path SONDE_AS("path") SONDE_DOC(
 		"path of the program file, as `exe` of the process.exec that was the first to run this version of it")
 		SONDE_OTEL("process.executable.path") SONDE_ECS("process.executable");
-	struct sonde_text sha256 SONDE_AS("hex") SONDE_DOC("SHA-256 of its content") SONDE_OPTIONAL
-		SONDE_ECS("process.hash.sha256");
+	struct sonde_text sha256 SONDE_AS("hex") SONDE_DOC("SHA-256 of its content")
+		SONDE_OPTIONAL SONDE_ECS("process.hash.sha256");
 	__u64 ino SONDE_DOC("inode number of the program file") SONDE_OTEL("file.inode") SONDE_ECS("file.inode");
 	__u64 dev SONDE_DOC("device of the program file, as stat(2) numbers it");
 	__u64 file_bytes SONDE_DOC("its size") SONDE_OTEL("file.size") SONDE_ECS("file.size");

@@ -10,14 +10,14 @@
 
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630 /* include/uapi/linux/magic.h */
 
-#define S_IFMT  0170000 /* include/uapi/linux/stat.h */
-#define S_IFIFO 0010000
-#define S_IFCHR 0020000
-#define S_IFDIR 0040000
-#define S_IFREG 0100000
+#define S_IFMT   0170000 /* include/uapi/linux/stat.h */
+#define S_IFIFO  0010000
+#define S_IFCHR  0020000
+#define S_IFDIR  0040000
+#define S_IFREG  0100000
 #define S_IFSOCK 0140000
-#define S_ISUID 0004000
-#define S_ISGID 0002000
+#define S_ISUID  0004000
+#define S_ISGID  0002000
 
 /* The kernel's own device numbers, major:12 minor:20. Source: include/linux/kdev_t.h, include/uapi/linux/major.h. */
 #define MAJOR_OF(dev) ((dev) >> 20)
@@ -43,8 +43,7 @@ sonde_inline __u64 changed_at(struct inode *inode)
 	if (bpf_core_field_exists(middle->__i_ctime))
 		return (__u64)BPF_CORE_READ(middle, __i_ctime.tv_sec) * 1000000000ull +
 		       (BPF_CORE_READ(middle, __i_ctime.tv_nsec) & 0x7fffffff);
-	return (__u64)BPF_CORE_READ(old, i_ctime.tv_sec) * 1000000000ull +
-	       (__u64)BPF_CORE_READ(old, i_ctime.tv_nsec);
+	return (__u64)BPF_CORE_READ(old, i_ctime.tv_sec) * 1000000000ull + (__u64)BPF_CORE_READ(old, i_ctime.tv_nsec);
 }
 
 /* Whether a file of an overlay is one of its upper layer. Where overlayfs is a module, its struct may be unknown: the pointer has come right
@@ -75,7 +74,8 @@ __attribute__((noinline)) int in_groups(__u32 gid)
 		__u32 found = 0;
 
 		bpf_probe_read_kernel(&found, sizeof found,
-				      (void *)groups + bpf_core_field_offset(struct group_info, gid) + i * sizeof found);
+				      (void *)groups + bpf_core_field_offset(struct group_info, gid) +
+					      i * sizeof found);
 		if (found == gid)
 			return 1;
 	}

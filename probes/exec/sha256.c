@@ -48,8 +48,8 @@ static void schedule(uint32_t w[64], const uint8_t *block)
 
 static void take_block(uint32_t state[8], const uint8_t *block)
 {
-	uint32_t w[64], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4], f = state[5], g = state[6],
-			h = state[7];
+	uint32_t w[64], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4], f = state[5],
+			g = state[6], h = state[7];
 
 	schedule(w, block);
 	for (int t = 0; t < 64; t++) {

@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import os
 import pty
+import re
 import shutil
 import socket
 import subprocess
@@ -331,6 +332,21 @@ class Failed(common.TestCase):
         self.assertEqual({r["error"] for r in rows}, {"ENOENT"})
         self.assertLessEqual({r["path_given"] for r in rows}, {f"{self.folder}/none-a", f"{self.folder}/none-b"})
         self.assertLedgerExact([r for r in every if r["run"] == run])
+
+    @common.host_only("strace is not there")
+    def test_all_that_strace_sees(self):
+        log = f"{self.folder}/strace"
+        words = ["sh", "-c", f"none; {self.folder}; env none; env true; ./none; PATH=/x:/y:/bin env -- true; exit 0"]
+        done = subprocess.Popen(["strace", "-f", "-qq", "-s", "4096", "-e", "trace=execve,execveat", "-e", "status=failed", "-o", log,
+                                 *words], stderr=subprocess.DEVNULL, cwd=self.folder)
+        self.assertEqual(done.wait(common.bound(30)), 0)
+        self.agent.stop()
+        with open(log) as file:
+            seen = [re.match(r'(\d+) +execve\("([^"]*)".* = -1 (\w+)', line).groups() for line in file]
+        pids = {pid for pid, _, _ in seen}
+        told = [(str(r["pid"]), r["path_given"], r["error"]) for r in self.agent.rows("process.exec_failed")]
+        self.assertGreater(len(seen), 5)
+        self.assertEqual(collections.Counter(t for t in told if t[0] in pids), collections.Counter(seen))
 
     def test_success_is_none(self):
         pid = common.spawn(["/bin/true"])
