@@ -48,11 +48,11 @@ static void take_stack(struct agent *a, const struct event_type *type, const str
 }
 
 /* An event whose stack may still be on its way: its number stands at the record's end. */
-static void take_with_stack(struct agent *a, const struct sonde_event *e, size_t size)
+static void take_with_stack(struct agent *a, const struct sonde_event *e, const void *record, size_t size)
 {
 	uint64_t number;
 
-	memcpy(&number, (const uint8_t *)e + size - sizeof number, sizeof number);
+	memcpy(&number, (const uint8_t *)record + size - sizeof number, sizeof number);
 	event_stacks_hold(a->stacks, number, e);
 }
 
@@ -82,15 +82,22 @@ static void take_internal(struct agent *a, const struct event_type *type, const 
 		ledger_dropped(a->ledger, type->id, LEDGER_MALFORMED, 1);
 }
 
-/* What companions watch, anew: one of them came or went. */
+/* What companions watch and complete, anew: one of them came or went. */
 void agent_note_watches(struct agent *a)
 {
 	memset(a->watched, 0, sizeof a->watched);
+	memset(a->refiners, 0, sizeof a->refiners);
 	for (size_t i = 0; i < ARRAY_SIZE(a->guests); i++) {
 		const struct sonde_module *m = a->guests[i].module ? module_companion(a->guests[i].module) : NULL;
 
-		for (size_t t = 0; m && m->watches && t < schema_count(a->setup.schema); t++)
-			a->watched[t] |= !strcmp(schema_type(a->setup.schema, t)->name, m->watches);
+		for (size_t t = 0; m && t < schema_count(a->setup.schema); t++) {
+			const struct event_type *type = schema_type(a->setup.schema, t);
+
+			a->watched[t] |= m->watches && !strcmp(type->name, m->watches);
+			if (m->refines && !strcmp(type->name, m->refines) &&
+			    !strcmp(type->module, module_name(a->guests[i].module)))
+				a->refiners[t] = &a->guests[i];
+		}
 	}
 }
 
@@ -104,11 +111,35 @@ static void show(struct agent *a, const struct event_type *type, const struct so
 	}
 }
 
+/* The event as it is to be written. NULL: it is malformed. */
+static const struct sonde_event *refined(struct agent *a, const struct sonde_event *e)
+{
+	struct guest *guest = a->refiners[e->type];
+
+	return guest ? module_companion(guest->module)->refine(&guest->host, e) : e;
+}
+
+static void take_event(struct agent *a, const struct event_type *type, const struct sonde_event *record, size_t size)
+{
+	const struct sonde_event *e = refined(a, record);
+	bool written = false;
+
+	if (!e) {
+		ledger_dropped(a->ledger, type->id, LEDGER_MALFORMED, 1);
+		return;
+	}
+	if (e->flags & SONDE_FLAG_STACK && size >= sizeof *e + sizeof(uint64_t))
+		take_with_stack(a, e, record, size);
+	else
+		written = intake_write(a->intake, e, NULL) == 0;
+	if (a->watched[type->id])
+		show(a, type, e, written ? intake_seq(a->intake) : 0);
+}
+
 static void take_record(struct agent *a, const void *data, size_t size)
 {
 	const struct sonde_event *e = data;
 	const struct event_type *type = size >= sizeof *e ? schema_type(a->setup.schema, e->type) : NULL;
-	bool written = false;
 
 	if (!type)
 		return; /* its type's count stays open, and becomes unaccounted */
@@ -117,12 +148,8 @@ static void take_record(struct agent *a, const void *data, size_t size)
 		ledger_dropped(a->ledger, type->id, LEDGER_MALFORMED, 1);
 	else if (type->internal)
 		take_internal(a, type, e);
-	else if (e->flags & SONDE_FLAG_STACK && size >= sizeof *e + sizeof(uint64_t))
-		take_with_stack(a, e, size);
 	else
-		written = intake_write(a->intake, e, NULL) == 0;
-	if (a->watched[type->id] && e->size <= size && e->size >= type->size)
-		show(a, type, e, written ? intake_seq(a->intake) : 0);
+		take_event(a, type, e, size);
 }
 
 /* Ends a batch early where the next record would have to wait: what a callback was given is taken. */

@@ -42,7 +42,8 @@ struct agent {
 	struct sched_clock *clock;
 	struct ring_buffer *priority, *bulk;
 	struct guest guests[MODULES_MAX];
-	bool watched[SONDE_TYPES_MAX]; /* types that a guest wants to see */
+	bool watched[SONDE_TYPES_MAX];           /* types that a guest wants to see */
+	struct guest *refiners[SONDE_TYPES_MAX]; /* who completes the events of a type; NULL: nobody */
 	struct kafka *kafka;
 	uint64_t first_position; /* of this run's records */
 	struct control *control;

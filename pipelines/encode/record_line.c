@@ -29,8 +29,13 @@ struct layout {
 };
 
 static const struct layout layouts[] = {
-	{ "process.exec", "{args:command} uid={uid:user}[ tty={tty}][ cwd={cwd}][ caps={caps:count}]",
-	  " euid gid egid ino dev ns_pid pid_ns mnt_ns net_ns user_ns uts_ns ipc_ns cgroup_ns " },
+	{ "process.exec",
+	  "{args:command} uid={uid:user}[ tty={tty}][ cwd={cwd}][ stdin={stdin:socket}][ stdout={stdout:socket}][ "
+	  "caps={caps:count}]",
+	  " euid gid egid ino dev ns_pid pid_ns mnt_ns net_ns user_ns uts_ns ipc_ns cgroup_ns pgid sid loginuid stderr "
+	  "env_bytes " },
+	{ "process.exec_failed", "{path_given} {error:bad} uid={uid:user}", " gid egid cap_eff fd flags " },
+	{ "process.image", "{path}[ {sha256}] {file_bytes}", " ino dev " },
 	{ "process.fork", "-> {child_pid}", " child_proc flags " },
 	{ "process.exit", "{exit_code:end}[ ran {run_ns}][ cpu {cpu_ns}][ peak {peak_rss_bytes}]", "" },
 	{ "tcp.connect", "{laddr:endpoint} -> {raddr:endpoint}[ {latency_ns}][ {error:bad}]", "" },
@@ -492,6 +497,11 @@ static bool is_nonempty(const struct value *v)
 	return (v->kind != VALUE_ARRAY && v->kind != VALUE_MAP) || v->count != 0;
 }
 
+static bool is_socket(const struct value *v)
+{
+	return value_is(v, "socket");
+}
+
 static const struct writer {
 	const char *name;
 	void (*put)(struct line *l, struct pair *p);
@@ -510,6 +520,7 @@ static const struct writer {
 	{ "plain", put_as_is, NULL },
 	{ "words", put_words, NULL },
 	{ "user", put_user, NULL },
+	{ "socket", put_bad, is_socket },
 };
 
 static const struct writer *find_writer(const char *name, size_t length)

@@ -1,32 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * process.exec, process.fork, process.exit, each from one tracepoint. All values come from the kernel's own copies; the
- * arguments from the new image's stack, after exec and before its first instruction, so nobody can have changed them.
+ * process.exec, process.fork, process.exit, each from one tracepoint; process.exec_failed from the exits of the two system calls. All
+ * values come from the kernel's own copies; arguments and environment from the new image's stack, after exec and before its first
+ * instruction, so nobody can have changed them.
  */
-#include "sonde/probe.bpf.h"
+#include "sonde/syscall.bpf.h"
 #include "exec.h"
+#include "file.bpf.h"
 
 #define ARGS_MAX 32768 /* bytes of argument vector; more is cut, with the true length in args_bytes */
 
-/* Size classes of process.exec: what does not fit one is tried in the next. */
-#define CLASS_SMALL  1024
-#define ARGS_SMALL   256
-#define CLASS_MEDIUM 4096
-#define ARGS_MEDIUM  2048
-#define CLASS_LARGE  (sizeof(struct process_exec) + ARGS_MAX + 2 * 4352)
+/* Size classes of process.exec, and how much of them arguments and environment may take: what does not fit one is tried in the next. */
+#define CLASS_SMALL   1152
+#define VECTOR_SMALL  256
+#define CLASS_MEDIUM  2304
+#define VECTOR_MEDIUM 1408
+#define CLASS_BIG     5120
+#define VECTOR_BIG    4096
+#define VECTOR_LARGE  (ARGS_MAX + 8192)
+#define PATH_ROOM     4352
+#define CLASS_LARGE   (sizeof(struct process_exec) + VECTOR_LARGE + 3 * PATH_ROOM)
 
 #define PF_IO_WORKER      0x00000010 /* include/linux/sched.h */
 #define PF_USER_WORKER    0x00004000 /* since 6.4, torvalds/linux 54e6842d0775 */
 #define CLONE_THREAD      0x00010000
 #define SIGNAL_GROUP_EXIT 0x00000004 /* include/linux/sched/signal.h */
+#define PIDTYPE_PGID      2          /* include/linux/pid_types.h */
+#define PIDTYPE_SID       3
 
-/* Kernel device numbers are major:12 minor:20; stat(2) shows new_encode_dev(). Source: include/linux/kdev_t.h. */
-sonde_inline __u64 device_number(__u32 dev)
-{
-	__u32 major = dev >> 20, minor = dev & 0xfffff;
-
-	return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
-}
+__u32 exec_environment SEC(".data") = 0; /* set by the module: variables are wanted */
 
 sonde_inline void fill_credentials(struct process_exec *e, struct task_struct *task)
 {
@@ -75,20 +77,43 @@ sonde_inline void fill_namespaces(struct process_exec *e, struct task_struct *ta
 	fill_pid(e, task);
 }
 
-sonde_inline void fill_file(struct process_exec *e, struct task_struct *task, struct file *file)
+sonde_inline void fill_session(struct process_exec *e, struct task_struct *task)
 {
-	struct inode *inode = file->f_inode;
-	struct tty_struct *tty = task->signal->tty;
+	struct signal_struct *signal = task->signal;
+	struct tty_struct *tty = signal->tty;
 
-	e->ino = inode->i_ino;
-	e->dev = device_number(inode->i_sb->s_dev);
+	e->pgid = (__u32)signal->pids[PIDTYPE_PGID]->numbers[0].nr;
+	e->sid = (__u32)signal->pids[PIDTYPE_SID]->numbers[0].nr;
+	e->loginuid = EXEC_LOGINUID_NONE;
+	if (bpf_core_field_exists(task->loginuid))
+		e->loginuid = task->loginuid.val;
 	e->tty[0] = 0;
 	if (tty)
 		bpf_probe_read_kernel_str(e->tty, sizeof e->tty, &tty->name);
 }
 
+/* All that is of a fixed size, but for what only `bprm` tells. No static function, so that the verifier follows it once and by itself,
+ * not for each size class: each pointer that it follows costs it about a millisecond. */
+__attribute__((noinline)) int fill_numbers(struct process_exec *e)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!e)
+		return -1;
+	fill_credentials(e, task);
+	fill_namespaces(e, task);
+	fill_session(e, task);
+	fill_file(e, task);
+	e->stdin = (__u8)stream_of_descriptor(0);
+	e->stdout = (__u8)stream_of_descriptor(1);
+	e->stderr = (__u8)stream_of_descriptor(2);
+	e->_pad[0] = e->_pad[1] = 0;
+	return 0;
+}
+
 SONDE_PATH_WALKER(walk_small, CLASS_SMALL, 24);
 SONDE_PATH_WALKER(walk_medium, CLASS_MEDIUM, 48);
+SONDE_PATH_WALKER(walk_big, CLASS_BIG, 48);
 SONDE_PATH_WALKER(walk_large, CLASS_LARGE, 128);
 
 /* One path into `text`; `at` moves behind it. 0, or -1 when not all of it fitted. */
@@ -106,6 +131,8 @@ sonde_inline long fill_path(struct process_exec *e, const __u32 room, __u32 *at,
 		end = walk_small((void *)e, *at, path.dentry, path.mnt);
 	else if (room == CLASS_MEDIUM)
 		end = walk_medium((void *)e, *at, path.dentry, path.mnt);
+	else if (room == CLASS_BIG)
+		end = walk_big((void *)e, *at, path.dentry, path.mnt);
 	else
 		end = walk_large((void *)e, *at, path.dentry, path.mnt);
 	text->offset = (__u16)*at;
@@ -117,33 +144,88 @@ sonde_inline long fill_path(struct process_exec *e, const __u32 room, __u32 *at,
 	return end < 0 ? -1 : 0;
 }
 
-/* The variable parts, into a record of `room` bytes: 0 with `*ret_used`, or -1 when they did not fit. */
-sonde_inline long fill_texts(struct process_exec *e, const __u32 room, const __u32 args_room, struct task_struct *task,
-			     struct file *file, __u32 *ret_used)
-{
-	__u64 begin = task->mm->arg_start, length = task->mm->arg_end - begin;
-	__u32 used = sizeof *e;
-	long cut = 0;
+/* Where the variable parts come from, and what only the tracepoint's arguments tell: read once, before the ways part by size class.
+ * Arguments and environment lie one behind the other. Source: fs/binfmt_elf.c create_elf_tables(). */
+struct sources {
+	__u64 begin, args, env; /* bytes of each of the two */
+	const void *exe, *cwd;  /* a struct path each */
+	__u64 script;           /* a text; 0: none */
+	bool cleared, secure;
+};
 
-	e->args.offset = (__u16)used;
-	e->args.length = 0;
-	e->args_bytes = 0;
-	if (length > args_room) {
-		e->args_bytes = length;
-		length = args_room;
-		cut = -1;
+/* A script's path is the kernel's own copy of what was asked for, where something else is what it runs. Source: fs/binfmt_script.c,
+ * fs/exec.c bprm_change_interp(). */
+sonde_inline void find_sources(struct sources *s, struct task_struct *task, struct linux_binprm *bprm)
+{
+	struct mm_struct *mm = task->mm;
+	__u64 end = mm->arg_end, name = (__u64)bprm->filename;
+
+	s->begin = mm->arg_start;
+	s->args = end - s->begin;
+	s->env = exec_environment && mm->env_start == end ? mm->env_end - end : 0;
+	s->exe = (void *)bprm->file + bpf_core_field_offset(struct file, f_path);
+	s->cwd = (void *)task->fs + bpf_core_field_offset(struct fs_struct, pwd);
+	s->script = name == (__u64)bprm->interp ? 0 : name;
+	s->cleared = bprm->per_clear;
+	s->secure = BPF_CORE_READ_BITFIELD(bprm, secureexec);
+}
+
+/* Arguments and environment in one copy, at the record's variable part. */
+sonde_inline long fill_vectors(struct process_exec *e, const __u32 room, const struct sources *s, __u32 *at)
+{
+	__u64 args = s->args, length = args + s->env;
+
+	e->args.offset = (__u16)*at;
+	e->args_bytes = e->env_bytes = 0;
+	if (args > ARGS_MAX) {
+		e->args_bytes = args;
+		args = length = ARGS_MAX;
 	}
-	if (length) {
-		if (bpf_probe_read_user((void *)e + sizeof *e, length, (void *)begin) == 0) {
-			e->args.length = (__u16)length;
-			used += (__u32)length;
-		} else {
-			sonde_failed(-14);
-			e->event.flags |= SONDE_FLAG_TRUNCATED;
-		}
+	if (length > room)
+		length = room;
+	if (args > length)
+		args = length;
+	if (length && bpf_probe_read_user((void *)e + sizeof *e, length, (void *)s->begin)) {
+		sonde_failed(-14);
+		e->event.flags |= SONDE_FLAG_TRUNCATED;
+		args = length = 0;
 	}
-	cut |= fill_path(e, room, &used, &e->exe, (void *)file + bpf_core_field_offset(struct file, f_path));
-	cut |= fill_path(e, room, &used, &e->cwd, (void *)task->fs + bpf_core_field_offset(struct fs_struct, pwd));
+	if (length - args < s->env)
+		e->env_bytes = s->env;
+	e->args.length = (__u16)args;
+	e->env.offset = (__u16)(*at + args);
+	e->env.length = (__u16)(length - args);
+	*at += (__u32)length;
+	return e->args_bytes || e->env_bytes ? -1 : 0;
+}
+
+sonde_inline long fill_script(struct process_exec *e, const __u32 room, __u32 *at, __u64 script)
+{
+	const long most = room == CLASS_LARGE ? PATH_ROOM - SONDE_NAME_ROOM : SONDE_NAME_ROOM;
+	long n;
+
+	e->script.offset = (__u16)*at;
+	e->script.length = 0;
+	if (!script)
+		return 0;
+	n = bpf_probe_read_kernel_str((void *)e + *at, (__u32)most, (void *)script);
+	if (n < 1 || n > most)
+		return sonde_failed(n < 0 ? n : -14);
+	e->script.length = (__u16)(n - 1);
+	*at += (__u32)n;
+	return n == most ? -1 : 0;
+}
+
+/* The variable parts, into a record of `room` bytes: 0 with `*ret_used`, or -1 when they did not fit. */
+sonde_inline long fill_texts(struct process_exec *e, const __u32 room, const __u32 vector_room, const struct sources *s,
+			     __u32 *ret_used)
+{
+	__u32 used = sizeof *e;
+	long cut = fill_vectors(e, vector_room, s, &used);
+
+	cut |= fill_script(e, room, &used, s->script);
+	cut |= fill_path(e, room, &used, &e->exe, s->exe);
+	cut |= fill_path(e, room, &used, &e->cwd, s->cwd);
 	*ret_used = used;
 	return cut;
 }
@@ -151,8 +233,8 @@ sonde_inline long fill_texts(struct process_exec *e, const __u32 room, const __u
 enum outcome { SENT, LOST, NEXT_CLASS };
 
 /* One try in one size class of `room` bytes; with `last`, what fits is sent. */
-sonde_inline enum outcome try_class(const __u64 room, const __u32 args_room, bool last, struct task_struct *task,
-				    struct file *file, const struct sonde_owner *owner, __u64 stack)
+sonde_inline enum outcome try_class(const __u64 room, const __u32 vector_room, bool last, const struct sources *sources,
+				    const struct sonde_owner *owner, __u64 stack)
 {
 	struct process_exec *e = bpf_ringbuf_reserve(&sonde_priority, room + sizeof stack, 0);
 	__u32 used = sizeof *e;
@@ -161,16 +243,15 @@ sonde_inline enum outcome try_class(const __u64 room, const __u32 args_room, boo
 		return LOST;
 	sonde_fill_header(&e->event, process_exec_type.id, owner);
 	sonde_name_stack(&e->event, room, stack);
-	if (fill_texts(e, room, args_room, task, file, &used)) {
+	if (fill_texts(e, room, vector_room, sources, &used)) {
 		if (!last) {
 			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 			return NEXT_CLASS;
 		}
 		e->event.flags |= SONDE_FLAG_TRUNCATED;
 	}
-	fill_credentials(e, task);
-	fill_namespaces(e, task);
-	fill_file(e, task, file);
+	fill_numbers(e);
+	e->gained = has_gained(sources->cleared, sources->secure, e->setuid || e->setgid);
 	sonde_submit(process_exec, e, used);
 	return SENT;
 }
@@ -234,10 +315,86 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
 	struct sonde_counts *counts = sonde_counts_of(process_exec_type.id);
-	struct file *file = bprm->file;
-	__u64 args = task->mm->arg_end - task->mm->arg_start;
+	struct sources sources;
+	__u64 length;
 	enum outcome outcome = NEXT_CLASS;
 	struct sonde_owner owner;
+	__u64 stack;
+
+	if (!counts)
+		return 0;
+	__sync_fetch_and_add(&counts->produced, 1);
+	sonde_owner_called(&owner);
+	if (owner.filtered) {
+		__sync_fetch_and_add(&counts->filtered, 1);
+		return 0;
+	}
+	stack = caller_of((__u32)old_pid);
+	find_sources(&sources, task, bprm);
+	length = sources.args + sources.env;
+	if (length <= VECTOR_SMALL)
+		outcome = try_class(CLASS_SMALL, VECTOR_SMALL, false, &sources, &owner, stack);
+	if (outcome == NEXT_CLASS && length <= VECTOR_MEDIUM)
+		outcome = try_class(CLASS_MEDIUM, VECTOR_MEDIUM, false, &sources, &owner, stack);
+	if (outcome == NEXT_CLASS && length <= VECTOR_BIG)
+		outcome = try_class(CLASS_BIG, VECTOR_BIG, false, &sources, &owner, stack);
+	if (outcome == NEXT_CLASS)
+		outcome = try_class(CLASS_LARGE, VECTOR_LARGE, true, &sources, &owner, stack);
+	if (outcome == LOST)
+		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
+	return 0;
+}
+
+/* ---- what failed ---- */
+
+#define FAILED_SMALL 256 /* bytes of path */
+#define FAILED_LARGE 4096
+#define AT_FDCWD     -100
+
+struct failure {
+	long error;
+	__u64 path;
+	int fd;
+	__u32 flags;
+};
+
+/* One try with room for a path of `most` bytes; with `last`, what fits is sent. */
+sonde_inline enum outcome try_failed(const long most, bool last, const struct failure *f,
+				     const struct sonde_owner *owner, __u64 stack)
+{
+	const __u64 room = sizeof(struct process_exec_failed) + (__u64)most;
+	struct process_exec_failed *e = bpf_ringbuf_reserve(&sonde_bulk, room + sizeof stack, 0);
+	long n;
+
+	if (!e)
+		return LOST;
+	sonde_fill_header(&e->event, process_exec_failed_type.id, owner);
+	sonde_name_stack(&e->event, room, stack);
+	n = bpf_probe_read_user_str(e + 1, (__u32)most, (void *)f->path);
+	if (n == most && !last) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return NEXT_CLASS;
+	}
+	if (n == most)
+		e->event.flags |= SONDE_FLAG_TRUNCATED;
+	if (n < 1 || n > most) /* no path: that may be why it failed */
+		n = 1;
+	e->path_given.offset = sizeof *e;
+	e->path_given.length = (__u16)(n - 1);
+	sonde_fill_credentials(e);
+	sonde_fill_result(e, f->error);
+	e->fd = f->fd;
+	e->flags = f->flags;
+	e->_pad = 0;
+	sonde_submit(process_exec_failed, e, sizeof *e + (__u32)n);
+	return SENT;
+}
+
+sonde_inline int exec_failed(const struct failure *f)
+{
+	struct sonde_counts *counts = sonde_counts_of(process_exec_failed_type.id);
+	struct sonde_owner owner;
+	enum outcome outcome;
 	__u64 stack;
 
 	if (!counts)
@@ -248,16 +405,39 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux
 		__sync_fetch_and_add(&counts->filtered, 1);
 		return 0;
 	}
-	stack = caller_of((__u32)old_pid);
-	if (args <= ARGS_SMALL)
-		outcome = try_class(CLASS_SMALL, ARGS_SMALL, false, task, file, &owner, stack);
-	if (outcome == NEXT_CLASS && args <= ARGS_MEDIUM)
-		outcome = try_class(CLASS_MEDIUM, ARGS_MEDIUM, false, task, file, &owner, stack);
+	stack = sonde_take_stack(&sonde_bulk, &owner);
+	outcome = try_failed(FAILED_SMALL, false, f, &owner, stack);
 	if (outcome == NEXT_CLASS)
-		outcome = try_class(CLASS_LARGE, ARGS_MAX, true, task, file, &owner, stack);
+		outcome = try_failed(FAILED_LARGE, true, f, &owner, stack);
 	if (outcome == LOST)
 		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
 	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_execve")
+SONDE_WHEN("failed")
+int execve__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	struct failure f = { .error = ctx->ret, .fd = AT_FDCWD };
+
+	if (f.error >= 0)
+		return 0;
+	f.path = sonde_argument(0);
+	return exec_failed(&f);
+}
+
+SEC("tracepoint/syscalls/sys_exit_execveat")
+SONDE_WHEN("failed")
+int execveat__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	struct failure f = { .error = ctx->ret };
+
+	if (f.error >= 0)
+		return 0;
+	f.fd = (int)sonde_argument(0);
+	f.path = sonde_argument(1);
+	f.flags = (__u32)sonde_argument(4);
+	return exec_failed(&f);
 }
 
 SEC("tp_btf/task_newtask")

@@ -3,7 +3,25 @@
 #ifndef SONDE_EXEC_H
 #define SONDE_EXEC_H
 
-#include "sonde/event.h"
+#include "sonde/security.h"
+
+/* What a descriptor is, as process.exec names it. */
+enum exec_stream {
+	EXEC_STREAM_NONE, /* not open */
+	EXEC_STREAM_FILE,
+	EXEC_STREAM_FOLDER,
+	EXEC_STREAM_SOCKET,
+	EXEC_STREAM_PIPE,
+	EXEC_STREAM_TTY,
+	EXEC_STREAM_NULL,
+	EXEC_STREAM_DEVICE,
+	EXEC_STREAM_OTHER,
+};
+#define EXEC_STREAM_NAMES SONDE_AS("names=closed|file|folder|socket|pipe|tty|null|device|other") SONDE_OPTIONAL
+
+#define EXEC_RECORD_MOST (64u << 10) /* bytes of a process.exec with all its parts */
+
+#define EXEC_LOGINUID_NONE 0xffffffffu
 
 struct process_exec {
 	struct sonde_event event;
@@ -34,6 +52,60 @@ struct process_exec {
 	__u32 ipc_ns SONDE_DOC("inode number of its IPC namespace");
 	__u32 cgroup_ns SONDE_DOC("inode number of its cgroup namespace");
 	__u64 args_bytes SONDE_DOC("length of the whole argument vector, where it was cut") SONDE_OPTIONAL;
+	struct sonde_text script SONDE_DOC("path of the script that `exe` interprets, as the kernel copied it from the "
+					   "call: symlinks not resolved") SONDE_OPTIONAL;
+	struct sonde_text env SONDE_AS("list")
+		SONDE_DOC("variables of the environment that modules.exec.environment names, as NAME=value")
+			SONDE_OPTIONAL SONDE_ECS("process.env_vars");
+	__u64 env_bytes SONDE_DOC("length of the whole environment, where not all of it was looked at") SONDE_OPTIONAL;
+	__u32 pgid SONDE_DOC("process group, in the initial pid namespace") SONDE_OTEL("process.group_leader.pid")
+		SONDE_ECS("process.group_leader.pid");
+	__u32 sid SONDE_DOC("session, in the initial pid namespace") SONDE_OTEL("process.session_leader.pid")
+		SONDE_ECS("process.session_leader.pid");
+	__u32 loginuid SONDE_DOC("user that logged in, whatever was changed since; 4294967295: nobody did, as "
+				 "/proc/PID/loginuid has it");
+	__u8 stdin EXEC_STREAM_NAMES SONDE_DOC("what descriptor 0 is as the program begins; absent: closed");
+	__u8 stdout EXEC_STREAM_NAMES SONDE_DOC("what descriptor 1 is");
+	__u8 stderr EXEC_STREAM_NAMES SONDE_DOC("what descriptor 2 is");
+	bool memfd SONDE_DOC("the program file never was in a folder: memfd_create(2)") SONDE_OPTIONAL;
+	bool deleted SONDE_DOC("the program file is in no folder any more") SONDE_OPTIONAL;
+	bool upper SONDE_DOC("the program file lies in the writable layer of an overlay: it did not come with the "
+			     "container's image") SONDE_OPTIONAL;
+	bool writable SONDE_DOC("the real user, if not root, may write the program file by its mode, or everybody may")
+		SONDE_OPTIONAL;
+	bool setuid SONDE_DOC("the program file has the set-user-id bit") SONDE_OPTIONAL;
+	bool setgid SONDE_DOC("the program file has the set-group-id bit") SONDE_OPTIONAL;
+	bool gained SONDE_DOC("the program file gave the process rights: another user, another group, capabilities")
+		SONDE_OPTIONAL;
+	__u8 _pad[2];
+	/* For the module's own code: which version of the file, and where the program's stack begins, which is another with each execution. */
+	__u64 _changed; /* ns since the epoch, of the file system's clock */
+	__u64 _file_bytes;
+	__u64 _start_stack;
+};
+
+struct process_exec_failed {
+	struct sonde_event event;
+	SONDE_CREDENTIALS;
+	SONDE_RESULT;
+	struct sonde_text path_given SONDE_DOC("the path as the program gave it; it can have been changed meanwhile");
+	__s32 fd SONDE_DOC("folder or file of execveat(2); -100, which is AT_FDCWD: none");
+	__u32 flags SONDE_DOC("flags of execveat(2): AT_* of fcntl.h");
+	__u32 _pad;
+};
+
+struct process_image {
+	struct sonde_event event;
+	struct sonde_text path SONDE_AS("path") SONDE_DOC(
+		"path of the program file, as `exe` of the process.exec that was the first to run this version of it")
+		SONDE_OTEL("process.executable.path") SONDE_ECS("process.executable");
+	struct sonde_text sha256 SONDE_AS("hex") SONDE_DOC("SHA-256 of its content")
+		SONDE_OPTIONAL SONDE_ECS("process.hash.sha256");
+	__u64 ino SONDE_DOC("inode number of the program file") SONDE_OTEL("file.inode") SONDE_ECS("file.inode");
+	__u64 dev SONDE_DOC("device of the program file, as stat(2) numbers it");
+	__u64 file_bytes SONDE_DOC("its size") SONDE_OTEL("file.size") SONDE_ECS("file.size");
+	bool too_large SONDE_DOC("it is larger than modules.exec.hash_most, and was not read") SONDE_OPTIONAL;
+	__u8 _pad[7];
 };
 
 struct process_fork {
@@ -56,7 +128,11 @@ struct process_exit {
 	__u8 _pad[7];
 };
 
-SONDE_EVENT(process_exec, "process.exec", 1, priority, "A process began a program.");
+SONDE_SECURITY_EVENT(process_exec, "process.exec", 1, priority, "A process began a program.");
+SONDE_SECURITY_EVENT(process_exec_failed, "process.exec_failed", 1, bulk,
+		     "A process asked for a program and did not get it. Only where modules.exec.failed is on.");
+SONDE_EVENT(process_image, "process.image", 1, priority,
+	    "A program file was run, in this version for the first time. Only where modules.exec.hash is on.");
 SONDE_EVENT(process_fork, "process.fork", 1, priority, "A process was made; threads are not.");
 SONDE_EVENT(process_exit, "process.exit", 1, priority, "A process ended, with its last thread.");
 

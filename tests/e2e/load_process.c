@@ -3,6 +3,7 @@
  * Processes of known fate: each command is one way to begin, to fork or to end that a shell or Python cannot bring about
  * exactly. What is printed is the truth that the test compares with.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <pthread.h>
@@ -329,6 +330,98 @@ static int run_chain(void)
 	return 1;
 }
 
+/* fail PATH ARGUMENT...: calls execve in vain, and prints what it said. */
+static int run_in_vain(void)
+{
+	execve(words[0], words, environ);
+	printf("%s\n", strerrorname_np(errno));
+	return 0;
+}
+
+/* fail-at FOLDER NAME FLAGS: the same by execveat. Prints the folder's descriptor too. */
+static int run_at_in_vain(void)
+{
+	int folder = open(words[0], O_PATH | O_DIRECTORY);
+	char *argv[] = { words[1], NULL };
+
+	syscall(SYS_execveat, folder, words[1], argv, environ, (int)number(2));
+	printf("%s %d\n", strerrorname_np(errno), folder);
+	return 0;
+}
+
+/* fail-null: without a path. */
+static int run_nothing(void)
+{
+	syscall(SYS_execve, NULL, words, environ);
+	printf("%s\n", strerrorname_np(errno));
+	return 0;
+}
+
+/* What another thread writes all the time while it is asked for: a letter of a path, and of an argument. */
+static char raced_path[4096], raced_word[] = "a";
+static volatile char *raced_letter;
+
+static void *race(void *unused)
+{
+	for (unsigned i = 0;; i++) {
+		*raced_letter = i & 1 ? 'a' : 'b';
+		*(volatile char *)raced_word = i & 2 ? 'a' : 'b';
+	}
+	return unused;
+}
+
+static void begin_race(void)
+{
+	snprintf(raced_path, sizeof raced_path, "%s", words[0]);
+	raced_letter = raced_path + strlen(raced_path) - 1;
+	start(race);
+}
+
+/* race-exec PATH TRIES: so many children run the program PATH, whose last letter goes to and fro between a and b, with `which` and such a
+ * letter as arguments. Prints a line for each: its pid, and with what it ended. */
+static int race_exec(void)
+{
+	char *argv[] = { "which", "which", raced_word, NULL };
+
+	begin_race();
+	for (long i = 0; i < number(1); i++) {
+		pid_t pid = vfork();
+		int status;
+
+		if (pid == 0) {
+			execv(raced_path, argv);
+			_exit(98);
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) != pid)
+			die("vfork");
+		printf("%d %d\n", pid, WEXITSTATUS(status));
+	}
+	fflush(stdout);
+	_exit(0);
+}
+
+/* which LETTER: ends with 1 where this program's name ends with b, and 2 where the argument does. */
+static int which(void)
+{
+	char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path);
+
+	return (n > 0 && path[n - 1] == 'b') | (words[0][0] == 'b') << 1;
+}
+
+/* race-fail PATH TRIES: asks so often for a program that is not there, while the path changes. */
+static int race_fail(void)
+{
+	char *argv[] = { "none", NULL };
+
+	begin_race();
+	for (long i = 0; i < number(1); i++)
+		execv(raced_path, argv);
+	printf("%s\n", strerrorname_np(errno));
+	fflush(stdout);
+	_exit(0);
+}
+
 static int end_with(void)
 {
 	return (int)number(0);
@@ -355,6 +448,12 @@ int main(int argc, char **argv)
 			 { "caps", run_caps },
 			 { "forked-exec", forked_exec },
 			 { "chain", run_chain },
+			 { "fail", run_in_vain },
+			 { "fail-at", run_at_in_vain },
+			 { "fail-null", run_nothing },
+			 { "race-exec", race_exec },
+			 { "race-fail", race_fail },
+			 { "which", which },
 			 { "exit", end_with } };
 
 	if (argc < 2)

@@ -6,6 +6,7 @@ import os
 import pty
 import resource
 import signal
+import stat
 import subprocess
 import tempfile
 import termios
@@ -26,6 +27,36 @@ def status_of(pid):
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
+def login_of(pid):
+    """4294967295, that nobody logged in, also where the kernel was built without audit."""
+    try:
+        with open(f"/proc/{pid}/loginuid") as file:
+            return int(file.read())
+    except FileNotFoundError:
+        return 0xffffffff
+
+
+def stream(pid, fd):
+    """What a descriptor is, as process.exec names it; None: closed."""
+    try:
+        file = os.stat(f"/proc/{pid}/fd/{fd}")
+    except FileNotFoundError:
+        return None
+    if stat.S_ISCHR(file.st_mode):
+        major, minor = os.major(file.st_rdev), os.minor(file.st_rdev)
+        return "null" if (major, minor) == (1, 3) else "tty" if major in (4, 5, *range(136, 144)) else "device"
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFSOCK: "socket", stat.S_IFIFO: "pipe"}
+    return kinds.get(stat.S_IFMT(file.st_mode), "other")
+
+
+def writable(file, status):
+    uid, mode = int(status["Uid"].split()[0]), file.st_mode
+    groups = {int(g) for g in [status["Gid"].split()[0], *status["Groups"].split()]}
+    if uid and uid == file.st_uid:
+        return bool(mode & 0o200)
+    return bool(mode & (0o020 if uid and file.st_gid in groups else 0o002))
+
+
 def truth(pid):
     """What the kernel tells of a process by other ways, as the keys of process.exec."""
     status = status_of(pid)
@@ -38,7 +69,13 @@ def truth(pid):
              "cwd": os.readlink(f"/proc/{pid}/cwd").removesuffix(" (deleted)"), "ino": file.st_ino, "dev": file.st_dev,
              "uid": int(uid[0]), "euid": int(uid[1]), "gid": int(gid[0]), "egid": int(gid[1]),
              "caps": ["CAP_" + name for bit, name in enumerate(CAPS) if caps >> bit & 1],
-             "pid": pid, "tid": pid, "comm": status["Name"], "ns_pid": int(status["NSpid"].split()[-1])}
+             "pid": pid, "tid": pid, "comm": status["Name"], "ns_pid": int(status["NSpid"].split()[-1]),
+             "pgid": os.getpgid(pid), "sid": os.getsid(pid), "loginuid": login_of(pid)}
+    memfd = os.readlink(f"/proc/{pid}/exe").startswith("/memfd:")
+    kinds = {"memfd": memfd, "deleted": not file.st_nlink and not memfd, "writable": writable(file, status),
+             "setuid": file.st_mode & stat.S_ISUID, "setgid": file.st_mode & stat.S_ISGID}
+    found.update({key: True if value else None for key, value in kinds.items()})
+    found.update({name: stream(pid, fd) for fd, name in enumerate(("stdin", "stdout", "stderr"))})
     for name, key in NAMESPACES.items():
         found[key] = int(os.readlink(f"/proc/{pid}/ns/{name}").split("[")[1].rstrip("]"))
     return found
@@ -84,6 +121,7 @@ class Exec(common.TestCase):
         self.assertEqual({key: row.get(key) for key in expected}, expected)
         self.assertNotIn("args_bytes", row)
         self.assertNotIn("truncated", row)
+        self.assertNotIn("env_bytes", row)
         return row
 
     def test_plain(self):
@@ -108,7 +146,7 @@ class Exec(common.TestCase):
         os.chmod(script, 0o755)
         row = self.check([script, "more"])
         self.assertEqual((row["exe"], row["args"]), (os.path.realpath(LOAD), [LOAD, "hold", script, "more"]))
-        self.assertEqual(row["comm"], "script")
+        self.assertEqual((row["comm"], row["script"]), ("script", script))
 
     def test_memfd_and_deleted(self):
         self.assertEqual(self.check([LOAD, "memfd", LOAD, "hold"])["exe"], "/memfd:carried")

@@ -104,7 +104,7 @@ class Schema(common.TestCase):
         document = json_schema()
         types = document["$defs"]
         with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture",
-                          settings=["modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns", "modules.tcp.interval=1s"]) as agent:
+                          settings=["modules.exec.failed=true", "modules.exec.hash=true", "modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns", "modules.tcp.interval=1s"]) as agent:
             query_once()
             keep = connect_to_few()
             for _ in range(5):
@@ -116,6 +116,9 @@ class Schema(common.TestCase):
             process.kill()
             process.wait()
             common.spawn(["sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"])
+            common.spawn(["/bin/sh", "-c", "/proc"], status=126, stderr=subprocess.DEVNULL)
+            agent.wait_row("process.image")
+            agent.wait_row("process.exec_failed")
             agent.wait_row("profile.cpu")
             agent.wait_row("tcp.close")
             agent.wait_row("profile.offcpu")

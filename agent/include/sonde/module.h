@@ -15,7 +15,7 @@
 
 #define SONDE_MODULE_ABI 1u
 /* What must be the same on both sides for the structs to be the same: checked at load, byte for byte. */
-#define SONDE_MODULE_SIGNATURE "sonde-1/event64/option1/host1/module3"
+#define SONDE_MODULE_SIGNATURE "sonde-1/event64/option1/host1/module4"
 
 struct symbols;
 struct bpf_object;
@@ -71,6 +71,10 @@ struct sonde_module {
 	 * May be NULL. */
 	int (*prepare)(struct bpf_object *object, uint64_t (*number)(const void *context, const char *key),
 		       const void *context);
+	/* The name of a type of the module's own whose events it completes as they come out of the ring; what `refine` returns is written instead:
+	 * the event, or one of the module's making with the same type, which holds until the next call. NULL: it is malformed. May be NULL. */
+	const char *refines;
+	const struct sonde_event *(*refine)(struct sonde_host *host, const struct sonde_event *event);
 	/* The name of a type ("tcp.slow") whose events the module is shown as they come out of the ring, and where. `seq` is that of
 	 * the record; 0: it has none, or not yet. May be NULL. */
 	const char *watches;

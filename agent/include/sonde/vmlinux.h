@@ -153,6 +153,12 @@ struct vm_area_struct {
 
 struct super_block {
 	unsigned int s_dev;
+	unsigned long s_magic;
+};
+
+struct timespec64 {
+	long long tv_sec;
+	long tv_nsec;
 };
 
 struct inode {
@@ -160,6 +166,27 @@ struct inode {
 	unsigned long i_ino;
 	unsigned int i_rdev;
 	unsigned short i_mode;
+	unsigned int i_nlink;
+	kuid_t i_uid;
+	kgid_t i_gid;
+	long long i_size;
+	long long i_ctime_sec; /* Linux 6.11 */
+	__u32 i_ctime_nsec;
+};
+
+/* Linux 6.6 to 6.10, and before. */
+struct inode___6_6 {
+	struct timespec64 __i_ctime;
+};
+
+struct inode___5 {
+	struct timespec64 i_ctime;
+};
+
+/* Not in the kernel's own BTF where overlayfs is a module. */
+struct ovl_inode {
+	struct inode vfs_inode;
+	struct dentry *__upperdentry;
 };
 
 struct dentry {
@@ -197,6 +224,9 @@ struct fs_struct {
 struct linux_binprm {
 	struct file *file;
 	int argc, envc;
+	unsigned int secureexec : 1;
+	unsigned int per_clear;
+	const char *filename, *interp;
 };
 
 struct fdtable {
@@ -210,7 +240,9 @@ struct files_struct {
 
 struct mm_struct {
 	unsigned long arg_start, arg_end;
+	unsigned long env_start, env_end;
 	unsigned long start_stack;
+	struct file *exe_file;
 };
 
 #if defined(__TARGET_ARCH_arm64)
@@ -273,11 +305,17 @@ typedef struct {
 	__u64 val;
 } kernel_cap_t;
 
+struct group_info {
+	int ngroups;
+	kgid_t gid[1];
+};
+
 struct cred {
 	kuid_t uid, euid;
 	kgid_t gid, egid;
 	kernel_cap_t cap_effective;
 	struct user_namespace *user_ns;
+	struct group_info *group_info;
 };
 
 struct tty_struct {
@@ -308,6 +346,7 @@ struct signal_struct {
 	seqlock_t stats_lock;
 	int group_exit_code;
 	unsigned int flags;
+	struct pid *pids[4]; /* of the process, the thread group, the process group, the session */
 	struct tty_struct *tty;
 	unsigned long maxrss;
 	unsigned long long sum_sched_runtime;
@@ -336,6 +375,7 @@ struct task_struct {
 	__u64 self_exec_id;
 	struct task_struct *real_parent, *group_leader;
 	const struct cred *cred;
+	kuid_t loginuid;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct files_struct *files;
