@@ -4,6 +4,7 @@
  * arguments from the new image's stack, after exec and before its first instruction, so nobody can have changed them.
  */
 #include "sonde/probe.bpf.h"
+#include "sonde/inode.bpf.h"
 #include "exec.h"
 
 #define ARGS_MAX 32768 /* bytes of argument vector; more is cut, with the true length in args_bytes */
@@ -19,14 +20,6 @@
 #define PF_USER_WORKER    0x00004000 /* since 6.4, torvalds/linux 54e6842d0775 */
 #define CLONE_THREAD      0x00010000
 #define SIGNAL_GROUP_EXIT 0x00000004 /* include/linux/sched/signal.h */
-
-/* Kernel device numbers are major:12 minor:20; stat(2) shows new_encode_dev(). Source: include/linux/kdev_t.h. */
-sonde_inline __u64 device_number(__u32 dev)
-{
-	__u32 major = dev >> 20, minor = dev & 0xfffff;
-
-	return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
-}
 
 sonde_inline void fill_credentials(struct process_exec *e, struct task_struct *task)
 {
@@ -81,7 +74,7 @@ sonde_inline void fill_file(struct process_exec *e, struct task_struct *task, st
 	struct tty_struct *tty = task->signal->tty;
 
 	e->ino = inode->i_ino;
-	e->dev = device_number(inode->i_sb->s_dev);
+	e->dev = sonde_device_number(inode->i_sb->s_dev);
 	e->tty[0] = 0;
 	if (tty)
 		bpf_probe_read_kernel_str(e->tty, sizeof e->tty, &tty->name);

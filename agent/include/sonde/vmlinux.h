@@ -151,8 +151,35 @@ struct vm_area_struct {
 	struct file *vm_file;
 };
 
+struct list_head {
+	struct list_head *next, *prev;
+};
+
+struct hlist_node {
+	struct hlist_node *next, **pprev;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct hlist_bl_node {
+	struct hlist_bl_node *next, **pprev;
+};
+
+struct lockref {
+	int count;
+};
+
 struct super_block {
 	unsigned int s_dev;
+	struct dentry *s_root;
+	struct mount *s_mounts; /* Linux 6.18: a list by mnt_next_for_sb */
+};
+
+/* Before that: one of struct list_head. */
+struct super_block___listed {
+	struct list_head s_mounts;
 };
 
 struct inode {
@@ -160,22 +187,37 @@ struct inode {
 	unsigned long i_ino;
 	unsigned int i_rdev;
 	unsigned short i_mode;
+	struct hlist_head i_dentry;
+	char *i_link;
 };
 
 struct dentry {
+	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+	struct super_block *d_sb;
+	struct lockref d_lockref;
+	union {
+		struct hlist_node d_alias;
+	} d_u;
 };
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
 };
 
 struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns;
+	struct mount *mnt_next_for_sb;
+};
+
+struct mount___listed {
+	struct list_head mnt_instance;
 };
 
 struct path {
@@ -186,6 +228,7 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	unsigned int f_mode, f_flags;
 	void *private_data;
 };
 
@@ -284,10 +327,6 @@ struct tty_struct {
 	char name[64];
 };
 
-struct list_head {
-	struct list_head *next, *prev;
-};
-
 typedef struct seqcount {
 	unsigned int sequence;
 } seqcount_t;
@@ -323,7 +362,19 @@ struct sched_info {
 	unsigned long long run_delay, last_arrival, last_queued;
 };
 
+struct thread_info {
+	unsigned int status;
+};
+
+/* Linux 6.2, with bpf_rdonly_cast(). */
+struct mnt_idmap {};
+
+struct renamedata {
+	struct dentry *old_dentry, *new_dentry;
+};
+
 struct task_struct {
+	struct thread_info thread_info;
 	unsigned int flags;
 	int pid, tgid;
 	int exit_code;
