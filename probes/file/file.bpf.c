@@ -37,6 +37,7 @@
 /* ---- scenes: what is known of a call before its exit ---- */
 
 #define TOUCHED_MAX    8
+#define ENTRIES_MAX    4
 #define ALIASES_MAX    16 /* names of a file that are looked at */
 #define SCENES         128
 #define SCENE_TRIES    8
@@ -58,11 +59,12 @@ struct scene {
 	__u64 owner; /* the thread that has it, as bpf_get_current_pid_tgid(); 0: free */
 	__u64 time;
 	__u64 call; /* number of the system call */
+	__u64 last; /* inode that was touched last */
 	__u32 used; /* offset behind the last text */
 	__u32 n_touched;
-	__u64 touched[TOUCHED_MAX];
-	struct entry entries[2];
-	char bytes[SCENE_ROOM - 32 - 8 * TOUCHED_MAX - 2 * sizeof(struct entry)];
+	__u64 touched[TOUCHED_MAX]; /* inodes, in a ring: the last ones */
+	struct entry entries[ENTRIES_MAX];
+	char bytes[SCENE_ROOM - 40 - 8 * TOUCHED_MAX - ENTRIES_MAX * sizeof(struct entry)];
 };
 
 #define SCENE_BYTES __builtin_offsetof(struct scene, bytes)
@@ -302,9 +304,8 @@ sonde_inline bool was_touched(const struct scene *s, __u64 inode)
 	return false;
 }
 
-/* A name of file `child` that somebody uses (as the call itself does with the one it was given), in the folder `parent`, or where that is 0 in any
- * folder that was touched. 0: none. With `unused`, also names that nobody uses. */
-__attribute__((noinline)) __u64 name_between(struct scene *s, __u64 child, __u64 parent, int unused)
+/* The name that file `child` got last of those in folders that were touched: the first on its list. 0: none. */
+__attribute__((noinline)) __u64 last_name(struct scene *s, __u64 child)
 {
 	struct inode *inode = (void *)child;
 	struct dentry *d;
@@ -315,24 +316,28 @@ __attribute__((noinline)) __u64 name_between(struct scene *s, __u64 child, __u64
 	for (int i = 0; i < ALIASES_MAX && d; i++, d = alias_from(next_alias(d))) {
 		__u64 above = (__u64)BPF_CORE_READ(d, d_parent, d_inode);
 
-		if (above == child || (!unused && BPF_CORE_READ(d, d_lockref.count) <= 0))
-			continue;
-		if (parent ? above == parent : was_touched(s, above))
+		if (above != child && was_touched(s, above))
 			return (__u64)d;
 	}
 	return 0;
 }
 
-/* Any name of a file, one that is used if there is one. */
+/* The name of a file that is used most: as the call itself uses the one that it was given. */
 __attribute__((noinline)) __u64 name_of(__u64 address)
 {
 	struct inode *inode = (void *)address;
-	struct dentry *first = alias_from(BPF_CORE_READ(inode, i_dentry.first)), *d = first;
+	struct dentry *d = alias_from(BPF_CORE_READ(inode, i_dentry.first)), *most = d;
+	int most_count = 0;
 
-	for (int i = 0; i < ALIASES_MAX && d; i++, d = alias_from(next_alias(d)))
-		if (BPF_CORE_READ(d, d_lockref.count) > 0)
-			return (__u64)d;
-	return (__u64)first;
+	for (int i = 0; i < ALIASES_MAX && d; i++, d = alias_from(next_alias(d))) {
+		int count = BPF_CORE_READ(d, d_lockref.count);
+
+		if (count > most_count) {
+			most_count = count;
+			most = d;
+		}
+	}
+	return (__u64)most;
 }
 
 sonde_inline void fill_entry(struct entry *n, struct inode *inode, struct dentry *d)
@@ -349,7 +354,7 @@ sonde_inline void fill_entry(struct entry *n, struct inode *inode, struct dentry
 /* Takes an entry down, with its path. */
 __attribute__((noinline)) int take_entry(struct scene *s, __u64 inode, __u64 dentry, __u64 hint)
 {
-	struct entry *n;
+	struct entry *n = NULL;
 	__u64 mount;
 
 	if (!s)
@@ -358,8 +363,13 @@ __attribute__((noinline)) int take_entry(struct scene *s, __u64 inode, __u64 den
 		s->used = SCENE_BYTES;
 		__builtin_memset(s->entries, 0, sizeof s->entries);
 	}
-	n = !s->entries[0].dentry ? &s->entries[0] : &s->entries[1];
-	if (n->dentry || s->entries[0].dentry == dentry)
+	for (int i = 0; i < ENTRIES_MAX && !n; i++) {
+		if (s->entries[i].dentry == dentry)
+			return 0;
+		if (!s->entries[i].dentry)
+			n = &s->entries[i];
+	}
+	if (!n)
 		return 0;
 	fill_entry(n, (void *)inode, (void *)dentry);
 	mount = mount_of(dentry, hint);
@@ -370,21 +380,35 @@ __attribute__((noinline)) int take_entry(struct scene *s, __u64 inode, __u64 den
 
 /* ---- touched: the tracepoints of the ctime ---- */
 
+/* The names of `child` that somebody uses (as the call does with the one that it was given) in the folder `parent`, or where that is 0 in any folder
+ * that was touched. Of several, the exit tells which one it was. */
+__attribute__((noinline)) int take_names_of(struct scene *s, __u64 child, __u64 parent, __u64 hint)
+{
+	struct inode *inode = (void *)child;
+	struct dentry *d;
+
+	if (!s)
+		return 0;
+	d = alias_from(BPF_CORE_READ(inode, i_dentry.first));
+	for (int i = 0; i < ALIASES_MAX && d; i++, d = alias_from(next_alias(d))) {
+		__u64 above = (__u64)BPF_CORE_READ(d, d_parent, d_inode);
+
+		if (above == child || BPF_CORE_READ(d, d_lockref.count) <= 0)
+			continue;
+		if (parent ? above == parent : was_touched(s, above))
+			take_entry(s, child, (__u64)d, hint);
+	}
+	return 0;
+}
+
+/* The inode as an entry of what was touched before, and as the folder of that. */
 sonde_inline void take_names(struct scene *s, __u64 inode, __u64 hint)
 {
-	__u64 name = name_between(s, inode, 0, 0);
-
-	if (name)
-		take_entry(s, inode, name, hint);
+	take_names_of(s, inode, 0, hint);
 	for (__u32 i = 0; i < TOUCHED_MAX; i++) {
-		__u64 child;
-
 		if (i >= s->n_touched)
 			break;
-		child = s->touched[i];
-		name = name_between(s, child, inode, 0);
-		if (name)
-			take_entry(s, child, name, hint);
+		take_names_of(s, s->touched[i], inode, hint);
 	}
 }
 
@@ -401,11 +425,16 @@ __attribute__((noinline)) int touch(__u64 address, __u64 number)
 	struct inode *inode = (void *)address;
 	struct call call = call_of((long)number);
 	struct scene *s = scene_mine();
+	bool again;
 	__u64 hint;
 
 	if (!s || s->call != number)
 		s = scene_begin((long)number);
-	if (!s || was_touched(s, address))
+	if (!s)
+		return 0;
+	s->last = address;
+	again = was_touched(s, address);
+	if (again && s->entries[0].sb == (__u64)BPF_CORE_READ(inode, i_sb))
 		return 0;
 	hint = mount_given(call.folder);
 	if (call.kind == CALL_REMOVE || call.kind == CALL_RENAME)
@@ -413,10 +442,8 @@ __attribute__((noinline)) int touch(__u64 address, __u64 number)
 	else if (call.kind == CALL_ATTRIBUTE ||
 		 (call.kind == CALL_LINK && (BPF_CORE_READ(inode, i_mode) & SONDE_S_IFMT) != SONDE_S_IFDIR))
 		take_file(s, inode, hint);
-	if (s->n_touched < TOUCHED_MAX) {
-		s->touched[s->n_touched & (TOUCHED_MAX - 1)] = address;
-		s->n_touched++;
-	}
+	if (!again)
+		s->touched[s->n_touched++ & (TOUCHED_MAX - 1)] = address;
 	return 0;
 }
 
@@ -506,6 +533,12 @@ sonde_inline bool has_moved(const struct entry *n)
 	return (__u64)BPF_CORE_READ(d, d_parent, d_inode) != n->parent || hash_of(d) != n->hash;
 }
 
+/* Whether the entry had the name that `d` has now. */
+sonde_inline bool was_at(const struct entry *n, struct dentry *d)
+{
+	return (__u64)BPF_CORE_READ(d, d_parent, d_inode) == n->parent && hash_of(d) == n->hash;
+}
+
 sonde_inline void tell_entry(struct result *r, const struct entry *n)
 {
 	r->path.offset = n->offset;
@@ -520,33 +553,47 @@ sonde_inline void tell_path(struct scene *s, struct sonde_text *text, __u64 dent
 	text->length = mount ? (__u16)scene_path(s, dentry, mount) : 0;
 }
 
-/* The one of the two entries that bears another name now. */
+/* The entry that bears another name now, and the one that had this name. */
 sonde_inline void tell_rename(struct scene *s, struct result *r, __u64 hint)
 {
-	struct entry *from = &s->entries[0], *other = &s->entries[1];
+	struct entry *from = NULL;
+	struct dentry *d;
 
-	if (!from->dentry)
+	for (int i = 0; i < ENTRIES_MAX && !from; i++)
+		if (s->entries[i].dentry && is_there(&s->entries[i]) && has_moved(&s->entries[i]))
+			from = &s->entries[i];
+	if (!from)
 		return;
-	if (!(is_there(from) && has_moved(from))) {
-		from = &s->entries[1];
-		other = &s->entries[0];
-		if (!from->dentry || !(is_there(from) && has_moved(from)))
-			return;
-	}
+	d = (void *)from->dentry;
 	tell_entry(r, from);
-	r->replaced = other->ino;
 	tell_path(s, &r->texts[0], from->dentry, mount_of(from->dentry, hint));
+	for (int i = 0; i < ENTRIES_MAX; i++)
+		if (s->entries[i].dentry && s->entries[i].inode != from->inode && was_at(&s->entries[i], d))
+			r->replaced = s->entries[i].ino;
+}
+
+sonde_inline void tell_removed(struct scene *s, struct result *r)
+{
+	for (int i = 0; i < ENTRIES_MAX; i++) {
+		if (s->entries[i].dentry && !is_there(&s->entries[i])) {
+			tell_entry(r, &s->entries[i]);
+			return;
+		}
+	}
 }
 
 /* The name that a file got last stands first among its names. Source: fs/dcache.c __d_instantiate(). */
 sonde_inline void tell_link(struct scene *s, struct result *r, __u64 hint)
 {
 	struct entry *n = &s->entries[0];
+	struct inode *last = (void *)s->last;
 	__u64 name;
 
 	if (!n->dentry)
 		return;
-	name = name_between(s, n->inode, 0, 1);
+	if ((__u64)BPF_CORE_READ(last, i_sb) != n->sb) /* overlayfs touches its folder only: what is known is the file below */
+		return;
+	name = last_name(s, n->inode);
 	if (!name || name == n->dentry)
 		return;
 	tell_entry(r, n);
@@ -555,14 +602,14 @@ sonde_inline void tell_link(struct scene *s, struct result *r, __u64 hint)
 
 sonde_inline void tell_made(struct scene *s, struct result *r, __u64 hint)
 {
-	for (int i = TOUCHED_MAX - 1; i >= 0; i--) {
+	for (__u32 i = 1; i <= TOUCHED_MAX; i++) {
 		struct inode *inode;
 		__u64 name;
 
-		if ((__u32)i >= s->n_touched)
-			continue;
-		inode = (void *)s->touched[i];
-		name = name_between(s, (__u64)inode, 0, 1);
+		if (i > s->n_touched)
+			return;
+		inode = (void *)s->touched[(s->n_touched - i) & (TOUCHED_MAX - 1)];
+		name = last_name(s, (__u64)inode);
 		if (!name)
 			continue;
 		tell_path(s, &r->path, name, mount_of(name, hint));
@@ -603,7 +650,9 @@ __attribute__((noinline)) int tell_done(struct scene *s, struct result *r, int k
 		tell_link(s, r, hint);
 	else if (kind == CALL_CREATE)
 		tell_made(s, r, hint);
-	else if (s->entries[0].dentry && !(kind == CALL_REMOVE && is_there(&s->entries[0])))
+	else if (kind == CALL_REMOVE)
+		tell_removed(s, r);
+	else if (s->entries[0].dentry)
 		tell_entry(r, &s->entries[0]);
 	return 0;
 }
