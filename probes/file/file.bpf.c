@@ -296,6 +296,12 @@ sonde_inline __u64 hash_of(struct dentry *d)
 	return hash;
 }
 
+/* A name that was removed stays with a file that is open. */
+sonde_inline bool is_name(struct dentry *d)
+{
+	return BPF_CORE_READ(d, d_hash.pprev);
+}
+
 sonde_inline bool was_touched(const struct scene *s, __u64 inode)
 {
 	for (__u32 i = 0; i < TOUCHED_MAX; i++)
@@ -330,7 +336,7 @@ __attribute__((noinline)) __u64 name_of(__u64 address)
 	int most_count = 0;
 
 	for (int i = 0; i < ALIASES_MAX && d; i++, d = alias_from(next_alias(d))) {
-		int count = BPF_CORE_READ(d, d_lockref.count);
+		int count = is_name(d) ? BPF_CORE_READ(d, d_lockref.count) : 0;
 
 		if (count > most_count) {
 			most_count = count;
@@ -393,7 +399,7 @@ __attribute__((noinline)) int take_names_of(struct scene *s, __u64 child, __u64 
 	for (int i = 0; i < ALIASES_MAX && d; i++, d = alias_from(next_alias(d))) {
 		__u64 above = (__u64)BPF_CORE_READ(d, d_parent, d_inode);
 
-		if (above == child || BPF_CORE_READ(d, d_lockref.count) <= 0)
+		if (above == child || !is_name(d) || BPF_CORE_READ(d, d_lockref.count) <= 0)
 			continue;
 		if (parent ? above == parent : was_touched(s, above))
 			take_entry(s, child, (__u64)d, hint);
@@ -523,7 +529,7 @@ sonde_inline bool is_there(const struct entry *n)
 {
 	struct dentry *d = (void *)n->dentry;
 
-	return (__u64)BPF_CORE_READ(d, d_inode) == n->inode && BPF_CORE_READ(d, d_hash.pprev);
+	return (__u64)BPF_CORE_READ(d, d_inode) == n->inode && is_name(d);
 }
 
 sonde_inline bool has_moved(const struct entry *n)
