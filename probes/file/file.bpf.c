@@ -51,7 +51,7 @@ struct entry {
 	__u64 hash;                  /* and length of its name */
 	__u64 ino, dev, sb;
 	__u16 offset, length; /* its path, in `bytes`; 0: not known */
-	__u32 _pad;
+	__u32 was_name;       /* it was one still */
 };
 
 /* One thread's call. Texts lie one behind the other, and go into the event as they lie. */
@@ -352,6 +352,7 @@ sonde_inline void fill_entry(struct entry *n, struct inode *inode, struct dentry
 	n->inode = (__u64)inode;
 	n->parent = (__u64)BPF_CORE_READ(d, d_parent, d_inode);
 	n->hash = hash_of(d);
+	n->was_name = is_name(d);
 	n->sb = (__u64)BPF_CORE_READ(d, d_sb);
 	n->ino = inode ? BPF_CORE_READ(inode, i_ino) : 0;
 	n->dev = inode ? sonde_device_number(BPF_CORE_READ(inode, i_sb, s_dev)) : 0;
@@ -399,7 +400,7 @@ __attribute__((noinline)) int take_names_of(struct scene *s, __u64 child, __u64 
 	for (int i = 0; i < ALIASES_MAX && d; i++, d = alias_from(next_alias(d))) {
 		__u64 above = (__u64)BPF_CORE_READ(d, d_parent, d_inode);
 
-		if (above == child || !is_name(d) || BPF_CORE_READ(d, d_lockref.count) <= 0)
+		if (above == child || BPF_CORE_READ(d, d_lockref.count) <= 0)
 			continue;
 		if (parent ? above == parent : was_touched(s, above))
 			take_entry(s, child, (__u64)d, hint);
@@ -578,14 +579,27 @@ sonde_inline void tell_rename(struct scene *s, struct result *r, __u64 hint)
 			r->replaced = s->entries[i].ino;
 }
 
+/* The entry that was a name before and is none now. Overlayfs has dropped its entry by the time that it touches the file: that is it, if there is but
+ * one such, as names that were removed long ago look the same while their file is open. */
 sonde_inline void tell_removed(struct scene *s, struct result *r)
 {
+	struct entry *dropped = NULL;
+	int n_dropped = 0;
+
 	for (int i = 0; i < ENTRIES_MAX; i++) {
-		if (s->entries[i].dentry && !is_there(&s->entries[i])) {
-			tell_entry(r, &s->entries[i]);
+		struct entry *n = &s->entries[i];
+
+		if (!n->dentry || is_there(n))
+			continue;
+		if (n->was_name) {
+			tell_entry(r, n);
 			return;
 		}
+		dropped = n;
+		n_dropped++;
 	}
+	if (n_dropped == 1)
+		tell_entry(r, dropped);
 }
 
 /* The name that a file got last stands first among its names. Source: fs/dcache.c __d_instantiate(). */

@@ -181,6 +181,7 @@ class Changes(Case):
                 st = os.stat(f"{place}/{new}")
                 if place.endswith("/all"):  # overlayfs does not say which of its files it was
                     row = self.rows("link")[-1]
+                    self.seen = row["seq"]
                     self.assertEqual((row["path_given"], row["new_path_given"], row["path_unverified"]),
                                      (f"{place}/first", f"{place}/{new}", True))
                 else:
