@@ -81,6 +81,7 @@ sonde_inline void scene_clear(struct scene *s)
 {
 	s->used = SCENE_BYTES;
 	s->n_touched = 0;
+	s->last = 0;
 	__builtin_memset(s->entries, 0, sizeof s->entries);
 }
 
@@ -484,6 +485,77 @@ int touched_same__tp_btf(void *arguments)
 	return touched(arguments);
 }
 
+/* ---- before Linux 6.13: functions of the kernel's file layer, which are given the entries ---- */
+
+/* Overlayfs calls the same again for its layers: the first call is the program's own. */
+__attribute__((noinline)) int note(__u64 number, __u64 dentry, __u64 other)
+{
+	struct dentry *d = (void *)dentry, *o = (void *)other;
+	struct scene *s = scene_mine();
+	__u64 hint;
+
+	if (s && s->call == number && s->entries[0].dentry)
+		return 0;
+	s = scene_begin((long)number);
+	if (!s)
+		return 0;
+	hint = mount_given(call_of((long)number).folder);
+	take_entry(s, (__u64)BPF_CORE_READ(d, d_inode), dentry, hint);
+	if (other)
+		take_entry(s, (__u64)BPF_CORE_READ(o, d_inode), other, mount_given(call_of((long)number).new_folder));
+	return 0;
+}
+
+sonde_inline __u64 passed(void *arguments, int n)
+{
+	__u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof value, arguments + 8 * n);
+	return value;
+}
+
+/* For calls of one kind; `n` and `other` are the places of the entries among the arguments, `other` -1: there is one entry. */
+sonde_inline int noted(void *arguments, enum call_kind kind, int n, int other)
+{
+	long number = call_number();
+
+	if (call_of(number).kind != kind)
+		return 0;
+	return note((__u64)number, passed(arguments, n), other < 0 ? 0 : passed(arguments, other));
+}
+
+#define BEFORE_6_13(function, kind, n, other)                                                                          \
+	SEC("fentry/" #function)                                                                                       \
+	SONDE_COVERED_BY("touched_set__tp_btf")                                                                        \
+	int function##__fentry(void *arguments)                                                                        \
+	{                                                                                                              \
+		return noted(arguments, kind, n, other);                                                               \
+	}
+BEFORE_6_13(vfs_mkdir, CALL_CREATE, 2, -1)
+BEFORE_6_13(vfs_mknod, CALL_CREATE, 2, -1)
+BEFORE_6_13(vfs_symlink, CALL_CREATE, 2, -1)
+BEFORE_6_13(vfs_link, CALL_LINK, 0, 3)
+BEFORE_6_13(vfs_unlink, CALL_REMOVE, 2, -1)
+BEFORE_6_13(vfs_rmdir, CALL_REMOVE, 2, -1)
+BEFORE_6_13(notify_change, CALL_ATTRIBUTE, 1, -1)
+BEFORE_6_13(vfs_setxattr, CALL_ATTRIBUTE, 1, -1)
+BEFORE_6_13(vfs_removexattr, CALL_ATTRIBUTE, 1, -1)
+/* Linux 6.2, for access control lists. */
+BEFORE_6_13(vfs_set_acl, CALL_ATTRIBUTE, 1, -1)
+BEFORE_6_13(vfs_remove_acl, CALL_ATTRIBUTE, 1, -1)
+
+SEC("fentry/vfs_rename")
+SONDE_COVERED_BY("touched_set__tp_btf")
+int vfs_rename__fentry(void *arguments)
+{
+	long number = call_number();
+	struct renamedata *renamed = (void *)passed(arguments, 0);
+
+	if (call_of(number).kind != CALL_RENAME)
+		return 0;
+	return note((__u64)number, (__u64)BPF_CORE_READ(renamed, old_dentry), (__u64)BPF_CORE_READ(renamed, new_dentry));
+}
+
 /* ---- exits ---- */
 
 /* What a call was, for its event. */
@@ -567,7 +639,7 @@ sonde_inline void tell_rename(struct scene *s, struct result *r, __u64 hint)
 	struct dentry *d;
 
 	for (int i = 0; i < ENTRIES_MAX && !from; i++)
-		if (s->entries[i].dentry && is_there(&s->entries[i]) && has_moved(&s->entries[i]))
+		if (s->entries[i].inode && is_there(&s->entries[i]) && has_moved(&s->entries[i]))
 			from = &s->entries[i];
 	if (!from)
 		return;
@@ -611,6 +683,12 @@ sonde_inline void tell_link(struct scene *s, struct result *r, __u64 hint)
 
 	if (!n->dentry)
 		return;
+	if (!last) { /* before Linux 6.13 both names are known from the first */
+		tell_entry(r, n);
+		r->texts[0].offset = s->entries[1].offset;
+		r->texts[0].length = s->entries[1].length;
+		return;
+	}
 	if ((__u64)BPF_CORE_READ(last, i_sb) != n->sb) /* overlayfs touches its folder only: what is known is the file below */
 		return;
 	name = last_name(s, n->inode);
@@ -620,8 +698,28 @@ sonde_inline void tell_link(struct scene *s, struct result *r, __u64 hint)
 	tell_path(s, &r->texts[0], name, mount_of(name, hint));
 }
 
+/* The name was known before the file. */
+sonde_inline void tell_noted(struct scene *s, struct result *r)
+{
+	struct entry *n = &s->entries[0];
+	struct dentry *d = (void *)n->dentry;
+	struct inode *inode = BPF_CORE_READ(d, d_inode);
+
+	if (!inode || !is_name(d) || has_moved(n))
+		return;
+	r->path.offset = n->offset;
+	r->path.length = n->length;
+	r->ino = BPF_CORE_READ(inode, i_ino);
+	r->dev = sonde_device_number(BPF_CORE_READ(inode, i_sb, s_dev));
+	n->inode = (__u64)inode;
+}
+
 sonde_inline void tell_made(struct scene *s, struct result *r, __u64 hint)
 {
+	if (!s->n_touched && s->entries[0].dentry) {
+		tell_noted(s, r);
+		return;
+	}
 	for (__u32 i = 1; i <= TOUCHED_MAX; i++) {
 		struct inode *inode;
 		__u64 name;

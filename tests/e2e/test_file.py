@@ -43,6 +43,7 @@ class Case(common.TestCase):
         cls.agent.__exit__(None, None, None)
 
     def place(self, base=None):
+        os.makedirs(base or "/tmp", exist_ok=True)
         folder = os.path.realpath(tempfile.mkdtemp(prefix="sonde-file-", dir=base))
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         return folder
