@@ -38,7 +38,7 @@
 
 #define TOUCHED_MAX    8
 #define ENTRIES_MAX    4
-#define ALIASES_MAX    16 /* names of a file that are looked at */
+#define ALIASES_MAX    8  /* names of a file that are looked at */
 #define SCENES         128
 #define SCENE_TRIES    8
 #define SCENE_ROOM     20480
@@ -62,9 +62,10 @@ struct scene {
 	__u64 last; /* inode that was touched last */
 	__u32 used; /* offset behind the last text */
 	__u32 n_touched;
+	__u64 truncated; /* a path did not fit */
 	__u64 touched[TOUCHED_MAX]; /* inodes, in a ring: the last ones */
 	struct entry entries[ENTRIES_MAX];
-	char bytes[SCENE_ROOM - 40 - 8 * TOUCHED_MAX - ENTRIES_MAX * sizeof(struct entry)];
+	char bytes[SCENE_ROOM - 48 - 8 * TOUCHED_MAX - ENTRIES_MAX * sizeof(struct entry)];
 };
 
 #define SCENE_BYTES __builtin_offsetof(struct scene, bytes)
@@ -82,6 +83,7 @@ sonde_inline void scene_clear(struct scene *s)
 	s->used = SCENE_BYTES;
 	s->n_touched = 0;
 	s->last = 0;
+	s->truncated = 0;
 	__builtin_memset(s->entries, 0, sizeof s->entries);
 }
 
@@ -136,15 +138,19 @@ sonde_inline void scene_end(struct scene *s)
 		__sync_lock_test_and_set(&s->owner, 0);
 }
 
-SONDE_PATH_WALKER(walk, SCENE_ROOM, 160);
+SONDE_PATH_WALKER(walk, SCENE_ROOM, 128);
 
-/* A path as a text of the scene: its length, 0 where there was no room for all of it. */
+/* A path as a text of the scene: its length, 0 where there is no room for it. Of one that is too deep the end is kept. */
 sonde_inline __u32 scene_path(struct scene *s, __u64 dentry, __u64 mount)
 {
 	__u32 at = s->used;
 	int end = walk((void *)s, at, dentry, mount);
 
-	if (end < 0 || end <= (int)at || end > SCENE_ROOM)
+	if (end < -1) {
+		end = -end;
+		s->truncated = 1;
+	}
+	if (end <= (int)at || end > SCENE_ROOM)
 		return 0;
 	s->used = (__u32)end;
 	return (__u32)end - at;
@@ -152,8 +158,8 @@ sonde_inline __u32 scene_path(struct scene *s, __u64 dentry, __u64 mount)
 
 /* ---- mounts: by which one a directory entry is seen ---- */
 
-#define DEPTH_MAX  160
-#define MOUNTS_MAX 128 /* of one file system */
+#define DEPTH_MAX  128
+#define MOUNTS_MAX 64 /* of one file system */
 
 __attribute__((noinline)) int is_below(__u64 address, __u64 top)
 {
@@ -271,7 +277,7 @@ sonde_inline __u64 mount_given(int n)
 {
 	struct file *file;
 
-	if (n < 0)
+	if (n == CALL_NO_FOLDER)
 		return 0;
 	file = sonde_file_of((int)argument_of(saved_registers(), n));
 	return file ? (__u64)BPF_CORE_READ(file, f_path.mnt) : 0;
@@ -431,7 +437,7 @@ sonde_inline void take_file(struct scene *s, struct inode *inode, __u64 hint)
 __attribute__((noinline)) int touch(__u64 address, __u64 number)
 {
 	struct inode *inode = (void *)address;
-	struct call call = call_of((long)number);
+	int call = call_of((long)number), kind = CALL_KIND(call);
 	struct scene *s = scene_mine();
 	bool again;
 	__u64 hint;
@@ -444,11 +450,11 @@ __attribute__((noinline)) int touch(__u64 address, __u64 number)
 	again = was_touched(s, address);
 	if (again && s->entries[0].sb == (__u64)BPF_CORE_READ(inode, i_sb))
 		return 0;
-	hint = mount_given(call.folder);
-	if (call.kind == CALL_REMOVE || call.kind == CALL_RENAME)
+	hint = mount_given(CALL_FOLDER(call));
+	if (kind == CALL_REMOVE || kind == CALL_RENAME)
 		take_names(s, address, hint);
-	else if (call.kind == CALL_ATTRIBUTE ||
-		 (call.kind == CALL_LINK && (BPF_CORE_READ(inode, i_mode) & SONDE_S_IFMT) != SONDE_S_IFDIR))
+	else if (kind == CALL_ATTRIBUTE ||
+		 (kind == CALL_LINK && (BPF_CORE_READ(inode, i_mode) & SONDE_S_IFMT) != SONDE_S_IFDIR))
 		take_file(s, inode, hint);
 	if (!again)
 		s->touched[s->n_touched++ & (TOUCHED_MAX - 1)] = address;
@@ -461,28 +467,40 @@ sonde_inline int touched(void *arguments)
 	long number = call_number();
 	__u64 inode = 0;
 
-	if (call_of(number).kind == CALL_OTHER)
+	if (!is_file_call(number))
 		return 0;
 	bpf_probe_read_kernel(&inode, sizeof inode, arguments);
 	return touch(inode, (__u64)number);
 }
 
-SEC("tp_btf/inode_set_ctime_to_ts")
-int touched_set__tp_btf(void *arguments)
+SEC("raw_tp/inode_set_ctime_to_ts")
+int touched_set__raw_tp(void *ctx)
 {
-	return touched(arguments);
+	return touched(ctx);
 }
 
-SEC("tp_btf/ctime_ns_xchg")
-int touched_new__tp_btf(void *arguments)
+/* The other two go on to that one, which is checked and loaded once. All have the inode first. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} file_touches SEC(".maps");
+
+SEC("raw_tp/ctime_ns_xchg")
+int touched_new__raw_tp(void *ctx)
 {
-	return touched(arguments);
+	if (is_file_call(call_number()))
+		bpf_tail_call(ctx, &file_touches, 0);
+	return 0;
 }
 
-SEC("tp_btf/ctime_xchg_skip")
-int touched_same__tp_btf(void *arguments)
+SEC("raw_tp/ctime_xchg_skip")
+int touched_same__raw_tp(void *ctx)
 {
-	return touched(arguments);
+	if (is_file_call(call_number()))
+		bpf_tail_call(ctx, &file_touches, 0);
+	return 0;
 }
 
 /* ---- before Linux 6.13: functions of the kernel's file layer, which are given the entries ---- */
@@ -492,17 +510,16 @@ __attribute__((noinline)) int note(__u64 number, __u64 dentry, __u64 other)
 {
 	struct dentry *d = (void *)dentry, *o = (void *)other;
 	struct scene *s = scene_mine();
-	__u64 hint;
+	int call = call_of((long)number);
 
 	if (s && s->call == number && s->entries[0].dentry)
 		return 0;
 	s = scene_begin((long)number);
 	if (!s)
 		return 0;
-	hint = mount_given(call_of((long)number).folder);
-	take_entry(s, (__u64)BPF_CORE_READ(d, d_inode), dentry, hint);
+	take_entry(s, (__u64)BPF_CORE_READ(d, d_inode), dentry, mount_given(CALL_FOLDER(call)));
 	if (other)
-		take_entry(s, (__u64)BPF_CORE_READ(o, d_inode), other, mount_given(call_of((long)number).new_folder));
+		take_entry(s, (__u64)BPF_CORE_READ(o, d_inode), other, mount_given(CALL_NEW_FOLDER(call)));
 	return 0;
 }
 
@@ -519,14 +536,14 @@ sonde_inline int noted(void *arguments, enum call_kind kind, int n, int other)
 {
 	long number = call_number();
 
-	if (call_of(number).kind != kind)
+	if (!is_file_call(number) || CALL_KIND(call_of(number)) != (int)kind)
 		return 0;
 	return note((__u64)number, passed(arguments, n), other < 0 ? 0 : passed(arguments, other));
 }
 
 #define BEFORE_6_13(function, kind, n, other)                                                                          \
 	SEC("fentry/" #function)                                                                                       \
-	SONDE_COVERED_BY("touched_set__tp_btf")                                                                        \
+	SONDE_COVERED_BY("touched_set__raw_tp")                                                                        \
 	int function##__fentry(void *arguments)                                                                        \
 	{                                                                                                              \
 		return noted(arguments, kind, n, other);                                                               \
@@ -545,13 +562,13 @@ BEFORE_6_13(vfs_set_acl, CALL_ATTRIBUTE, 1, -1)
 BEFORE_6_13(vfs_remove_acl, CALL_ATTRIBUTE, 1, -1)
 
 SEC("fentry/vfs_rename")
-SONDE_COVERED_BY("touched_set__tp_btf")
+SONDE_COVERED_BY("touched_set__raw_tp")
 int vfs_rename__fentry(void *arguments)
 {
 	long number = call_number();
 	struct renamedata *renamed = (void *)passed(arguments, 0);
 
-	if (call_of(number).kind != CALL_RENAME)
+	if (!is_file_call(number) || CALL_KIND(call_of(number)) != CALL_RENAME)
 		return 0;
 	return note((__u64)number, (__u64)BPF_CORE_READ(renamed, old_dentry), (__u64)BPF_CORE_READ(renamed, new_dentry));
 }
@@ -755,13 +772,13 @@ __attribute__((noinline)) int tell_file(struct scene *s, struct result *r, int f
 /* What was done, by what the scene and the kernel's entries say now. */
 __attribute__((noinline)) int tell_done(struct scene *s, struct result *r, int kind)
 {
-	struct call call;
 	__u64 hint;
+	int call;
 
 	if (!s || !r)
 		return 0;
 	call = call_of((long)s->call);
-	hint = mount_given(call.new_folder >= 0 ? call.new_folder : call.folder);
+	hint = mount_given(CALL_NEW_FOLDER(call) != CALL_NO_FOLDER ? CALL_NEW_FOLDER(call) : CALL_FOLDER(call));
 	if (kind == CALL_RENAME)
 		tell_rename(s, r, hint);
 	else if (kind == CALL_LINK)
@@ -868,6 +885,8 @@ sonde_inline void *record_in(void *ring, __u32 type, const __u32 head, const __u
 
 	if (e && n)
 		bpf_probe_read_kernel(e + head, n, s->bytes);
+	if (e && s->truncated)
+		((struct sonde_event *)e)->flags |= SONDE_FLAG_TRUNCATED;
 	return e;
 }
 
@@ -951,9 +970,7 @@ __attribute__((noinline)) int finish(struct change *c)
 	return 0;
 }
 
-#define AT_EXIT(call)                                                                                                  \
-	SEC("tracepoint/syscalls/sys_exit_" #call)                                                                     \
-	int call##__tracepoint(struct trace_event_raw_sys_exit *ctx)
+#define AT_EXIT(call) sonde_inline int at_##call(struct trace_event_raw_sys_exit *ctx)
 
 #define FINISH_FD(record, kind_of, descriptor, ...)                                                                    \
 	({                                                                                                             \
@@ -1140,6 +1157,68 @@ AT_EXIT(fremovexattr)
 		       : forget();
 }
 
+/* All exits are one program, of mkdirat, which the others go on to (the module's user space sets that): it is checked and loaded once, and not for
+ * each of them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} file_exits SEC(".maps");
+
+SEC("tracepoint/syscalls/sys_exit_mkdirat")
+int mkdirat__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	switch (ctx->id) {
+#define CALL_CASE(name, number, kind, folder, new_folder)                                                              \
+	case number:                                                                                                   \
+		return at_##name(ctx);
+		FILE_CALLS(CALL_CASE)
+#undef CALL_CASE
+	default:
+		return 0;
+	}
+}
+
+#define GOES_ON(call)                                                                                                  \
+	SEC("tracepoint/syscalls/sys_exit_" #call)                                                                     \
+	int call##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
+	{                                                                                                              \
+		bpf_tail_call(ctx, &file_exits, 0);                                                                    \
+		return 0;                                                                                              \
+	}
+GOES_ON(mkdir)
+GOES_ON(mknod)
+GOES_ON(mknodat)
+GOES_ON(symlink)
+GOES_ON(symlinkat)
+GOES_ON(link)
+GOES_ON(linkat)
+GOES_ON(rename)
+GOES_ON(renameat)
+GOES_ON(renameat2)
+GOES_ON(unlink)
+GOES_ON(rmdir)
+GOES_ON(unlinkat)
+GOES_ON(chmod)
+GOES_ON(fchmodat)
+GOES_ON(fchmodat2)
+GOES_ON(fchmod)
+GOES_ON(chown)
+GOES_ON(lchown)
+GOES_ON(fchownat)
+GOES_ON(fchown)
+GOES_ON(truncate)
+GOES_ON(ftruncate)
+GOES_ON(setxattr)
+GOES_ON(lsetxattr)
+GOES_ON(setxattrat)
+GOES_ON(fsetxattr)
+GOES_ON(removexattr)
+GOES_ON(lremovexattr)
+GOES_ON(removexattrat)
+GOES_ON(fremovexattr)
+
 /* ---- opens ---- */
 
 #define OPEN_NO      0
@@ -1310,28 +1389,19 @@ sonde_inline int opened(long ret, __u32 flags, __u64 given)
 	return why == OPEN_NO ? 0 : tell_open(ret, flags, given, why);
 }
 
-AT_EXIT(openat)
-{
-	return opened(ctx->ret, (__u32)A(2), A(1));
-}
-
-AT_EXIT(open)
-{
-	return opened(ctx->ret, (__u32)A(1), A(0));
-}
-
-AT_EXIT(creat)
-{
-	return opened(ctx->ret, O_CREAT | O_TRUNC | 1, A(0));
-}
-
-AT_EXIT(open_by_handle_at)
-{
-	return opened(ctx->ret, (__u32)A(2), 0);
-}
+#if defined(__TARGET_ARCH_arm64)
+#define NR_OPENAT            56
+#define NR_OPEN_BY_HANDLE_AT 265
+#else
+#define NR_OPEN              2
+#define NR_CREAT             85
+#define NR_OPENAT            257
+#define NR_OPEN_BY_HANDLE_AT 304
+#endif
+#define NR_OPENAT2 437
 
 /* Its flags are in memory: of an open file, those that the file keeps. */
-AT_EXIT(openat2)
+sonde_inline int opened2(struct trace_event_raw_sys_exit *ctx)
 {
 	__u64 flags = 0;
 
@@ -1344,5 +1414,45 @@ AT_EXIT(openat2)
 	}
 	return opened(ctx->ret, (__u32)flags, A(1));
 }
+
+SEC("tracepoint/syscalls/sys_exit_openat")
+int openat__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	switch (ctx->id) {
+	case NR_OPENAT:
+		return opened(ctx->ret, (__u32)A(2), A(1));
+#if defined(NR_OPEN)
+	case NR_OPEN:
+		return opened(ctx->ret, (__u32)A(1), A(0));
+	case NR_CREAT:
+		return opened(ctx->ret, O_CREAT | O_TRUNC | 1, A(0));
+#endif
+	case NR_OPENAT2:
+		return opened2(ctx);
+	case NR_OPEN_BY_HANDLE_AT:
+		return opened(ctx->ret, (__u32)A(2), 0);
+	default:
+		return 0;
+	}
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} file_opens SEC(".maps");
+
+#define OPENS_ON(call)                                                                                                 \
+	SEC("tracepoint/syscalls/sys_exit_" #call)                                                                     \
+	int call##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
+	{                                                                                                              \
+		bpf_tail_call(ctx, &file_opens, 0);                                                                    \
+		return 0;                                                                                              \
+	}
+OPENS_ON(open)
+OPENS_ON(creat)
+OPENS_ON(openat2)
+OPENS_ON(open_by_handle_at)
 
 char LICENSE[] SEC("license") = "GPL";

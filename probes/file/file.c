@@ -5,8 +5,10 @@
  */
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/base.h"
 #include "probes/file/file.h"
@@ -20,7 +22,8 @@ struct watch {
 	const char *path; /* in `names` */
 	uint32_t how;     /* FILE_WATCH_* */
 	bool known;
-	struct file_watched at;
+	struct file_watched seen; /* what stat(2) says of it: by this a change is noticed */
+	struct file_watched at;   /* what the kernel side sees */
 };
 
 struct watches {
@@ -41,6 +44,30 @@ static const struct sonde_option options[] = {
 	  .help = "files, and folders by a / at their end, at most 64, with commas, whose reads are told too" },
 	{ 0 },
 };
+
+/* Programs that others of the module go on to, and the maps by which they do. */
+static const struct {
+	const char *map, *program;
+	bool needed;
+} targets[] = { { "file_exits", "mkdirat__tracepoint", true },
+		{ "file_opens", "openat__tracepoint", true },
+		{ "file_touches", "touched_set__raw_tp", false } };
+
+static int set_targets(struct sonde_host *host)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+		int map = host->map(host, targets[i].map), program = host->program(host, targets[i].program);
+		uint32_t zero = 0;
+
+		if (program < 0 && !targets[i].needed)
+			continue;
+		if (map < 0 || program < 0)
+			return map < 0 ? map : program;
+		if (bpf_map_update_elem(map, &zero, &program, BPF_ANY) < 0)
+			return -errno;
+	}
+	return 0;
+}
 
 static int read_names(struct watches *w, const char *text)
 {
@@ -64,8 +91,52 @@ static int read_names(struct watches *w, const char *text)
 	return 0;
 }
 
-/* Where the name leads now. A folder that is asked for as one, and is none, is not there. */
+/* The device of a mount's file system, as the kernel has it. */
+static bool mount_device(int id, __u64 *ret)
+{
+	_cleanup_(close_file) FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	_cleanup_(free_pointer) char *line = NULL;
+	size_t room = 0;
+
+	while (mounts && getline(&line, &room, mounts) > 0) {
+		unsigned major, minor;
+		int which;
+
+		if (sscanf(line, "%d %*d %u:%u", &which, &major, &minor) == 3 && which == id) {
+			*ret = makedev(major, minor);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The kernel's own numbers of an open file. Those of stat(2) are others on overlayfs and btrfs. */
+static bool kernel_numbers(int fd, struct file_watched *ret)
+{
+	_cleanup_(close_file) FILE *info = NULL;
+	unsigned long long ino = 0;
+	char name[64], line[128];
+	int mount = -1;
+
+	snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
+	info = fopen(name, "re");
+	while (info && fgets(line, sizeof line, info)) {
+		sscanf(line, "mnt_id: %d", &mount);
+		sscanf(line, "ino: %llu", &ino);
+	}
+	ret->ino = ino;
+	return ino && mount_device(mount, &ret->dev);
+}
+
+/* Where the name leads: a folder, where one is asked for. */
 static bool look_up(const struct watch *item, struct file_watched *ret)
+{
+	_cleanup_(close_fd) int fd = open(item->path, O_PATH | O_CLOEXEC);
+
+	return fd >= 0 && kernel_numbers(fd, ret);
+}
+
+static bool look_at(const struct watch *item, struct file_watched *ret)
 {
 	struct stat st;
 
@@ -116,17 +187,18 @@ static void tell_bits(const struct watches *w)
 
 static bool look_again(struct watches *w, struct watch *item)
 {
-	struct file_watched before = item->at, now = { 0 };
+	struct file_watched before = item->at, seen = { 0 };
 	bool was = item->known;
 
-	item->known = look_up(item, &now);
-	if (was == item->known && (!was || same(&before, &now)))
+	item->known = look_at(item, &seen);
+	if (was == item->known && (!was || same(&item->seen, &seen)))
 		return false;
-	item->at = now;
+	item->seen = seen;
+	item->known = item->known && look_up(item, &item->at);
 	if (was)
 		tell_kernel(w, &before);
 	if (item->known)
-		tell_kernel(w, &now);
+		tell_kernel(w, &item->at);
 	return true;
 }
 
@@ -165,6 +237,8 @@ static int file_attach(struct sonde_host *host)
 	r = w->map < 0 ? w->map : w->bits < 0 ? w->bits : read_names(w, host->text(host, "watch"));
 	if (r == -E2BIG || r == -EINVAL)
 		host->notice(host, "modules.file.watch takes at most 64 absolute paths, with commas between them");
+	if (r == 0)
+		r = set_targets(host);
 	if (r < 0)
 		file_detach(host);
 	else

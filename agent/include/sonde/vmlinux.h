@@ -37,6 +37,7 @@ typedef unsigned int uid_t;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
@@ -500,6 +501,7 @@ struct trace_event_raw_sched_process_exit {
 };
 
 struct trace_event_raw_sys_exit {
+	long id;
 	long ret;
 };
 
