@@ -24,6 +24,7 @@ extern const struct sonde_module sonde_module_cpu __attribute__((weak));
 extern const struct sonde_module sonde_module_drops __attribute__((weak));
 extern const struct sonde_module sonde_module_dns __attribute__((weak));
 extern const struct sonde_module sonde_module_exec __attribute__((weak));
+extern const struct sonde_module sonde_module_file __attribute__((weak));
 extern const struct sonde_module sonde_module_offcpu __attribute__((weak));
 extern const struct sonde_module sonde_module_sched __attribute__((weak));
 extern const struct sonde_module sonde_module_tcp __attribute__((weak));
@@ -37,6 +38,7 @@ static const struct {
 		   { "drops", &sonde_module_drops },
 		   { "dns", &sonde_module_dns },
 		   { "exec", &sonde_module_exec },
+		   { "file", &sonde_module_file },
 		   { "offcpu", &sonde_module_offcpu },
 		   { "sched", &sonde_module_sched },
 		   { "tcp", &sonde_module_tcp },

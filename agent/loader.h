@@ -11,7 +11,7 @@
 #include "decode/schema.h"
 #include "sonde/module.h"
 
-#define MEASURES_MAX 32 /* of one module */
+#define MEASURES_MAX 64 /* of one module */
 #define HOOKS_MAX    8  /* of one measure */
 
 struct loader; /* opaque: what all modules share: maps, schema, kernel BTF */

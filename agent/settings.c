@@ -220,6 +220,7 @@ static const struct option_table builtin_modules[] = {
 	{ "drops", "Packets that the kernel dropped: net.drop", off_rows },
 	{ "capture", "Packets of connections that something happened to: packet.capture", off_rows },
 	{ "dns", "Queries to DNS servers and their answers: dns.query", off_rows },
+	{ "file", "What processes do to files: file.open, file.rename, file.unlink, file.chmod and others", off_rows },
 };
 
 static const struct sonde_option common_rows[] = {

@@ -5,7 +5,7 @@
 #ifndef SONDE_EXEC_FILE_BPF_H
 #define SONDE_EXEC_FILE_BPF_H
 
-#include "sonde/probe.bpf.h"
+#include "sonde/inode.bpf.h"
 #include "exec.h"
 
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630 /* include/uapi/linux/magic.h */
@@ -20,16 +20,7 @@
 #define S_ISGID  0002000
 
 /* The kernel's own device numbers, major:12 minor:20. Source: include/linux/kdev_t.h, include/uapi/linux/major.h. */
-#define MAJOR_OF(dev) ((dev) >> 20)
 #define DEV_NULL      (1u << 20 | 3)
-
-/* stat(2) shows new_encode_dev(). Source: include/linux/kdev_t.h. */
-sonde_inline __u64 device_number(__u32 dev)
-{
-	__u32 major = dev >> 20, minor = dev & 0xfffff;
-
-	return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
-}
 
 /* The inode's time of change, in ns; where it is kept changed with 6.6 (torvalds/linux 13bc24457850) and 6.11 (3aa63a569c64). */
 sonde_inline __u64 changed_at(struct inode *inode)
@@ -108,7 +99,7 @@ sonde_inline bool has_gained(bool cleared, bool secure, bool has_bits)
 
 sonde_inline __u8 device_stream(struct inode *inode)
 {
-	__u32 dev = BPF_CORE_READ(inode, i_rdev), major = MAJOR_OF(dev);
+	__u32 dev = BPF_CORE_READ(inode, i_rdev), major = SONDE_MAJOR(dev);
 
 	if (dev == DEV_NULL)
 		return EXEC_STREAM_NULL;
@@ -159,7 +150,7 @@ sonde_inline void fill_file(struct process_exec *e, struct task_struct *task)
 	__u32 mode = inode->i_mode;
 
 	e->ino = inode->i_ino;
-	e->dev = device_number(inode->i_sb->s_dev);
+	e->dev = sonde_device_number(inode->i_sb->s_dev);
 	e->_changed = changed_at(inode);
 	e->_file_bytes = (__u64)inode->i_size;
 	e->_start_stack = task->mm->start_stack;

@@ -37,6 +37,7 @@ typedef unsigned int uid_t;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
@@ -151,9 +152,36 @@ struct vm_area_struct {
 	struct file *vm_file;
 };
 
+struct list_head {
+	struct list_head *next, *prev;
+};
+
+struct hlist_node {
+	struct hlist_node *next, **pprev;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct hlist_bl_node {
+	struct hlist_bl_node *next, **pprev;
+};
+
+struct lockref {
+	int count;
+};
+
 struct super_block {
 	unsigned int s_dev;
 	unsigned long s_magic;
+	struct dentry *s_root;
+	struct mount *s_mounts; /* Linux 6.18: a list by mnt_next_for_sb */
+};
+
+/* Before that: one of struct list_head. */
+struct super_block___listed {
+	struct list_head s_mounts;
 };
 
 struct timespec64 {
@@ -172,6 +200,8 @@ struct inode {
 	long long i_size;
 	long long i_ctime_sec; /* Linux 6.11 */
 	__u32 i_ctime_nsec;
+	struct hlist_head i_dentry;
+	char *i_link;
 };
 
 /* Linux 6.6 to 6.10, and before. */
@@ -190,19 +220,32 @@ struct ovl_inode {
 };
 
 struct dentry {
+	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+	struct super_block *d_sb;
+	struct lockref d_lockref;
+	union {
+		struct hlist_node d_alias;
+	} d_u;
 };
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
 };
 
 struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns;
+	struct mount *mnt_next_for_sb;
+};
+
+struct mount___listed {
+	struct list_head mnt_instance;
 };
 
 struct path {
@@ -213,6 +256,7 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	unsigned int f_mode, f_flags;
 	void *private_data;
 };
 
@@ -322,10 +366,6 @@ struct tty_struct {
 	char name[64];
 };
 
-struct list_head {
-	struct list_head *next, *prev;
-};
-
 typedef struct seqcount {
 	unsigned int sequence;
 } seqcount_t;
@@ -362,7 +402,19 @@ struct sched_info {
 	unsigned long long run_delay, last_arrival, last_queued;
 };
 
+struct thread_info {
+	unsigned int status;
+};
+
+/* Linux 6.2, with bpf_rdonly_cast(). */
+struct mnt_idmap {};
+
+struct renamedata {
+	struct dentry *old_dentry, *new_dentry;
+};
+
 struct task_struct {
+	struct thread_info thread_info;
 	unsigned int flags;
 	int pid, tgid;
 	int exit_code;
@@ -489,6 +541,7 @@ struct trace_event_raw_sched_process_exit {
 };
 
 struct trace_event_raw_sys_exit {
+	long id;
 	long ret;
 };
 

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Numbers of inodes and files as programs know them. */
+#ifndef SONDE_INODE_BPF_H
+#define SONDE_INODE_BPF_H
+
+#include "sonde/probe.bpf.h"
+
+#define SONDE_S_IFMT  0170000
+#define SONDE_S_IFCHR 0020000
+#define SONDE_S_IFDIR 0040000
+
+#define SONDE_MAJOR(dev) ((dev) >> 20)
+#define SONDE_MINOR(dev) ((dev)&0xfffff)
+
+/* Kernel device numbers are major:12 minor:20; stat(2) shows new_encode_dev(). Source: include/linux/kdev_t.h. */
+sonde_inline __u64 sonde_device_number(__u32 dev)
+{
+	__u32 major = SONDE_MAJOR(dev), minor = SONDE_MINOR(dev);
+
+	return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
+}
+
+#endif

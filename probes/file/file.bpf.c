@@ -1,0 +1,1458 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What processes do to files, each told at the exit of its system call, where its result is known.
+ *
+ * An open has its file in the descriptor that it returned. A call that removes, renames or links names leaves nothing behind by which its exit
+ * could find them; but on the way every file system sets the time of change (ctime) of the file and of the folders whose entries change, in this
+ * very thread and while the old name is still there. So the tracepoints of the ctime take the names down (`struct scene`), out of the
+ * kernel's own directory entries, and the exit of the call sends what they found:
+ *
+ *	removed, renamed	the entry whose file and whose folder have both been touched; the exit looks whether it is really gone, or moved
+ *	made			at the exit: the entry whose file and folder have both been touched
+ *	mode, owner, ...	the file that was touched
+ *
+ * Stacked file systems (overlayfs) touch their lower inodes first and their own last: the last file system's count. Before Linux 6.13, which has
+ * no such tracepoints, the functions of the kernel's file layer say the same (fentry).
+ */
+#include "sonde/probe.bpf.h"
+#include "sonde/inode.bpf.h"
+#include "sonde/syscall.bpf.h"
+#include "file.h"
+#include "calls.h"
+
+#define O_ACCMODE    00000003
+#define O_CREAT      00000100
+#define O_TRUNC      00001000
+#define FMODE_WRITE  0x2 /* include/linux/fs.h */
+#define FMODE_PATH   0x4000
+#define FMODE_CREATE 0x100000 /* FMODE_CREATED */
+#define AT_REMOVEDIR 0x200
+#define EPERM        1
+#define EACCES       13
+#define TS_COMPAT    2 /* arch/x86/include/asm/thread_info.h: the system call is one of 32 bits */
+
+#define CAP_SYS_ADMIN 21
+#define CAP_SETFCAP   31
+
+/* ---- scenes: what is known of a call before its exit ---- */
+
+#define TOUCHED_MAX    8
+#define ENTRIES_MAX    4
+#define ALIASES_MAX    8  /* names of a file that are looked at */
+#define SCENES         128
+#define SCENE_TRIES    8
+#define SCENE_ROOM     20480
+#define SCENE_STALE_NS 60000000000ull
+#define GIVEN_MAX      4096 /* PATH_MAX */
+
+/* A directory entry as it was when it was found. */
+struct entry {
+	__u64 dentry, inode, parent; /* addresses; parent: the folder's inode */
+	__u64 hash;                  /* and length of its name */
+	__u64 ino, dev, sb;
+	__u16 offset, length; /* its path, in `bytes`; 0: not known */
+	__u32 was_name;       /* it was one still */
+};
+
+/* One thread's call. Texts lie one behind the other, and go into the event as they lie. */
+struct scene {
+	__u64 owner; /* the thread that has it, as bpf_get_current_pid_tgid(); 0: free */
+	__u64 time;
+	__u64 call; /* number of the system call */
+	__u64 last; /* inode that was touched last */
+	__u32 used; /* offset behind the last text */
+	__u32 n_touched;
+	__u64 truncated; /* a path did not fit */
+	__u64 touched[TOUCHED_MAX]; /* inodes, in a ring: the last ones */
+	struct entry entries[ENTRIES_MAX];
+	char bytes[SCENE_ROOM - 48 - 8 * TOUCHED_MAX - ENTRIES_MAX * sizeof(struct entry)];
+};
+
+#define SCENE_BYTES __builtin_offsetof(struct scene, bytes)
+_Static_assert(sizeof(struct scene) == SCENE_ROOM, "the walker's room");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCENES);
+	__type(key, __u32);
+	__type(value, struct scene);
+} file_scenes SEC(".maps");
+
+sonde_inline void scene_clear(struct scene *s)
+{
+	s->used = SCENE_BYTES;
+	s->n_touched = 0;
+	s->last = 0;
+	s->truncated = 0;
+	__builtin_memset(s->entries, 0, sizeof s->entries);
+}
+
+sonde_inline __u32 scene_place(__u64 owner, __u32 i)
+{
+	return (__u32)((owner * 0x9e3779b97f4a7c15ull) >> 40) + i & (SCENES - 1);
+}
+
+/* The scene that this thread has, or NULL. */
+sonde_inline struct scene *scene_mine(void)
+{
+	__u64 owner = bpf_get_current_pid_tgid();
+
+	for (__u32 i = 0; i < SCENE_TRIES; i++) {
+		__u32 place = scene_place(owner, i);
+		struct scene *s = bpf_map_lookup_elem(&file_scenes, &place);
+
+		if (s && s->owner == owner)
+			return s;
+	}
+	return NULL;
+}
+
+/* A scene for this thread, empty. What a thread left behind that never came to its exit is taken after a minute. */
+sonde_inline struct scene *scene_begin(long call)
+{
+	__u64 owner = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns();
+
+	for (__u32 i = 0; i < SCENE_TRIES; i++) {
+		__u32 place = scene_place(owner, i);
+		struct scene *s = bpf_map_lookup_elem(&file_scenes, &place);
+		__u64 had;
+
+		if (!s)
+			continue;
+		had = s->owner;
+		if (had && had != owner && now - s->time < SCENE_STALE_NS)
+			continue;
+		if (__sync_val_compare_and_swap(&s->owner, had, owner) != had)
+			continue;
+		s->time = now;
+		s->call = call;
+		scene_clear(s);
+		return s;
+	}
+	return NULL;
+}
+
+sonde_inline void scene_end(struct scene *s)
+{
+	if (s)
+		__sync_lock_test_and_set(&s->owner, 0);
+}
+
+SONDE_PATH_WALKER(walk, SCENE_ROOM, 128);
+
+/* A path as a text of the scene: its length, 0 where there is no room for it. Of one that is too deep the end is kept. */
+sonde_inline __u32 scene_path(struct scene *s, __u64 dentry, __u64 mount)
+{
+	__u32 at = s->used;
+	int end = walk((void *)s, at, dentry, mount);
+
+	if (end < -1) {
+		end = -end;
+		s->truncated = 1;
+	}
+	if (end <= (int)at || end > SCENE_ROOM)
+		return 0;
+	s->used = (__u32)end;
+	return (__u32)end - at;
+}
+
+/* ---- mounts: by which one a directory entry is seen ---- */
+
+#define DEPTH_MAX  128
+#define MOUNTS_MAX 64 /* of one file system */
+
+__attribute__((noinline)) int is_below(__u64 address, __u64 top)
+{
+	struct dentry *d = (void *)address, *parent;
+
+	for (int i = 0; i < DEPTH_MAX; i++) {
+		if ((__u64)d == top)
+			return 1;
+		parent = BPF_CORE_READ(d, d_parent);
+		if (parent == d)
+			return 0;
+		d = parent;
+	}
+	return 0;
+}
+
+sonde_inline bool mount_shows(struct vfsmount *mount, struct dentry *dentry, struct super_block *sb)
+{
+	struct dentry *top;
+
+	if (!mount || BPF_CORE_READ(mount, mnt_sb) != sb)
+		return false;
+	top = BPF_CORE_READ(mount, mnt_root);
+	return top == BPF_CORE_READ(sb, s_root) || is_below((__u64)dentry, (__u64)top);
+}
+
+/* Of the mounts of a file system, the first one of namespace `ns` that shows the entry. Linux 6.18 has them in a list of its own; the one before is in
+ * a function of its own, as members that a kernel does not have must not be met on any way. */
+__attribute__((noinline)) __u64 mount_among(__u64 first, __u64 dentry, __u64 sb, __u64 ns)
+{
+	struct mount *m = (void *)first;
+
+	for (int i = 0; i < MOUNTS_MAX && m; i++, m = BPF_CORE_READ(m, mnt_next_for_sb)) {
+		struct vfsmount *shown = (void *)m + bpf_core_field_offset(struct mount, mnt);
+
+		if ((__u64)BPF_CORE_READ(m, mnt_ns) == ns && mount_shows(shown, (void *)dentry, (void *)sb))
+			return (__u64)shown;
+	}
+	return 0;
+}
+
+__attribute__((noinline)) __u64 mount_listed(__u64 dentry, __u64 sb, __u64 ns)
+{
+	const __u32 own = bpf_core_field_offset(struct mount___listed, mnt_instance);
+	struct list_head *head = (void *)sb + bpf_core_field_offset(struct super_block___listed, s_mounts);
+	struct list_head *at = BPF_CORE_READ(head, next);
+
+	for (int i = 0; i < MOUNTS_MAX && at && at != head; i++, at = BPF_CORE_READ(at, next)) {
+		struct mount *m = (void *)at - own;
+		struct vfsmount *shown = (void *)m + bpf_core_field_offset(struct mount, mnt);
+
+		if ((__u64)BPF_CORE_READ(m, mnt_ns) == ns && mount_shows(shown, (void *)dentry, (void *)sb))
+			return (__u64)shown;
+	}
+	return 0;
+}
+
+/* A mount of the thread's namespace through which `dentry` is seen: that of the folder whose descriptor the call was given (`hint`), of the working
+ * directory, of the root, else the first one of the file system. 0: none. */
+__attribute__((noinline)) __u64 mount_of(__u64 address, __u64 hint)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct dentry *dentry = (void *)address;
+	struct super_block *sb = BPF_CORE_READ(dentry, d_sb);
+	__u64 ns = (__u64)BPF_CORE_READ(task, nsproxy, mnt_ns);
+	struct vfsmount *near;
+
+	if (mount_shows((void *)hint, dentry, sb))
+		return hint;
+	near = BPF_CORE_READ(task, fs, pwd.mnt);
+	if (mount_shows(near, dentry, sb))
+		return (__u64)near;
+	near = BPF_CORE_READ(task, fs, root.mnt);
+	if (mount_shows(near, dentry, sb))
+		return (__u64)near;
+	if (bpf_core_field_exists(struct mount, mnt_next_for_sb))
+		return mount_among((__u64)BPF_CORE_READ(sb, s_mounts), address, (__u64)sb, ns);
+	return mount_listed(address, (__u64)sb, ns);
+}
+
+/* ---- the system call that the thread is in ---- */
+
+sonde_inline struct pt_regs *saved_registers(void)
+{
+	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
+#if defined(__TARGET_ARCH_arm64)
+sonde_inline long call_number(void)
+{
+	return saved_registers()->syscallno;
+}
+
+sonde_inline __u64 argument_of(struct pt_regs *regs, int n)
+{
+	return n == 0 ? regs->orig_x0 : n == 1 ? regs->user_regs.regs[1] : regs->user_regs.regs[2];
+}
+#else
+/* -1 in one of 32 bits, whose exit nobody sees. */
+sonde_inline long call_number(void)
+{
+	if (bpf_get_current_task_btf()->thread_info.status & TS_COMPAT)
+		return -1;
+	return (long)saved_registers()->orig_ax;
+}
+
+sonde_inline __u64 argument_of(struct pt_regs *regs, int n)
+{
+	return n == 0 ? regs->di : n == 1 ? regs->si : regs->dx;
+}
+#endif
+
+/* The mount of the folder that argument `n` is a descriptor of; 0: of none. */
+sonde_inline __u64 mount_given(int n)
+{
+	struct file *file;
+
+	if (n == CALL_NO_FOLDER)
+		return 0;
+	file = sonde_file_of((int)argument_of(saved_registers(), n));
+	return file ? (__u64)BPF_CORE_READ(file, f_path.mnt) : 0;
+}
+
+/* ---- entries ---- */
+
+sonde_inline struct dentry *alias_from(struct hlist_node *node)
+{
+	return node ? (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias) : NULL;
+}
+
+sonde_inline struct hlist_node *next_alias(struct dentry *d)
+{
+	return BPF_CORE_READ(d, d_u.d_alias.next);
+}
+
+sonde_inline __u64 hash_of(struct dentry *d)
+{
+	__u64 hash = 0;
+
+	bpf_probe_read_kernel(&hash, sizeof hash, (void *)d + bpf_core_field_offset(struct dentry, d_name));
+	return hash;
+}
+
+/* A name that was removed stays with a file that is open. */
+sonde_inline bool is_name(struct dentry *d)
+{
+	return BPF_CORE_READ(d, d_hash.pprev);
+}
+
+sonde_inline bool was_touched(const struct scene *s, __u64 inode)
+{
+	for (__u32 i = 0; i < TOUCHED_MAX; i++)
+		if (i < s->n_touched && s->touched[i] == inode)
+			return true;
+	return false;
+}
+
+/* The name that file `child` got last of those in folders that were touched: the first on its list. 0: none. */
+__attribute__((noinline)) __u64 last_name(struct scene *s, __u64 child)
+{
+	struct inode *inode = (void *)child;
+	struct dentry *d;
+
+	if (!s)
+		return 0;
+	d = alias_from(BPF_CORE_READ(inode, i_dentry.first));
+	for (int i = 0; i < ALIASES_MAX && d; i++, d = alias_from(next_alias(d))) {
+		__u64 above = (__u64)BPF_CORE_READ(d, d_parent, d_inode);
+
+		if (above != child && was_touched(s, above))
+			return (__u64)d;
+	}
+	return 0;
+}
+
+/* The name of a file that is used most: as the call itself uses the one that it was given. */
+__attribute__((noinline)) __u64 name_of(__u64 address)
+{
+	struct inode *inode = (void *)address;
+	struct dentry *d = alias_from(BPF_CORE_READ(inode, i_dentry.first)), *most = d;
+	int most_count = 0;
+
+	for (int i = 0; i < ALIASES_MAX && d; i++, d = alias_from(next_alias(d))) {
+		int count = is_name(d) ? BPF_CORE_READ(d, d_lockref.count) : 0;
+
+		if (count > most_count) {
+			most_count = count;
+			most = d;
+		}
+	}
+	return (__u64)most;
+}
+
+sonde_inline void fill_entry(struct entry *n, struct inode *inode, struct dentry *d)
+{
+	n->dentry = (__u64)d;
+	n->inode = (__u64)inode;
+	n->parent = (__u64)BPF_CORE_READ(d, d_parent, d_inode);
+	n->hash = hash_of(d);
+	n->was_name = is_name(d);
+	n->sb = (__u64)BPF_CORE_READ(d, d_sb);
+	n->ino = inode ? BPF_CORE_READ(inode, i_ino) : 0;
+	n->dev = inode ? sonde_device_number(BPF_CORE_READ(inode, i_sb, s_dev)) : 0;
+}
+
+/* Takes an entry down, with its path. */
+__attribute__((noinline)) int take_entry(struct scene *s, __u64 inode, __u64 dentry, __u64 hint)
+{
+	struct entry *n = NULL;
+	__u64 mount;
+
+	if (!s)
+		return 0;
+	if (s->entries[0].dentry && s->entries[0].sb != (__u64)BPF_CORE_READ((struct dentry *)dentry, d_sb)) {
+		s->used = SCENE_BYTES;
+		__builtin_memset(s->entries, 0, sizeof s->entries);
+	}
+	for (int i = 0; i < ENTRIES_MAX && !n; i++) {
+		if (s->entries[i].dentry == dentry)
+			return 0;
+		if (!s->entries[i].dentry)
+			n = &s->entries[i];
+	}
+	if (!n)
+		return 0;
+	fill_entry(n, (void *)inode, (void *)dentry);
+	mount = mount_of(dentry, hint);
+	n->offset = (__u16)s->used;
+	n->length = mount ? (__u16)scene_path(s, dentry, mount) : 0;
+	return 0;
+}
+
+/* ---- touched: the tracepoints of the ctime ---- */
+
+/* The names of `child` that somebody uses (as the call does with the one that it was given) in the folder `parent`, or where that is 0 in any folder
+ * that was touched. Of several, the exit tells which one it was. */
+__attribute__((noinline)) int take_names_of(struct scene *s, __u64 child, __u64 parent, __u64 hint)
+{
+	struct inode *inode = (void *)child;
+	struct dentry *d;
+
+	if (!s)
+		return 0;
+	d = alias_from(BPF_CORE_READ(inode, i_dentry.first));
+	for (int i = 0; i < ALIASES_MAX && d; i++, d = alias_from(next_alias(d))) {
+		__u64 above = (__u64)BPF_CORE_READ(d, d_parent, d_inode);
+
+		if (above == child || BPF_CORE_READ(d, d_lockref.count) <= 0)
+			continue;
+		if (parent ? above == parent : was_touched(s, above))
+			take_entry(s, child, (__u64)d, hint);
+	}
+	return 0;
+}
+
+/* The inode as an entry of what was touched before, and as the folder of that. */
+sonde_inline void take_names(struct scene *s, __u64 inode, __u64 hint)
+{
+	take_names_of(s, inode, 0, hint);
+	for (__u32 i = 0; i < TOUCHED_MAX; i++) {
+		if (i >= s->n_touched)
+			break;
+		take_names_of(s, s->touched[i], inode, hint);
+	}
+}
+
+sonde_inline void take_file(struct scene *s, struct inode *inode, __u64 hint)
+{
+	__u64 name = name_of((__u64)inode);
+
+	if (name && !(s->entries[0].dentry && s->entries[0].sb == (__u64)BPF_CORE_READ(inode, i_sb)))
+		take_entry(s, (__u64)inode, name, hint);
+}
+
+__attribute__((noinline)) int touch(__u64 address, __u64 number)
+{
+	struct inode *inode = (void *)address;
+	int call = call_of((long)number), kind = CALL_KIND(call);
+	struct scene *s = scene_mine();
+	bool again;
+	__u64 hint;
+
+	if (!s || s->call != number)
+		s = scene_begin((long)number);
+	if (!s)
+		return 0;
+	s->last = address;
+	again = was_touched(s, address);
+	if (again && s->entries[0].sb == (__u64)BPF_CORE_READ(inode, i_sb))
+		return 0;
+	hint = mount_given(CALL_FOLDER(call));
+	if (kind == CALL_REMOVE || kind == CALL_RENAME)
+		take_names(s, address, hint);
+	else if (kind == CALL_ATTRIBUTE ||
+		 (kind == CALL_LINK && (BPF_CORE_READ(inode, i_mode) & SONDE_S_IFMT) != SONDE_S_IFDIR))
+		take_file(s, inode, hint);
+	if (!again)
+		s->touched[s->n_touched++ & (TOUCHED_MAX - 1)] = address;
+	return 0;
+}
+
+/* The inode is the first argument; as a number, which a function can be given. */
+sonde_inline int touched(void *arguments)
+{
+	long number = call_number();
+	__u64 inode = 0;
+
+	if (!is_file_call(number))
+		return 0;
+	bpf_probe_read_kernel(&inode, sizeof inode, arguments);
+	return touch(inode, (__u64)number);
+}
+
+SEC("raw_tp/inode_set_ctime_to_ts")
+int touched_set__raw_tp(void *ctx)
+{
+	return touched(ctx);
+}
+
+/* The other two go on to that one, which is checked and loaded once. All have the inode first. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} file_touches SEC(".maps");
+
+SEC("raw_tp/ctime_ns_xchg")
+int touched_new__raw_tp(void *ctx)
+{
+	if (is_file_call(call_number()))
+		bpf_tail_call(ctx, &file_touches, 0);
+	return 0;
+}
+
+SEC("raw_tp/ctime_xchg_skip")
+int touched_same__raw_tp(void *ctx)
+{
+	if (is_file_call(call_number()))
+		bpf_tail_call(ctx, &file_touches, 0);
+	return 0;
+}
+
+/* ---- before Linux 6.13: functions of the kernel's file layer, which are given the entries ---- */
+
+/* Overlayfs calls the same again for its layers: the first call is the program's own. */
+__attribute__((noinline)) int note(__u64 number, __u64 dentry, __u64 other)
+{
+	struct dentry *d = (void *)dentry, *o = (void *)other;
+	struct scene *s = scene_mine();
+	int call = call_of((long)number);
+
+	if (s && s->call == number && s->entries[0].dentry)
+		return 0;
+	s = scene_begin((long)number);
+	if (!s)
+		return 0;
+	take_entry(s, (__u64)BPF_CORE_READ(d, d_inode), dentry, mount_given(CALL_FOLDER(call)));
+	if (other)
+		take_entry(s, (__u64)BPF_CORE_READ(o, d_inode), other, mount_given(CALL_NEW_FOLDER(call)));
+	return 0;
+}
+
+sonde_inline __u64 passed(void *arguments, int n)
+{
+	__u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof value, arguments + 8 * n);
+	return value;
+}
+
+/* For calls of one kind; `n` and `other` are the places of the entries among the arguments, `other` -1: there is one entry. */
+sonde_inline int noted(void *arguments, enum call_kind kind, int n, int other)
+{
+	long number = call_number();
+
+	if (!is_file_call(number) || CALL_KIND(call_of(number)) != (int)kind)
+		return 0;
+	return note((__u64)number, passed(arguments, n), other < 0 ? 0 : passed(arguments, other));
+}
+
+#define BEFORE_6_13(function, kind, n, other)                                                                          \
+	SEC("fentry/" #function)                                                                                       \
+	SONDE_COVERED_BY("touched_set__raw_tp")                                                                        \
+	int function##__fentry(void *arguments)                                                                        \
+	{                                                                                                              \
+		return noted(arguments, kind, n, other);                                                               \
+	}
+BEFORE_6_13(vfs_mkdir, CALL_CREATE, 2, -1)
+BEFORE_6_13(vfs_mknod, CALL_CREATE, 2, -1)
+BEFORE_6_13(vfs_symlink, CALL_CREATE, 2, -1)
+BEFORE_6_13(vfs_link, CALL_LINK, 0, 3)
+BEFORE_6_13(vfs_unlink, CALL_REMOVE, 2, -1)
+BEFORE_6_13(vfs_rmdir, CALL_REMOVE, 2, -1)
+BEFORE_6_13(notify_change, CALL_ATTRIBUTE, 1, -1)
+BEFORE_6_13(vfs_setxattr, CALL_ATTRIBUTE, 1, -1)
+BEFORE_6_13(vfs_removexattr, CALL_ATTRIBUTE, 1, -1)
+/* Linux 6.2, for access control lists. */
+BEFORE_6_13(vfs_set_acl, CALL_ATTRIBUTE, 1, -1)
+BEFORE_6_13(vfs_remove_acl, CALL_ATTRIBUTE, 1, -1)
+
+SEC("fentry/vfs_rename")
+SONDE_COVERED_BY("touched_set__raw_tp")
+int vfs_rename__fentry(void *arguments)
+{
+	long number = call_number();
+	struct renamedata *renamed = (void *)passed(arguments, 0);
+
+	if (!is_file_call(number) || CALL_KIND(call_of(number)) != CALL_RENAME)
+		return 0;
+	return note((__u64)number, (__u64)BPF_CORE_READ(renamed, old_dentry), (__u64)BPF_CORE_READ(renamed, new_dentry));
+}
+
+/* ---- exits ---- */
+
+/* What a call was, for its event. */
+struct change {
+	__u64 given, new_given; /* addresses of paths in the program's memory; 0: none */
+	__u64 text;             /* and of a text */
+	__s64 ret;
+	__s64 numbers[2];
+	__s32 fd; /* of the file; -1: it was named by a path */
+	__u32 type;
+	__u32 text_max;
+	__u32 kind;
+};
+
+/* What the event says of it: texts by their offset in the scene. */
+struct result {
+	__u64 ino, dev;
+	struct sonde_text path, given, texts[2];
+	__u32 unverified;
+	__u32 _pad;
+	__u64 replaced;
+};
+
+/* All events but file.open as they lie in the ring. */
+struct file_change {
+	FILE_HEAD;
+	struct sonde_text texts[2];
+	__s64 numbers[2];
+};
+#define SAME_LAYOUT(type) _Static_assert(sizeof(struct type) == sizeof(struct file_change), #type)
+SAME_LAYOUT(file_mkdir);
+SAME_LAYOUT(file_mknod);
+SAME_LAYOUT(file_symlink);
+SAME_LAYOUT(file_link);
+SAME_LAYOUT(file_rename);
+SAME_LAYOUT(file_unlink);
+SAME_LAYOUT(file_chmod);
+SAME_LAYOUT(file_chown);
+SAME_LAYOUT(file_truncate);
+SAME_LAYOUT(file_setxattr);
+SAME_LAYOUT(file_removexattr);
+
+sonde_inline bool is_there(const struct entry *n)
+{
+	struct dentry *d = (void *)n->dentry;
+
+	return (__u64)BPF_CORE_READ(d, d_inode) == n->inode && is_name(d);
+}
+
+sonde_inline bool has_moved(const struct entry *n)
+{
+	struct dentry *d = (void *)n->dentry;
+
+	return (__u64)BPF_CORE_READ(d, d_parent, d_inode) != n->parent || hash_of(d) != n->hash;
+}
+
+/* Whether the entry had the name that `d` has now. */
+sonde_inline bool was_at(const struct entry *n, struct dentry *d)
+{
+	return (__u64)BPF_CORE_READ(d, d_parent, d_inode) == n->parent && hash_of(d) == n->hash;
+}
+
+sonde_inline void tell_entry(struct result *r, const struct entry *n)
+{
+	r->path.offset = n->offset;
+	r->path.length = n->length;
+	r->ino = n->ino;
+	r->dev = n->dev;
+}
+
+sonde_inline void tell_path(struct scene *s, struct sonde_text *text, __u64 dentry, __u64 mount)
+{
+	text->offset = (__u16)s->used;
+	text->length = mount ? (__u16)scene_path(s, dentry, mount) : 0;
+}
+
+/* The entry that bears another name now, and the one that had this name. */
+sonde_inline void tell_rename(struct scene *s, struct result *r, __u64 hint)
+{
+	struct entry *from = NULL;
+	struct dentry *d;
+
+	for (int i = 0; i < ENTRIES_MAX && !from; i++)
+		if (s->entries[i].inode && is_there(&s->entries[i]) && has_moved(&s->entries[i]))
+			from = &s->entries[i];
+	if (!from)
+		return;
+	d = (void *)from->dentry;
+	tell_entry(r, from);
+	tell_path(s, &r->texts[0], from->dentry, mount_of(from->dentry, hint));
+	for (int i = 0; i < ENTRIES_MAX; i++)
+		if (s->entries[i].dentry && s->entries[i].inode != from->inode && was_at(&s->entries[i], d))
+			r->replaced = s->entries[i].ino;
+}
+
+/* The entry that was a name before and is none now. Overlayfs has dropped its entry by the time that it touches the file: that is it, if there is but
+ * one such, as names that were removed long ago look the same while their file is open. */
+sonde_inline void tell_removed(struct scene *s, struct result *r)
+{
+	struct entry *dropped = NULL;
+	int n_dropped = 0;
+
+	for (int i = 0; i < ENTRIES_MAX; i++) {
+		struct entry *n = &s->entries[i];
+
+		if (!n->dentry || is_there(n))
+			continue;
+		if (n->was_name) {
+			tell_entry(r, n);
+			return;
+		}
+		dropped = n;
+		n_dropped++;
+	}
+	if (n_dropped == 1)
+		tell_entry(r, dropped);
+}
+
+/* The name that a file got last stands first among its names. Source: fs/dcache.c __d_instantiate(). */
+sonde_inline void tell_link(struct scene *s, struct result *r, __u64 hint)
+{
+	struct entry *n = &s->entries[0];
+	struct inode *last = (void *)s->last;
+	__u64 name;
+
+	if (!n->dentry)
+		return;
+	if (!last) { /* before Linux 6.13 both names are known from the first */
+		tell_entry(r, n);
+		r->texts[0].offset = s->entries[1].offset;
+		r->texts[0].length = s->entries[1].length;
+		return;
+	}
+	if ((__u64)BPF_CORE_READ(last, i_sb) != n->sb) /* overlayfs touches its folder only: what is known is the file below */
+		return;
+	name = last_name(s, n->inode);
+	if (!name || name == n->dentry)
+		return;
+	tell_entry(r, n);
+	tell_path(s, &r->texts[0], name, mount_of(name, hint));
+}
+
+/* The name was known before the file. */
+sonde_inline void tell_noted(struct scene *s, struct result *r)
+{
+	struct entry *n = &s->entries[0];
+	struct dentry *d = (void *)n->dentry;
+	struct inode *inode = BPF_CORE_READ(d, d_inode);
+
+	if (!inode || !is_name(d) || has_moved(n))
+		return;
+	r->path.offset = n->offset;
+	r->path.length = n->length;
+	r->ino = BPF_CORE_READ(inode, i_ino);
+	r->dev = sonde_device_number(BPF_CORE_READ(inode, i_sb, s_dev));
+	n->inode = (__u64)inode;
+}
+
+sonde_inline void tell_made(struct scene *s, struct result *r, __u64 hint)
+{
+	if (!s->n_touched && s->entries[0].dentry) {
+		tell_noted(s, r);
+		return;
+	}
+	for (__u32 i = 1; i <= TOUCHED_MAX; i++) {
+		struct inode *inode;
+		__u64 name;
+
+		if (i > s->n_touched)
+			return;
+		inode = (void *)s->touched[(s->n_touched - i) & (TOUCHED_MAX - 1)];
+		name = last_name(s, (__u64)inode);
+		if (!name)
+			continue;
+		tell_path(s, &r->path, name, mount_of(name, hint));
+		r->ino = BPF_CORE_READ(inode, i_ino);
+		r->dev = sonde_device_number(BPF_CORE_READ(inode, i_sb, s_dev));
+		s->entries[0].inode = (__u64)inode;
+		return;
+	}
+}
+
+__attribute__((noinline)) int tell_file(struct scene *s, struct result *r, int fd)
+{
+	struct file *file = sonde_file_of(fd);
+	struct inode *inode;
+
+	if (!s || !r || !file)
+		return 0;
+	inode = BPF_CORE_READ(file, f_inode);
+	r->ino = BPF_CORE_READ(inode, i_ino);
+	r->dev = sonde_device_number(BPF_CORE_READ(inode, i_sb, s_dev));
+	tell_path(s, &r->path, (__u64)BPF_CORE_READ(file, f_path.dentry), (__u64)BPF_CORE_READ(file, f_path.mnt));
+	return 0;
+}
+
+/* What was done, by what the scene and the kernel's entries say now. */
+__attribute__((noinline)) int tell_done(struct scene *s, struct result *r, int kind)
+{
+	__u64 hint;
+	int call;
+
+	if (!s || !r)
+		return 0;
+	call = call_of((long)s->call);
+	hint = mount_given(CALL_NEW_FOLDER(call) != CALL_NO_FOLDER ? CALL_NEW_FOLDER(call) : CALL_FOLDER(call));
+	if (kind == CALL_RENAME)
+		tell_rename(s, r, hint);
+	else if (kind == CALL_LINK)
+		tell_link(s, r, hint);
+	else if (kind == CALL_CREATE)
+		tell_made(s, r, hint);
+	else if (kind == CALL_REMOVE)
+		tell_removed(s, r);
+	else if (s->entries[0].dentry)
+		tell_entry(r, &s->entries[0]);
+	return 0;
+}
+
+/* A text of the program's memory, of `max` bytes with its NUL at most. */
+__attribute__((noinline)) int tell_given(struct scene *s, struct sonde_text *text, __u64 address, int short_text)
+{
+	__u32 at;
+	long n;
+
+	if (!s || !text || !address)
+		return 0;
+	at = s->used;
+	if (at < SCENE_BYTES || at > SCENE_ROOM - GIVEN_MAX)
+		return 0;
+	n = bpf_probe_read_user_str((void *)s + at, short_text ? SONDE_NAME_ROOM : GIVEN_MAX, (void *)address);
+	if (n <= 1)
+		return 0;
+	text->offset = (__u16)at;
+	text->length = (__u16)(n - 1);
+	s->used = at + (__u32)n;
+	return 0;
+}
+
+/* What a symbolic link holds, out of its inode. */
+__attribute__((noinline)) int tell_target(struct scene *s, struct sonde_text *text)
+{
+	struct inode *inode;
+	char *link;
+	__u32 at;
+	long n;
+
+	if (!s || !text)
+		return 0;
+	inode = (void *)s->entries[0].inode;
+	if (!inode)
+		return 0;
+	link = BPF_CORE_READ(inode, i_link);
+	at = s->used;
+	if (!link || at < SCENE_BYTES || at > SCENE_ROOM - GIVEN_MAX)
+		return 0;
+	n = bpf_probe_read_kernel_str((void *)s + at, GIVEN_MAX, link);
+	if (n <= 1)
+		return 0;
+	text->offset = (__u16)at;
+	text->length = (__u16)(n - 1);
+	s->used = at + (__u32)n;
+	return 0;
+}
+
+sonde_inline struct sonde_text in_record(struct sonde_text text, __u32 head)
+{
+	text.offset = text.length ? text.offset - SCENE_BYTES + head : 0;
+	return text;
+}
+
+sonde_inline void fill_head(struct file_change *e, const struct result *r, __s64 ret, const __u32 head)
+{
+	sonde_fill_credentials(e);
+	sonde_fill_result(e, ret);
+	e->path = in_record(r->path, head);
+	e->path_given = in_record(r->given, head);
+	e->ino = r->ino;
+	e->dev = r->dev;
+	e->path_unverified = r->unverified;
+	__builtin_memset(e->_pad_path, 0, sizeof e->_pad_path);
+}
+
+/* Size classes of the texts: as much of the ring as they need, about. */
+#define CLASS_1   128
+#define CLASS_2   512
+#define CLASS_3   4096
+#define CLASS_ALL (SCENE_ROOM - SCENE_BYTES)
+
+/* Room for a record with the texts of the scene, which are copied into it. */
+#define RECORD_OF(ring, type, head, scene, owner)                                                                      \
+	({                                                                                                             \
+		__u64 _stack = sonde_take_stack((ring), (owner));                                                      \
+		__u32 _n = (scene)->used - SCENE_BYTES;                                                                \
+		void *_e = NULL;                                                                                       \
+		if (_n <= CLASS_1)                                                                                     \
+			_e = record_in((ring), (type), (head), CLASS_1, _n, (scene), (owner), _stack);                 \
+		else if (_n <= CLASS_2)                                                                                \
+			_e = record_in((ring), (type), (head), CLASS_2, _n, (scene), (owner), _stack);                 \
+		else if (_n <= CLASS_3)                                                                                \
+			_e = record_in((ring), (type), (head), CLASS_3, _n, (scene), (owner), _stack);                 \
+		else if (_n <= CLASS_ALL)                                                                              \
+			_e = record_in((ring), (type), (head), CLASS_ALL, _n, (scene), (owner), _stack);               \
+		_e;                                                                                                    \
+	})
+sonde_inline void *record_in(void *ring, __u32 type, const __u32 head, const __u32 room, __u32 n, struct scene *s,
+			     const struct sonde_owner *owner, __u64 stack)
+{
+	void *e = sonde_begin_with(ring, type, head + room, owner, stack);
+
+	if (e && n)
+		bpf_probe_read_kernel(e + head, n, s->bytes);
+	if (e && s->truncated)
+		((struct sonde_event *)e)->flags |= SONDE_FLAG_TRUNCATED;
+	return e;
+}
+
+sonde_inline int send_change(void *ring, struct scene *s, const struct change *c, const struct result *r)
+{
+	struct sonde_owner owner;
+	struct file_change *e;
+
+	sonde_owner_current(&owner);
+	e = RECORD_OF(ring, c->type, sizeof *e, s, &owner);
+	if (!e)
+		return 0;
+	fill_head(e, r, c->ret, sizeof *e);
+	e->texts[0] = in_record(r->texts[0], sizeof *e);
+	e->texts[1] = in_record(r->texts[1], sizeof *e);
+	e->numbers[0] = c->numbers[0];
+	e->numbers[1] = c->numbers[1];
+	sonde_end(ring, &e->event, sizeof *e + s->used - SCENE_BYTES);
+	return 0;
+}
+
+__attribute__((noinline)) int send_priority(struct scene *s, struct change *c, struct result *r)
+{
+	return s && c && r ? send_change(&sonde_priority, s, c, r) : 0;
+}
+
+__attribute__((noinline)) int send_bulk(struct scene *s, struct change *c, struct result *r)
+{
+	return s && c && r ? send_change(&sonde_bulk, s, c, r) : 0;
+}
+
+/* The texts that the program gave, where the kernel has none. */
+sonde_inline void tell_rest(struct scene *s, struct change *c, struct result *r)
+{
+	if (c->type == file_symlink_type.id) {
+		if (r->path.length)
+			tell_target(s, &r->texts[0]);
+		if (!r->texts[0].length)
+			tell_given(s, &r->texts[1], c->text, 0);
+	} else if (c->text) {
+		tell_given(s, &r->texts[0], c->text, 1);
+	}
+	if (!r->path.length) {
+		r->unverified = c->ret >= 0;
+		tell_given(s, &r->given, c->given, 0);
+	}
+	if (c->new_given && !r->texts[0].length) {
+		r->unverified = c->ret >= 0;
+		tell_given(s, &r->texts[1], c->new_given, 0);
+	}
+}
+
+/* The end of a call: its event, out of what was found on its way. */
+__attribute__((noinline)) int finish(struct change *c)
+{
+	struct scene *s = scene_mine();
+	struct result r = {};
+
+	if (!c)
+		return 0;
+	if (!s)
+		s = scene_begin(0);
+	if (!s) {
+		sonde_count_lost(c->type, SONDE_DROP_MAP_FULL);
+		return 0;
+	}
+	if (c->fd >= 0)
+		tell_file(s, &r, c->fd);
+	else if (c->ret >= 0 && c->kind)
+		tell_done(s, &r, (int)c->kind);
+	if (c->ret < 0 && c->fd < 0)
+		scene_clear(s);
+	tell_rest(s, c, &r);
+	if (c->type == file_rename_type.id)
+		c->numbers[1] = (__s64)r.replaced;
+	if (c->type == file_mknod_type.id || c->type == file_setxattr_type.id || c->type == file_removexattr_type.id)
+		send_priority(s, c, &r);
+	else
+		send_bulk(s, c, &r);
+	scene_end(s);
+	return 0;
+}
+
+#define AT_EXIT(call) sonde_inline int at_##call(struct trace_event_raw_sys_exit *ctx)
+
+#define FINISH_FD(record, kind_of, descriptor, ...)                                                                    \
+	({                                                                                                             \
+		struct change _c = {                                                                                   \
+			.type = record##_type.id, .kind = (kind_of), .ret = ctx->ret, .fd = (descriptor), __VA_ARGS__  \
+		};                                                                                                     \
+		finish(&_c);                                                                                           \
+	})
+#define FINISH(record, kind_of, ...) FINISH_FD(record, kind_of, -1, __VA_ARGS__)
+#define A                            sonde_argument
+
+AT_EXIT(mkdir)
+{
+	return FINISH(file_mkdir, CALL_CREATE, .given = A(0), .numbers = { (__u16)A(1) });
+}
+
+AT_EXIT(mkdirat)
+{
+	return FINISH(file_mkdir, CALL_CREATE, .given = A(1), .numbers = { (__u16)A(2) });
+}
+
+AT_EXIT(mknod)
+{
+	return FINISH(file_mknod, CALL_CREATE, .given = A(0), .numbers = { (__u16)A(1), (__u32)A(2) });
+}
+
+AT_EXIT(mknodat)
+{
+	return FINISH(file_mknod, CALL_CREATE, .given = A(1), .numbers = { (__u16)A(2), (__u32)A(3) });
+}
+
+AT_EXIT(symlink)
+{
+	return FINISH(file_symlink, CALL_CREATE, .text = A(0), .given = A(1));
+}
+
+AT_EXIT(symlinkat)
+{
+	return FINISH(file_symlink, CALL_CREATE, .text = A(0), .given = A(2));
+}
+
+AT_EXIT(link)
+{
+	return FINISH(file_link, CALL_LINK, .given = A(0), .new_given = A(1));
+}
+
+AT_EXIT(linkat)
+{
+	return FINISH(file_link, CALL_LINK, .given = A(1), .new_given = A(3), .numbers = { (__u32)A(4) });
+}
+
+AT_EXIT(rename)
+{
+	return FINISH(file_rename, CALL_RENAME, .given = A(0), .new_given = A(1));
+}
+
+AT_EXIT(renameat)
+{
+	return FINISH(file_rename, CALL_RENAME, .given = A(1), .new_given = A(3));
+}
+
+AT_EXIT(renameat2)
+{
+	return FINISH(file_rename, CALL_RENAME, .given = A(1), .new_given = A(3), .numbers = { (__u32)A(4) });
+}
+
+AT_EXIT(unlink)
+{
+	return FINISH(file_unlink, CALL_REMOVE, .given = A(0));
+}
+
+AT_EXIT(rmdir)
+{
+	return FINISH(file_unlink, CALL_REMOVE, .given = A(0), .numbers = { AT_REMOVEDIR });
+}
+
+AT_EXIT(unlinkat)
+{
+	return FINISH(file_unlink, CALL_REMOVE, .given = A(1), .numbers = { (__u32)A(2) });
+}
+
+AT_EXIT(chmod)
+{
+	return FINISH(file_chmod, CALL_ATTRIBUTE, .given = A(0), .numbers = { (__u16)A(1), -1 });
+}
+
+AT_EXIT(fchmodat)
+{
+	return FINISH(file_chmod, CALL_ATTRIBUTE, .given = A(1), .numbers = { (__u16)A(2), -1 });
+}
+
+AT_EXIT(fchmodat2)
+{
+	return FINISH(file_chmod, CALL_ATTRIBUTE, .given = A(1), .numbers = { (__u16)A(2), -1 });
+}
+
+AT_EXIT(fchmod)
+{
+	return FINISH_FD(file_chmod, CALL_OTHER, (int)A(0), .numbers = { (__u16)A(1), (int)A(0) });
+}
+
+AT_EXIT(chown)
+{
+	return FINISH(file_chown, CALL_ATTRIBUTE, .given = A(0), .numbers = { (int)A(1), (int)A(2) });
+}
+
+AT_EXIT(lchown)
+{
+	return FINISH(file_chown, CALL_ATTRIBUTE, .given = A(0), .numbers = { (int)A(1), (int)A(2) });
+}
+
+AT_EXIT(fchownat)
+{
+	return FINISH(file_chown, CALL_ATTRIBUTE, .given = A(1), .numbers = { (int)A(2), (int)A(3) });
+}
+
+AT_EXIT(fchown)
+{
+	return FINISH_FD(file_chown, CALL_OTHER, (int)A(0), .numbers = { (int)A(1), (int)A(2) });
+}
+
+AT_EXIT(truncate)
+{
+	return FINISH(file_truncate, CALL_ATTRIBUTE, .given = A(0), .numbers = { (__s64)A(1), -1 });
+}
+
+AT_EXIT(ftruncate)
+{
+	return FINISH_FD(file_truncate, CALL_OTHER, (int)A(0), .numbers = { (__s64)A(1), (int)A(0) });
+}
+
+/* Attributes of users are nobody's concern. Their names can be raced: of a thread that may set others, all are told. */
+sonde_inline bool is_told(__u64 name)
+{
+	const struct cred *cred = bpf_get_current_task_btf()->cred;
+	__u64 caps = sonde_capabilities((void *)cred + bpf_core_field_offset(struct cred, cap_effective));
+	char begin[8] = {};
+
+	if (caps & (1ull << CAP_SYS_ADMIN | 1ull << CAP_SETFCAP))
+		return true;
+	bpf_probe_read_user(begin, 5, (void *)name);
+	return begin[0] != 'u' || begin[1] != 's' || begin[2] != 'e' || begin[3] != 'r' || begin[4] != '.';
+}
+
+sonde_inline int forget(void)
+{
+	scene_end(scene_mine());
+	return 0;
+}
+
+#define XATTR_SET(call, path_in, folder_flags, ...)                                                                    \
+	AT_EXIT(call)                                                                                                  \
+	{                                                                                                              \
+		return is_told(A(folder_flags)) ? FINISH(file_setxattr, CALL_ATTRIBUTE, .text = A(folder_flags),       \
+							 .given = A(path_in), .numbers = { __VA_ARGS__, -1 })          \
+						: forget();                                                            \
+	}
+XATTR_SET(setxattr, 0, 1, (__u32)A(4))
+XATTR_SET(lsetxattr, 0, 1, (__u32)A(4))
+XATTR_SET(setxattrat, 1, 3, 0)
+
+AT_EXIT(fsetxattr)
+{
+	return is_told(A(1)) ? FINISH_FD(file_setxattr, CALL_OTHER, (int)A(0), .text = A(1),
+					 .numbers = { (__u32)A(4), (int)A(0) })
+			     : forget();
+}
+
+#define XATTR_REMOVED(call, path_in, name_in)                                                                          \
+	AT_EXIT(call)                                                                                                  \
+	{                                                                                                              \
+		return is_told(A(name_in)) ? FINISH(file_removexattr, CALL_ATTRIBUTE, .text = A(name_in),              \
+						    .given = A(path_in), .numbers = { 0, -1 })                         \
+					   : forget();                                                                 \
+	}
+XATTR_REMOVED(removexattr, 0, 1)
+XATTR_REMOVED(lremovexattr, 0, 1)
+XATTR_REMOVED(removexattrat, 1, 3)
+
+AT_EXIT(fremovexattr)
+{
+	return is_told(A(1))
+		       ? FINISH_FD(file_removexattr, CALL_OTHER, (int)A(0), .text = A(1), .numbers = { 0, (int)A(0) })
+		       : forget();
+}
+
+/* All exits are one program, of mkdirat, which the others go on to (the module's user space sets that): it is checked and loaded once, and not for
+ * each of them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} file_exits SEC(".maps");
+
+SEC("tracepoint/syscalls/sys_exit_mkdirat")
+int mkdirat__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	switch (ctx->id) {
+#define CALL_CASE(name, number, kind, folder, new_folder)                                                              \
+	case number:                                                                                                   \
+		return at_##name(ctx);
+		FILE_CALLS(CALL_CASE)
+#undef CALL_CASE
+	default:
+		return 0;
+	}
+}
+
+#define GOES_ON(call)                                                                                                  \
+	SEC("tracepoint/syscalls/sys_exit_" #call)                                                                     \
+	int call##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
+	{                                                                                                              \
+		bpf_tail_call(ctx, &file_exits, 0);                                                                    \
+		return 0;                                                                                              \
+	}
+GOES_ON(mkdir)
+GOES_ON(mknod)
+GOES_ON(mknodat)
+GOES_ON(symlink)
+GOES_ON(symlinkat)
+GOES_ON(link)
+GOES_ON(linkat)
+GOES_ON(rename)
+GOES_ON(renameat)
+GOES_ON(renameat2)
+GOES_ON(unlink)
+GOES_ON(rmdir)
+GOES_ON(unlinkat)
+GOES_ON(chmod)
+GOES_ON(fchmodat)
+GOES_ON(fchmodat2)
+GOES_ON(fchmod)
+GOES_ON(chown)
+GOES_ON(lchown)
+GOES_ON(fchownat)
+GOES_ON(fchown)
+GOES_ON(truncate)
+GOES_ON(ftruncate)
+GOES_ON(setxattr)
+GOES_ON(lsetxattr)
+GOES_ON(setxattrat)
+GOES_ON(fsetxattr)
+GOES_ON(removexattr)
+GOES_ON(lremovexattr)
+GOES_ON(removexattrat)
+GOES_ON(fremovexattr)
+
+/* ---- opens ---- */
+
+#define OPEN_NO      0
+#define OPEN_WRITES  1
+#define OPEN_WATCHED 2
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4 * FILE_WATCHES_MAX);
+	__type(key, struct file_watched);
+	__type(value, __u32);
+} file_watches SEC(".maps");
+
+/* Set by the module's user space while it runs. */
+volatile struct file_watch_bits file_bits __attribute__((section(".data"))) = {};
+
+extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __attribute__((weak));
+
+/* Members of what an address points to, loaded where the kernel has that (6.2), at a tenth of the cost of copies. */
+#define CAN_CAST              bpf_core_type_exists(struct mnt_idmap)
+#define CAST(record, address) ((struct record *)bpf_rdonly_cast((address), bpf_core_type_id_kernel(struct record)))
+#define MEMBER(record, address, member)                                                                                \
+	(CAN_CAST ? CAST(record, address)->member : BPF_CORE_READ((struct record *)(address), member))
+
+sonde_inline bool is_watched(struct inode *inode, __u32 how)
+{
+	struct file_watched key = { .ino = BPF_CORE_READ(inode, i_ino),
+				    .dev = sonde_device_number(BPF_CORE_READ(inode, i_sb, s_dev)) };
+	__u32 *found = bpf_map_lookup_elem(&file_watches, &key);
+
+	return found && *found & how;
+}
+
+sonde_inline bool reads_watched(struct file *file, struct inode *inode)
+{
+	__u64 files = file_bits.files, folders = file_bits.folders;
+	struct dentry *d, *above;
+
+	if (files >> (MEMBER(inode, inode, i_ino) & 63) & 1 && is_watched(inode, FILE_WATCH_FILE))
+		return true;
+	if (!folders)
+		return false;
+	d = MEMBER(file, file, f_path.dentry);
+	for (int i = 0; i < 64; i++) {
+		struct inode *folder = MEMBER(dentry, d, d_inode);
+
+		if (folder && folders >> (MEMBER(inode, folder, i_ino) & 63) & 1 &&
+		    is_watched(folder, FILE_WATCH_FOLDER))
+			return true;
+		above = MEMBER(dentry, d, d_parent);
+		if (above == d)
+			break;
+		d = above;
+	}
+	return false;
+}
+
+/* Devices that programs write to all the time and that keep nothing: null, zero, full, random, urandom, terminals. */
+sonde_inline bool is_sink(struct inode *inode)
+{
+	__u32 dev, major;
+
+	if ((MEMBER(inode, inode, i_mode) & SONDE_S_IFMT) != SONDE_S_IFCHR)
+		return false;
+	dev = MEMBER(inode, inode, i_rdev);
+	major = SONDE_MAJOR(dev);
+	if (major == 1)
+		return SONDE_MINOR(dev) == 3 || SONDE_MINOR(dev) == 5 ||
+		       (SONDE_MINOR(dev) >= 7 && SONDE_MINOR(dev) <= 9);
+	return major == 4 || major == 5 || (major >= 136 && major <= 143);
+}
+
+/* Address of the file behind a descriptor of this thread; as sonde_file_of(), by loads. */
+sonde_inline struct file *opened_file(long fd)
+{
+	struct fdtable *table = bpf_get_current_task_btf()->files->fdt;
+	struct file *file = NULL;
+
+	if (fd < 0 || (__u64)fd >= table->max_fds)
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof file, (void *)table->fd + fd * sizeof file);
+	return file;
+}
+
+/* Whether an open that succeeded is told: OPEN_*. */
+__attribute__((noinline)) int look_at(long fd)
+{
+	struct file *file = opened_file(fd);
+	struct inode *inode;
+	__u32 mode;
+
+	if (!file)
+		return OPEN_NO;
+	mode = MEMBER(file, file, f_mode);
+	inode = MEMBER(file, file, f_inode);
+	if (mode & FMODE_PATH || !inode)
+		return OPEN_NO;
+	if (mode & (FMODE_WRITE | FMODE_CREATE))
+		return is_sink(inode) ? OPEN_NO : OPEN_WRITES;
+	return reads_watched(file, inode) ? OPEN_WATCHED : OPEN_NO;
+}
+
+sonde_inline void fill_open(struct file_open *e, struct file *file)
+{
+	__u32 mode = file ? BPF_CORE_READ(file, f_mode) : 0;
+
+	e->mode = file ? BPF_CORE_READ(file, f_inode, i_mode) : 0;
+	e->created = mode & FMODE_CREATE;
+}
+
+__attribute__((noinline)) int send_open(struct scene *s, struct result *r, long ret, __u32 flags, int why)
+{
+	struct file *file = ret < 0 ? NULL : opened_file(ret);
+	struct sonde_owner owner;
+	struct file_open *e;
+
+	if (!s || !r)
+		return 0;
+	sonde_owner_current(&owner);
+	e = RECORD_OF(&sonde_bulk, file_open_type.id, sizeof *e, s, &owner);
+	if (!e)
+		return 0;
+	fill_head((void *)e, r, ret, sizeof *e);
+	e->ret = 0;
+	e->flags = flags;
+	e->fd = ret < 0 ? -1 : (__s32)ret;
+	fill_open(e, file);
+	e->watched = why == OPEN_WATCHED;
+	__builtin_memset(e->_pad, 0, sizeof e->_pad);
+	sonde_submit(file_open, e, sizeof *e + s->used - SCENE_BYTES);
+	return 0;
+}
+
+__attribute__((noinline)) int tell_open(long ret, __u32 flags, __u64 given, int why)
+{
+	struct scene *s = scene_begin(0);
+	struct result r = {};
+
+	if (!s) {
+		sonde_lost(file_open, SONDE_DROP_MAP_FULL);
+		return 0;
+	}
+	if (ret >= 0)
+		tell_file(s, &r, (int)ret);
+	if (!r.path.length) {
+		r.unverified = ret >= 0;
+		tell_given(s, &r.given, given, 0);
+	}
+	send_open(s, &r, ret, flags, why);
+	scene_end(s);
+	return 0;
+}
+
+sonde_inline bool tells_refusal(long error, __u32 flags)
+{
+	return flags & (O_ACCMODE | O_CREAT | O_TRUNC) || error == -EACCES || error == -EPERM;
+}
+
+sonde_inline int opened(long ret, __u32 flags, __u64 given)
+{
+	int why = OPEN_NO;
+
+	if (ret >= 0)
+		why = look_at(ret);
+	else if (tells_refusal(ret, flags))
+		why = OPEN_WRITES;
+	return why == OPEN_NO ? 0 : tell_open(ret, flags, given, why);
+}
+
+#if defined(__TARGET_ARCH_arm64)
+#define NR_OPENAT            56
+#define NR_OPEN_BY_HANDLE_AT 265
+#else
+#define NR_OPEN              2
+#define NR_CREAT             85
+#define NR_OPENAT            257
+#define NR_OPEN_BY_HANDLE_AT 304
+#endif
+#define NR_OPENAT2 437
+
+/* Its flags are in memory: of an open file, those that the file keeps. */
+sonde_inline int opened2(struct trace_event_raw_sys_exit *ctx)
+{
+	__u64 flags = 0;
+
+	if (ctx->ret < 0) {
+		bpf_probe_read_user(&flags, sizeof flags, (void *)A(2));
+	} else {
+		struct file *file = opened_file(ctx->ret);
+
+		flags = file ? BPF_CORE_READ(file, f_flags) : 0;
+	}
+	return opened(ctx->ret, (__u32)flags, A(1));
+}
+
+SEC("tracepoint/syscalls/sys_exit_openat")
+int openat__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	switch (ctx->id) {
+	case NR_OPENAT:
+		return opened(ctx->ret, (__u32)A(2), A(1));
+#if defined(NR_OPEN)
+	case NR_OPEN:
+		return opened(ctx->ret, (__u32)A(1), A(0));
+	case NR_CREAT:
+		return opened(ctx->ret, O_CREAT | O_TRUNC | 1, A(0));
+#endif
+	case NR_OPENAT2:
+		return opened2(ctx);
+	case NR_OPEN_BY_HANDLE_AT:
+		return opened(ctx->ret, (__u32)A(2), 0);
+	default:
+		return 0;
+	}
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} file_opens SEC(".maps");
+
+#define OPENS_ON(call)                                                                                                 \
+	SEC("tracepoint/syscalls/sys_exit_" #call)                                                                     \
+	int call##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
+	{                                                                                                              \
+		bpf_tail_call(ctx, &file_opens, 0);                                                                    \
+		return 0;                                                                                              \
+	}
+OPENS_ON(open)
+OPENS_ON(creat)
+OPENS_ON(openat2)
+OPENS_ON(open_by_handle_at)
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which files' reads are told. The names of modules.file.watch are looked up again and again, and the kernel side has their inodes: it compares
+ * numbers, never names, and a file is found under whatever name it is opened.
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "base/base.h"
+#include "probes/file/file.h"
+#include "sonde/module.h"
+
+#define REFRESH_NS (NS_PER_SEC / 5)
+
+extern const struct sonde_module sonde_module_file;
+
+struct watch {
+	const char *path; /* in `names` */
+	uint32_t how;     /* FILE_WATCH_* */
+	bool known;
+	struct file_watched seen; /* what stat(2) says of it: by this a change is noticed */
+	struct file_watched at;   /* what the kernel side sees */
+};
+
+struct watches {
+	char *names;
+	struct watch items[FILE_WATCHES_MAX];
+	size_t n;
+	int map, bits;
+	uint64_t looked; /* boot clock, ns */
+};
+
+static const struct sonde_option options[] = {
+	{ .type = SONDE_OPTION_TEXT,
+	  .key = "watch",
+	  .value = "/etc/shadow,/etc/gshadow,/etc/sudoers,/etc/sudoers.d/,/etc/ssh/,/etc/ssl/private/,/root/.ssh/,/"
+		   "root/.aws/,/root/.kube/,"
+		   "/root/.gnupg/,/etc/krb5.keytab,/etc/kubernetes/pki/,/var/lib/kubelet/pki/",
+	  .unit = "",
+	  .help = "files, and folders by a / at their end, at most 64, with commas, whose reads are told too" },
+	{ 0 },
+};
+
+/* Programs that others of the module go on to, and the maps by which they do. */
+static const struct {
+	const char *map, *program;
+	bool needed;
+} targets[] = { { "file_exits", "mkdirat__tracepoint", true },
+		{ "file_opens", "openat__tracepoint", true },
+		{ "file_touches", "touched_set__raw_tp", false } };
+
+static int set_targets(struct sonde_host *host)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+		int map = host->map(host, targets[i].map), program = host->program(host, targets[i].program);
+		uint32_t zero = 0;
+
+		if (program < 0 && !targets[i].needed)
+			continue;
+		if (map < 0 || program < 0)
+			return map < 0 ? map : program;
+		if (bpf_map_update_elem(map, &zero, &program, BPF_ANY) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int read_names(struct watches *w, const char *text)
+{
+	char *rest;
+
+	w->names = strdup(text);
+	if (!w->names)
+		return -ENOMEM;
+	rest = w->names;
+	for (char *name; (name = strsep(&rest, ",")) != NULL;) {
+		if (!*name)
+			continue;
+		if (w->n == FILE_WATCHES_MAX)
+			return -E2BIG;
+		if (*name != '/')
+			return -EINVAL;
+		w->items[w->n++] =
+			(struct watch){ .path = name,
+					.how = name[strlen(name) - 1] == '/' ? FILE_WATCH_FOLDER : FILE_WATCH_FILE };
+	}
+	return 0;
+}
+
+/* The device of a mount's file system, as the kernel has it. */
+static bool mount_device(int id, __u64 *ret)
+{
+	_cleanup_(close_file) FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	_cleanup_(free_pointer) char *line = NULL;
+	size_t room = 0;
+
+	while (mounts && getline(&line, &room, mounts) > 0) {
+		unsigned major, minor;
+		int which;
+
+		if (sscanf(line, "%d %*d %u:%u", &which, &major, &minor) == 3 && which == id) {
+			*ret = makedev(major, minor);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The kernel's own numbers of an open file. Those of stat(2) are others on overlayfs and btrfs. */
+static bool kernel_numbers(int fd, struct file_watched *ret)
+{
+	_cleanup_(close_file) FILE *info = NULL;
+	unsigned long long ino = 0;
+	char name[64], line[128];
+	int mount = -1;
+
+	snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
+	info = fopen(name, "re");
+	while (info && fgets(line, sizeof line, info)) {
+		sscanf(line, "mnt_id: %d", &mount);
+		sscanf(line, "ino: %llu", &ino);
+	}
+	ret->ino = ino;
+	return ino && mount_device(mount, &ret->dev);
+}
+
+/* Where the name leads: a folder, where one is asked for. */
+static bool look_up(const struct watch *item, struct file_watched *ret)
+{
+	_cleanup_(close_fd) int fd = open(item->path, O_PATH | O_CLOEXEC);
+
+	return fd >= 0 && kernel_numbers(fd, ret);
+}
+
+static bool look_at(const struct watch *item, struct file_watched *ret)
+{
+	struct stat st;
+
+	if (stat(item->path, &st) < 0)
+		return false;
+	ret->ino = st.st_ino;
+	ret->dev = st.st_dev;
+	return true;
+}
+
+static bool same(const struct file_watched *a, const struct file_watched *b)
+{
+	return a->ino == b->ino && a->dev == b->dev;
+}
+
+/* Several names can lead to one inode. */
+static uint32_t how_known(const struct watches *w, const struct file_watched *at)
+{
+	uint32_t how = 0;
+
+	for (size_t i = 0; i < w->n; i++)
+		if (w->items[i].known && same(&w->items[i].at, at))
+			how |= w->items[i].how;
+	return how;
+}
+
+static void tell_kernel(const struct watches *w, const struct file_watched *at)
+{
+	uint32_t how = how_known(w, at);
+
+	if (how)
+		bpf_map_update_elem(w->map, at, &how, BPF_ANY);
+	else
+		bpf_map_delete_elem(w->map, at);
+}
+
+static void tell_bits(const struct watches *w)
+{
+	struct file_watch_bits bits = { 0 };
+	uint32_t zero = 0;
+
+	for (size_t i = 0; i < w->n; i++)
+		if (w->items[i].known)
+			*(w->items[i].how == FILE_WATCH_FILE ? &bits.files : &bits.folders) |=
+				1ull << (w->items[i].at.ino & 63);
+	bpf_map_update_elem(w->bits, &zero, &bits, BPF_ANY);
+}
+
+static bool look_again(struct watches *w, struct watch *item)
+{
+	struct file_watched before = item->at, seen = { 0 };
+	bool was = item->known;
+
+	item->known = look_at(item, &seen);
+	if (was == item->known && (!was || same(&item->seen, &seen)))
+		return false;
+	item->seen = seen;
+	item->known = item->known && look_up(item, &item->at);
+	if (was)
+		tell_kernel(w, &before);
+	if (item->known)
+		tell_kernel(w, &item->at);
+	return true;
+}
+
+static void refresh(struct watches *w, uint64_t now)
+{
+	bool changed = false;
+
+	for (size_t i = 0; i < w->n; i++)
+		changed |= look_again(w, &w->items[i]);
+	if (changed)
+		tell_bits(w);
+	w->looked = now;
+}
+
+static void file_detach(struct sonde_host *host)
+{
+	struct watches *w = host->module_data;
+
+	if (!w)
+		return;
+	free(w->names);
+	free(w);
+	host->module_data = NULL;
+}
+
+static int file_attach(struct sonde_host *host)
+{
+	struct watches *w = calloc(1, sizeof *w);
+	int r;
+
+	if (!w)
+		return -ENOMEM;
+	host->module_data = w;
+	w->map = host->map(host, "file_watches");
+	w->bits = host->map(host, ".data");
+	r = w->map < 0 ? w->map : w->bits < 0 ? w->bits : read_names(w, host->text(host, "watch"));
+	if (r == -E2BIG || r == -EINVAL)
+		host->notice(host, "modules.file.watch takes at most 64 absolute paths, with commas between them");
+	if (r == 0)
+		r = set_targets(host);
+	if (r < 0)
+		file_detach(host);
+	else
+		refresh(w, now_boottime_ns());
+	return r;
+}
+
+static void file_tick(struct sonde_host *host, uint64_t now)
+{
+	struct watches *w = host->module_data;
+
+	if (now >= w->looked + REFRESH_NS)
+		refresh(w, now);
+}
+
+const struct sonde_module sonde_module_file = {
+	.abi = SONDE_MODULE_ABI,
+	.signature = SONDE_MODULE_SIGNATURE,
+	.name = "file",
+	.summary = "What processes do to files: file.open, file.rename, file.unlink, file.chmod and others",
+	.options = options,
+	.attach = file_attach,
+	.detach = file_detach,
+	.tick = file_tick,
+};
