@@ -220,6 +220,10 @@ static const struct option_table builtin_modules[] = {
 	{ "drops", "Packets that the kernel dropped: net.drop", off_rows },
 	{ "capture", "Packets of connections that something happened to: packet.capture", off_rows },
 	{ "dns", "Queries to DNS servers and their answers: dns.query", off_rows },
+	{ "process",
+	  "What processes do to each other: process.ptrace, process.signal, process.memory_write, process.fd_get",
+	  off_rows },
+	{ "cred", "Rights of processes: cred.change", off_rows },
 };
 
 static const struct sonde_option common_rows[] = {

@@ -80,17 +80,63 @@ struct ns_common {
 	unsigned int inum;
 };
 
+struct uid_gid_extent {
+	__u32 first, lower_first, count;
+};
+
+struct uid_gid_map {
+	__u32 nr_extents;
+	struct uid_gid_extent extent[5];
+};
+
 struct user_namespace {
+	struct uid_gid_map uid_map, gid_map;
+	int level;
 	struct ns_common ns;
+};
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct xa_node {
+	unsigned char shift;
+	void *slots[64];
+};
+
+struct xarray {
+	void *xa_head;
+};
+
+struct idr {
+	struct xarray idr_rt;
 };
 
 struct pid_namespace {
 	struct ns_common ns;
+	struct idr idr;
 	unsigned int level;
+};
+
+struct time_namespace {
+	struct ns_common ns;
+};
+
+struct rb_node {
+	struct rb_node *rb_right;
+};
+
+struct rb_root {
+	struct rb_node *rb_node;
 };
 
 struct mnt_namespace {
 	struct ns_common ns;
+	struct rb_root mounts;
 };
 
 struct uts_namespace {
@@ -126,7 +172,9 @@ struct nsproxy {
 	struct uts_namespace *uts_ns;
 	struct ipc_namespace *ipc_ns;
 	struct mnt_namespace *mnt_ns;
+	struct pid_namespace *pid_ns_for_children;
 	struct net *net_ns;
+	struct time_namespace *time_ns, *time_ns_for_children;
 	struct cgroup_namespace *cgroup_ns;
 };
 
@@ -137,6 +185,7 @@ struct upid {
 
 struct pid {
 	unsigned int level;
+	struct hlist_head tasks[4];
 	struct upid numbers[1];
 };
 
@@ -145,14 +194,23 @@ struct qstr {
 	const unsigned char *name;
 };
 
+struct anon_vma;
+
 struct vm_area_struct {
-	unsigned long vm_end;
+	unsigned long vm_start, vm_end;
 	unsigned long vm_flags;
+	struct anon_vma *anon_vma;
 	struct file *vm_file;
+};
+
+struct file_system_type {
+	const char *name;
 };
 
 struct super_block {
 	unsigned int s_dev;
+	struct file_system_type *s_type;
+	unsigned long s_magic;
 };
 
 struct inode {
@@ -160,6 +218,7 @@ struct inode {
 	unsigned long i_ino;
 	unsigned int i_rdev;
 	unsigned short i_mode;
+	void *i_private;
 };
 
 struct dentry {
@@ -170,12 +229,26 @@ struct dentry {
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
+	int mnt_flags;
+};
+
+struct list_head {
+	struct list_head *next, *prev;
 };
 
 struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct rb_node mnt_node;
+	struct list_head mnt_list;
+	const char *mnt_devname;
+};
+
+/* Before Linux 6.8. */
+struct mnt_namespace___list {
+	struct list_head list;
 };
 
 struct path {
@@ -273,19 +346,31 @@ typedef struct {
 	__u64 val;
 } kernel_cap_t;
 
+struct group_info {
+	int ngroups;
+	kgid_t gid[32];
+};
+
+struct key {
+	int serial;
+};
+
 struct cred {
-	kuid_t uid, euid;
-	kgid_t gid, egid;
-	kernel_cap_t cap_effective;
+	kuid_t uid, suid, euid, fsuid;
+	kgid_t gid, sgid, egid, fsgid;
+	unsigned int securebits;
+	kernel_cap_t cap_inheritable, cap_permitted, cap_effective, cap_bset, cap_ambient;
+	struct key *session_keyring;
 	struct user_namespace *user_ns;
+	struct group_info *group_info;
+};
+
+struct kernel_siginfo {
+	int si_code;
 };
 
 struct tty_struct {
 	char name[64];
-};
-
-struct list_head {
-	struct list_head *next, *prev;
 };
 
 typedef struct seqcount {
@@ -330,12 +415,15 @@ struct task_struct {
 	int on_cpu;
 	unsigned int __state;
 	unsigned int sched_contributes_to_load : 1;
+	unsigned int in_execve : 1;
+	unsigned int personality;
+	unsigned long atomic_flags;
 	unsigned long nvcsw, nivcsw;
 	char comm[16];
 	__u64 start_boottime;
 	__u64 self_exec_id;
 	struct task_struct *real_parent, *group_leader;
-	const struct cred *cred;
+	const struct cred *real_cred, *cred;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct files_struct *files;
@@ -343,6 +431,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct css_set *cgroups;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[4];
 	struct list_head thread_node;
 	struct sched_entity se;
 	struct sched_info sched_info;
