@@ -24,7 +24,7 @@
 #define PR_CAP_AMBIENT      47
 
 struct kept {
-	struct state state;
+	struct cred_state state;
 	__u64 doubt; /* of the last reading: what it found instead, hashed; 0: nothing */
 };
 
@@ -45,7 +45,7 @@ sonde_inline struct kept *kept_of(struct task_struct *task)
 	return bpf_task_storage_get(&cred_kept, task, NULL, 0);
 }
 
-sonde_inline void keep(struct task_struct *task, const struct state *now)
+sonde_inline void keep(struct task_struct *task, const struct cred_state *now)
 {
 	struct kept *k = bpf_task_storage_get(&cred_kept, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
@@ -57,6 +57,14 @@ sonde_inline void keep(struct task_struct *task, const struct state *now)
 	k->doubt = 0;
 }
 
+sonde_inline bool is_possible_in(const struct cred_state *was, const struct cred_state *now, const struct cred *cred)
+{
+	void *ns = cred->user_ns;
+
+	return is_possible(was, now, ns + bpf_core_field_offset(struct user_namespace, uid_map),
+			   ns + bpf_core_field_offset(struct user_namespace, gid_map));
+}
+
 /* Whether what happened says something, and how it came about. */
 struct found {
 	__u32 call, option;
@@ -65,8 +73,8 @@ struct found {
 };
 
 /* By itself, for the room that it takes on the stack. */
-static __attribute__((noinline)) void send(const struct found *f, const struct state *was, const struct state *now,
-					   const struct sonde_owner *owner)
+static __attribute__((noinline)) void send(const struct found *f, const struct cred_state *was,
+					   const struct cred_state *now, const struct sonde_owner *owner)
 {
 	struct cred_change *e = sonde_reserve_owned(cred_change, sizeof *e + CRED_CHANGED_ROOM, owner);
 	__u32 used;
@@ -94,7 +102,7 @@ __attribute__((noinline)) int compare(__u32 call, __u32 option, __s64 ret, __u32
 	struct found f = { .call = call, .option = option, .ret = ret };
 	struct kept *k = kept_of(task);
 	struct sonde_owner owner;
-	struct state now;
+	struct cred_state now;
 
 	read_state(&now, cred, task);
 	if (!k) {
@@ -106,7 +114,7 @@ __attribute__((noinline)) int compare(__u32 call, __u32 option, __s64 ret, __u32
 	if (call == CRED_CALL_EXECVE)
 		f.jump = exec_jumps(&k->state, &now, mode);
 	else
-		f.jump = !is_possible(&k->state, &now, cred->user_ns);
+		f.jump = !is_possible_in(&k->state, &now, cred);
 	sonde_owner_of(&owner, task);
 	send(&f, &k->state, &now, &owner);
 	k->state = now;
@@ -222,7 +230,7 @@ int BPF_PROG(fork__tp_btf, struct task_struct *child, __u64 clone_flags)
 	struct found f = { .call = CRED_CALL_CLONE };
 	const struct cred *cred = child->cred;
 	struct sonde_owner owner;
-	struct state now;
+	struct cred_state now;
 	struct kept *k;
 
 	if (!is_program(child))
@@ -231,7 +239,7 @@ int BPF_PROG(fork__tp_btf, struct task_struct *child, __u64 clone_flags)
 	k = kept_of(bpf_get_current_task_btf());
 	read_state(&now, cred, child);
 	if (k && !is_same(&k->state, &now)) {
-		f.jump = !is_possible(&k->state, &now, cred->user_ns);
+		f.jump = !is_possible_in(&k->state, &now, cred);
 		sonde_owner_of(&owner, child);
 		send(&f, &k->state, &now, &owner);
 	}
@@ -241,7 +249,7 @@ int BPF_PROG(fork__tp_btf, struct task_struct *child, __u64 clone_flags)
 
 /* ---- all threads ---- */
 
-sonde_inline __u64 hash_of(const struct state *s)
+sonde_inline __u64 hash_of(const struct cred_state *s)
 {
 	const __u64 *words = (const __u64 *)s;
 	__u64 hash = 0;
@@ -252,7 +260,7 @@ sonde_inline __u64 hash_of(const struct state *s)
 }
 
 /* What others than the thread itself change with full right: its keyring (KEYCTL_SESSION_TO_PARENT), and no_new_privs (seccomp's TSYNC). */
-sonde_inline void take_over(struct kept *k, const struct state *now)
+sonde_inline void take_over(struct kept *k, const struct cred_state *now)
 {
 	k->state.session = now->session;
 	k->state.no_new_privs |= now->no_new_privs;
@@ -265,7 +273,7 @@ int threads__iter(struct bpf_iter__task *ctx)
 	const struct cred *cred;
 	struct found f = {};
 	struct sonde_owner owner;
-	struct state now;
+	struct cred_state now;
 	struct kept *k;
 	__u64 hash;
 
@@ -281,7 +289,7 @@ int threads__iter(struct bpf_iter__task *ctx)
 	take_over(k, &now);
 	hash = is_same(&k->state, &now) ? 0 : hash_of(&now);
 	if (hash && hash == k->doubt) {
-		f.jump = !is_possible(&k->state, &now, cred->user_ns);
+		f.jump = !is_possible_in(&k->state, &now, cred);
 		sonde_owner_of(&owner, task);
 		send(&f, &k->state, &now, &owner);
 		k->state = now;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The rights of a thread as they were seen last, and what of it a system call can have done. */
+/* The rights of a thread out of the kernel, and into an event. */
 #ifndef SONDE_CRED_STATE_BPF_H
 #define SONDE_CRED_STATE_BPF_H
 
@@ -8,40 +8,29 @@
 
 #define GROUPS_READ 32 /* supplementary groups that are compared one by one; of more their number */
 
-#define CAP_SETGID  6
-#define CAP_SETUID  7
-#define CAP_SETPCAP 8
-
-#define S_ISUID 04000
-#define S_ISGID 02000
-
-/* SECBIT_NOROOT, NO_SETUID_FIXUP and their locks: without CAP_SETPCAP nobody changes them. */
-#define SECUREBITS_GUARDED 0x0fu
-
-/* In the kernel's order: one copy takes them. */
-struct caps {
-	__u64 inh, prm, eff, bnd, amb;
-};
-
-struct state {
-	__u32 uid, euid, suid, fsuid;
-	__u32 gid, egid, sgid, fsgid;
-	struct caps caps;
-	__u32 securebits;
-	__u32 user_ns, user_level;
-	__u32 groups, groups_hash;
-	__u32 no_new_privs;
-	__u32 session;
-	__u32 _pad;
-};
-
 #define MAP_EXTENTS 5 /* that lie in the namespace itself. Source: include/linux/user_namespace.h */
 
-struct map_extent {
-	__u32 first, lower_first, count;
-};
+/* Whether an id of the initial namespace is one in this namespace. What has more than five ranges is not looked up. */
+sonde_inline bool is_mapped(const struct uid_gid_map *map, __u32 id)
+{
+	__u32 n = BPF_CORE_READ(map, nr_extents);
 
-sonde_inline void read_caps(struct caps *to, const struct cred *cred)
+	if (n > MAP_EXTENTS)
+		return true;
+	for (__u32 i = 0; i < MAP_EXTENTS; i++) {
+		struct uid_gid_extent x = {};
+
+		bpf_probe_read_kernel(&x, sizeof x,
+				      (void *)map + bpf_core_field_offset(struct uid_gid_map, extent) + i * sizeof x);
+		if (i < n && id - x.lower_first < x.count)
+			return true;
+	}
+	return false;
+}
+
+#include "rights.h"
+
+sonde_inline void read_caps(struct cred_caps *to, const struct cred *cred)
 {
 	const __u32 inh = bpf_core_field_offset(struct cred, cap_inheritable),
 		    prm = bpf_core_field_offset(struct cred, cap_permitted),
@@ -60,7 +49,7 @@ sonde_inline void read_caps(struct caps *to, const struct cred *cred)
 	to->amb = sonde_capabilities((void *)cred + amb);
 }
 
-static __attribute__((noinline)) void read_groups(struct state *to, struct group_info *info)
+static __attribute__((noinline)) void read_groups(struct cred_state *to, struct group_info *info)
 {
 	__u32 gids[GROUPS_READ] = {}, hash = 0, n = (__u32)BPF_CORE_READ(info, ngroups);
 
@@ -74,7 +63,7 @@ static __attribute__((noinline)) void read_groups(struct state *to, struct group
 }
 
 /* `cred` is one that the verifier knows. */
-sonde_inline void read_state(struct state *to, const struct cred *cred, struct task_struct *task)
+sonde_inline void read_state(struct cred_state *to, const struct cred *cred, struct task_struct *task)
 {
 	struct user_namespace *ns = cred->user_ns;
 
@@ -96,105 +85,6 @@ sonde_inline void read_state(struct state *to, const struct cred *cred, struct t
 	to->_pad = 0;
 }
 
-sonde_inline bool is_same(const struct state *a, const struct state *b)
-{
-	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
-	__u64 differ = 0;
-
-	for (unsigned i = 0; i < sizeof *a / sizeof *x; i++)
-		differ |= x[i] ^ y[i];
-	return !differ;
-}
-
-/* ---- what a system call can do ---- */
-
-sonde_inline bool has_cap(const struct state *s, int cap)
-{
-	return s->caps.prm >> cap & 1;
-}
-
-/* Whether an id of the initial namespace is one in this namespace. What has more than five ranges is not looked up. */
-sonde_inline bool is_mapped(const struct uid_gid_map *map, __u32 id)
-{
-	__u32 n = BPF_CORE_READ(map, nr_extents);
-
-	if (n > MAP_EXTENTS)
-		return true;
-	for (__u32 i = 0; i < MAP_EXTENTS; i++) {
-		struct map_extent x = {};
-
-		bpf_probe_read_kernel(&x, sizeof x,
-				      (void *)map + bpf_core_field_offset(struct uid_gid_map, extent) + i * sizeof x);
-		if (i < n && id - x.lower_first < x.count)
-			return true;
-	}
-	return false;
-}
-
-sonde_inline bool was_held(__u32 id, __u32 a, __u32 b, __u32 c, __u32 d)
-{
-	return id == a || id == b || id == c || id == d;
-}
-
-/* An id is one that the thread had, or that its privilege lets it take, where its namespace knows it. */
-sonde_inline bool may_take(__u32 id, bool held, bool privileged, const struct uid_gid_map *map)
-{
-	return held || (privileged && is_mapped(map, id));
-}
-
-sonde_inline bool ids_possible(const struct state *o, const struct state *n, const struct user_namespace *ns)
-{
-	bool users = has_cap(o, CAP_SETUID), groups = has_cap(o, CAP_SETGID);
-	const struct uid_gid_map *u = (void *)ns + bpf_core_field_offset(struct user_namespace, uid_map),
-				 *g = (void *)ns + bpf_core_field_offset(struct user_namespace, gid_map);
-#define USER(id)  may_take(n->id, was_held(n->id, o->uid, o->euid, o->suid, o->fsuid), users, u)
-#define GROUP(id) may_take(n->id, was_held(n->id, o->gid, o->egid, o->sgid, o->fsgid), groups, g)
-
-	if (!USER(uid) || !USER(euid) || !USER(suid) || !USER(fsuid))
-		return false;
-	if (!GROUP(gid) || !GROUP(egid) || !GROUP(sgid) || !GROUP(fsgid))
-		return false;
-	return groups || (o->groups == n->groups && o->groups_hash == n->groups_hash);
-#undef USER
-#undef GROUP
-}
-
-sonde_inline bool caps_possible(const struct state *o, const struct state *n)
-{
-	__u64 inh = o->caps.inh | (has_cap(o, CAP_SETPCAP) ? o->caps.bnd : o->caps.prm);
-
-	if (n->caps.prm & ~o->caps.prm || n->caps.eff & ~o->caps.prm || n->caps.bnd & ~o->caps.bnd)
-		return false;
-	if (n->caps.inh & ~inh || n->caps.amb & ~(o->caps.amb | o->caps.prm))
-		return false;
-	return has_cap(o, CAP_SETPCAP) || !((o->securebits ^ n->securebits) & SECUREBITS_GUARDED);
-}
-
-/* Whether system calls other than exec can have led from `o` to `n`. A new user namespace, always one further down, gives all
- * capabilities in it, and no ids. Source: security/commoncap.c, kernel/sys.c, kernel/user_namespace.c. */
-sonde_inline bool is_possible(const struct state *o, const struct state *n, const struct user_namespace *ns)
-{
-	if (n->user_ns != o->user_ns) {
-		if (n->user_level <= o->user_level)
-			return false;
-	} else if (!caps_possible(o, n)) {
-		return false;
-	}
-	if (o->no_new_privs && !n->no_new_privs)
-		return false;
-	return ids_possible(o, n, ns);
-}
-
-/* Exec gives ids only where the file's mode says so, and capabilities by the file's own, or by root's right to all of them. */
-sonde_inline bool exec_jumps(const struct state *o, const struct state *n, __u32 mode)
-{
-	if (n->uid != o->uid || n->gid != o->gid || n->user_ns != o->user_ns || n->caps.bnd & ~o->caps.bnd)
-		return true;
-	if (n->euid != o->euid && !(mode & S_ISUID))
-		return true;
-	return n->egid != o->egid && !(mode & S_ISGID);
-}
-
 /* ---- the event ---- */
 
 #define CHANGED(member, key)                                                                                           \
@@ -207,7 +97,7 @@ sonde_inline bool exec_jumps(const struct state *o, const struct state *n, __u32
 	} while (0)
 
 /* Returns the bytes used. */
-sonde_inline __u32 put_changed(struct cred_change *e, const struct state *o, const struct state *n)
+sonde_inline __u32 put_changed(struct cred_change *e, const struct cred_state *o, const struct cred_state *n)
 {
 	__u32 at = sizeof *e;
 
@@ -234,7 +124,7 @@ sonde_inline __u32 put_changed(struct cred_change *e, const struct state *o, con
 	return at;
 }
 
-sonde_inline void put_new(struct cred_change *e, const struct state *n)
+sonde_inline void put_new(struct cred_change *e, const struct cred_state *n)
 {
 	e->uid = n->uid;
 	e->euid = n->euid;
@@ -258,7 +148,7 @@ sonde_inline void put_new(struct cred_change *e, const struct state *n)
 /* Only what is another now: 0 is absent. */
 #define OLD(was, now) ((was) != (now) ? (was) : 0)
 
-sonde_inline void put_old(struct cred_change *e, const struct state *o, const struct state *n)
+sonde_inline void put_old(struct cred_change *e, const struct cred_state *o, const struct cred_state *n)
 {
 	e->old_uid = OLD(o->uid, n->uid);
 	e->old_euid = OLD(o->euid, n->euid);

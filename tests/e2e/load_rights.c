@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the modules process, cred, isolation and memory are about, done as asked for.
+ *
+ *	load_rights target              waits for the end of its input; says its pid, and where its buffer is
+ *	load_rights trace PID ADDRESS   attaches, pokes a word, sets registers, detaches
+ *	load_rights traceme             asks to be traced
+ *	load_rights seize PID           and detaches
+ *	load_rights write PID ADDRESS   process_vm_writev of 8 bytes in 2 parts
+ *	load_rights getfd PID FD
+ *	load_rights send HOW PID SIGNAL kill, queue or tkill
+ *	load_rights inside              in a pid namespace of its own, sends a child SIGTERM by its number there
+ *	load_rights steps WORD...       one system call a word, see step(); what /proc says after each
+ *	load_rights other               gives rights away by a call of 32 bits, which tracepoints do not have; waits
+ *
+ * Answers are lines of `key=value`.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+
+static char buffer[64] = "untouched";
+
+static long said(const char *what, long ret)
+{
+	printf("%s=%ld error=%d\n", what, ret, ret < 0 ? errno : 0);
+	fflush(stdout);
+	return ret;
+}
+
+static void wait_for_end(void)
+{
+	char c;
+
+	while (read(0, &c, 1) > 0)
+		;
+}
+
+static int target(void)
+{
+	printf("pid=%d address=%lu\n", getpid(), (unsigned long)buffer);
+	fflush(stdout);
+	wait_for_end();
+	printf("buffer=%s\n", buffer);
+	return 0;
+}
+
+static int trace(pid_t pid, unsigned long address)
+{
+	long word;
+	int status;
+
+	if (said("attach", ptrace(PTRACE_ATTACH, pid, 0, 0)) < 0)
+		return 1;
+	waitpid(pid, &status, __WALL);
+	word = ptrace(PTRACE_PEEKDATA, pid, address, 0);
+	said("poke", ptrace(PTRACE_POKEDATA, pid, address, word));
+#if defined(__x86_64__)
+	struct user_regs_struct regs;
+
+	ptrace(PTRACE_GETREGS, pid, 0, &regs);
+	said("setregs", ptrace(PTRACE_SETREGS, pid, 0, &regs));
+#endif
+	said("detach", ptrace(PTRACE_DETACH, pid, 0, 0));
+	return 0;
+}
+
+static int seize(pid_t pid)
+{
+	if (said("seize", ptrace(PTRACE_SEIZE, pid, 0, 0)) < 0)
+		return 1;
+	ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+	waitpid(pid, NULL, __WALL);
+	said("detach", ptrace(PTRACE_DETACH, pid, 0, 0));
+	return 0;
+}
+
+static int write_into(pid_t pid, unsigned long address)
+{
+	struct iovec local = { "overseen", 8 }, remote[2] = { { (void *)address, 4 }, { (void *)(address + 4), 4 } };
+
+	said("write", process_vm_writev(pid, &local, 1, remote, 2, 0));
+	return 0;
+}
+
+static int get_fd(pid_t pid, int fd)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	said("getfd", syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+	return 0;
+}
+
+static int send_signal(const char *how, pid_t pid, int number)
+{
+	union sigval value = { 0 };
+
+	if (!strcmp(how, "kill"))
+		said("send", kill(pid, number));
+	else if (!strcmp(how, "queue"))
+		said("send", sigqueue(pid, number, value));
+	else
+		said("send", syscall(SYS_tgkill, pid, pid, number));
+	return 0;
+}
+
+/* Number 1 there starts number 2, and ends it by that number. */
+static int inside(void)
+{
+	pid_t first;
+
+	if (unshare(CLONE_NEWPID) < 0)
+		return 1;
+	first = fork();
+	if (!first) {
+		pid_t second = fork();
+		struct iovec local = { "overseen", 8 }, remote = { buffer, 8 };
+
+		if (!second)
+			for (;;)
+				pause();
+		printf("number=%d\n", second);
+		said("write", process_vm_writev(second, &local, 1, &remote, 1, 0));
+		kill(second, SIGTERM);
+		waitpid(second, NULL, 0);
+		fflush(stdout);
+		_exit(0);
+	}
+	printf("first=%d\n", first);
+	fflush(stdout);
+	waitpid(first, NULL, 0);
+	return 0;
+}
+
+/* ---- rights ---- */
+
+static void say_status(const char *word, long ret)
+{
+	static const char *const wanted[] = { "Uid:",    "Gid:",    "Groups:", "CapInh:",    "CapPrm:",
+					      "CapEff:", "CapBnd:", "CapAmb:", "NoNewPrivs:" };
+	int error = ret < 0 ? errno : 0;
+	char line[1024];
+	FILE *file = fopen("/proc/thread-self/status", "r");
+
+	printf("step=%s;ret=%ld;error=%d", word, ret, error);
+	while (file && fgets(line, sizeof line, file)) {
+		for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+			if (!strncmp(line, wanted[i], strlen(wanted[i]))) {
+				line[strcspn(line, "\n")] = '\0';
+				printf(";%s", line);
+			}
+	}
+	if (file)
+		fclose(file);
+	printf(";securebits=%d\n", prctl(PR_GET_SECUREBITS));
+	fflush(stdout);
+}
+
+/* NAME:A,B,C with numbers as strtoull has them; capset's are effective, permitted and inheritable. */
+static long step(const char *word)
+{
+	const char *at = strchr(word, ':');
+	size_t length = at ? (size_t)(at - word) : strlen(word);
+	unsigned long long v[4] = { 0 };
+	unsigned n = 0;
+	char *end = (char *)at;
+
+	while (end && *end && n < 4)
+		v[n++] = strtoull(end + 1, &end, 0);
+#define IS(name) (strlen(name) == length && !strncmp(word, name, length))
+	if (IS("setuid"))
+		return syscall(SYS_setuid, v[0]);
+	if (IS("setgid"))
+		return syscall(SYS_setgid, v[0]);
+	if (IS("setreuid"))
+		return syscall(SYS_setreuid, v[0], v[1]);
+	if (IS("setregid"))
+		return syscall(SYS_setregid, v[0], v[1]);
+	if (IS("setresuid"))
+		return syscall(SYS_setresuid, v[0], v[1], v[2]);
+	if (IS("setresgid"))
+		return syscall(SYS_setresgid, v[0], v[1], v[2]);
+	if (IS("setfsuid"))
+		return syscall(SYS_setfsuid, v[0]);
+	if (IS("setfsgid"))
+		return syscall(SYS_setfsgid, v[0]);
+	if (IS("setgroups")) {
+		gid_t groups[4] = { (gid_t)v[0], (gid_t)v[1], (gid_t)v[2], (gid_t)v[3] };
+
+		return syscall(SYS_setgroups, n, groups);
+	}
+	if (IS("prctl"))
+		return prctl((int)v[0], v[1], v[2], v[3], 0);
+	if (IS("capset")) {
+		struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+		struct __user_cap_data_struct data[2];
+
+		for (int i = 0; i < 2; i++)
+			data[i] = (struct __user_cap_data_struct){ .effective = (uint32_t)(v[0] >> 32 * i),
+								   .permitted = (uint32_t)(v[1] >> 32 * i),
+								   .inheritable = (uint32_t)(v[2] >> 32 * i) };
+		return syscall(SYS_capset, &head, data);
+	}
+	if (IS("unshare"))
+		return syscall(SYS_unshare, v[0]);
+	if (IS("keyctl"))
+		return syscall(SYS_keyctl, v[0], 0, 0, 0, 0);
+	errno = EINVAL;
+	return -1;
+}
+
+static int steps(char **words)
+{
+	printf("pid=%d\n", getpid());
+	say_status("begin", 0);
+	for (; *words; words++)
+		say_status(*words, step(*words));
+	return 0;
+}
+
+#if defined(__x86_64__)
+/* setresuid32 of the 32-bit table. */
+static long call32(unsigned number, unsigned a, unsigned b, unsigned c)
+{
+	long ret;
+
+	__asm__ volatile("int $0x80"
+			 : "=a"(ret)
+			 : "a"(number), "b"(a), "c"(b), "d"(c)
+			 : "memory", "r8", "r9", "r10", "r11");
+	return (int)ret;
+}
+#endif
+
+static int by_other_ways(void)
+{
+	long ret = -ENOSYS;
+
+#if defined(__x86_64__)
+	ret = call32(208, 1234, 1234, 0);
+#endif
+	printf("pid=%d\n", getpid());
+	say_status("setresuid32", ret);
+	wait_for_end();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+
+	if (!strcmp(what, "target"))
+		return target();
+	if (!strcmp(what, "trace") && argc == 4)
+		return trace(atoi(argv[2]), strtoul(argv[3], NULL, 0));
+	if (!strcmp(what, "traceme"))
+		return said("traceme", ptrace(PTRACE_TRACEME, 0, 0, 0)) < 0;
+	if (!strcmp(what, "seize") && argc == 3)
+		return seize(atoi(argv[2]));
+	if (!strcmp(what, "write") && argc == 4)
+		return write_into(atoi(argv[2]), strtoul(argv[3], NULL, 0));
+	if (!strcmp(what, "getfd") && argc == 4)
+		return get_fd(atoi(argv[2]), atoi(argv[3]));
+	if (!strcmp(what, "send") && argc == 5)
+		return send_signal(argv[2], atoi(argv[3]), atoi(argv[4]));
+	if (!strcmp(what, "inside"))
+		return inside();
+	if (!strcmp(what, "steps"))
+		return steps(argv + 2);
+	if (!strcmp(what, "other"))
+		return by_other_ways();
+	fprintf(stderr, "usage: see the head of load_rights.c\n");
+	return 2;
+}
