@@ -224,6 +224,7 @@ static const struct option_table builtin_modules[] = {
 	  "What processes do to each other: process.ptrace, process.signal, process.memory_write, process.fd_get",
 	  off_rows },
 	{ "cred", "Rights of processes: cred.change", off_rows },
+	{ "isolation", "Mounts, roots and namespaces: mount.*, ns.*, process.chroot", off_rows },
 };
 
 static const struct sonde_option common_rows[] = {

@@ -127,7 +127,7 @@ struct time_namespace {
 };
 
 struct rb_node {
-	struct rb_node *rb_right;
+	struct rb_node *rb_right, *rb_left;
 };
 
 struct rb_root {
@@ -244,6 +244,9 @@ struct mount {
 	struct rb_node mnt_node;
 	struct list_head mnt_list;
 	const char *mnt_devname;
+	struct mnt_namespace *mnt_ns;
+	int mnt_id;
+	__u64 mnt_id_unique;
 };
 
 /* Before Linux 6.8. */
