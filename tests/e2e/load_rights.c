@@ -12,20 +12,31 @@
  *	load_rights inside              in a pid namespace of its own, sends a child SIGTERM by its number there
  *	load_rights steps WORD...       one system call a word, see step(); what /proc says after each
  *	load_rights other               gives rights away by a call of 32 bits, which tracepoints do not have; waits
+ *	load_rights newmount FOLDER     the calls of the new mount interface, with the mount's number as /proc has it
+ *	load_rights mount TYPE PATH     both end well if the kernel refuses
+ *	load_rights umount PATH
+ *	load_rights race-root TRIES     in the working directory: chroot to a name that another thread changes between `a` and `b`
+ *	load_rights race-mount TRIES    the same with a tmpfs mounted there
+ *	load_rights enter PID FLAGS     setns by pidfd
+ *	load_rights clone FLAGS         a child in new namespaces; says those that it has
  *
  * Answers are lines of `key=value`.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -262,6 +273,157 @@ static int by_other_ways(void)
 	return 0;
 }
 
+/* ---- mounts, roots, namespaces ---- */
+
+/* Not in all C libraries that this is compiled with. */
+#define FSOPEN        430
+#define FSCONFIG      431
+#define FSMOUNT       432
+#define OPEN_TREE     428
+#define MOVE_MOUNT    429
+#define MOUNT_SETATTR 442
+
+static long mount_number(int fd)
+{
+	char path[64], line[256];
+	long number = 0;
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof line, file))
+		if (sscanf(line, "mnt_id: %ld", &number) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return number;
+}
+
+static int new_mount(const char *folder)
+{
+	struct {
+		uint64_t set, clear, propagation, user;
+	} attributes = { .set = 1 }; /* read-only */
+	int context = (int)syscall(FSOPEN, "tmpfs", 0), fd, tree;
+
+	syscall(FSCONFIG, context, 1, "source", "wanted", 0);
+	said("create", syscall(FSCONFIG, context, 6, 0, 0, 0));
+	fd = (int)said("fsmount", syscall(FSMOUNT, context, 0, 4));
+	said("mount_id", mount_number(fd));
+	said("move", syscall(MOVE_MOUNT, fd, "", -100, folder, 4));
+	said("setattr", syscall(MOUNT_SETATTR, fd, "", 0x1000, &attributes, sizeof attributes));
+	tree = (int)said("open_tree", syscall(OPEN_TREE, -100, folder, 1));
+	said("tree_id", mount_number(tree));
+	said("plain", syscall(OPEN_TREE, -100, folder, 0));
+	return 0;
+}
+
+static char raced[2] = "a";
+
+static void *flip(void *unused)
+{
+	for (;;)
+		*(volatile char *)raced ^= 'a' ^ 'b';
+	return unused;
+}
+
+static void begin_race(void)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, flip, NULL);
+}
+
+/* What is told shall not be lost: the agent has time to take it. */
+static void rest(unsigned tries)
+{
+	if (tries % 200 == 0)
+		usleep(20000);
+}
+
+/* The working directory stays outside of the root, so names go on from there. */
+static int race_root(unsigned tries)
+{
+	struct stat st;
+
+	begin_race();
+	printf("pid=%d\n", getpid());
+	while (tries--) {
+		if (chroot(raced) < 0 || stat("/", &st) < 0)
+			return 1;
+		printf("%lu\n", (unsigned long)st.st_ino);
+		rest(tries);
+	}
+	return 0;
+}
+
+static bool is_mounted(const char *name)
+{
+	struct stat st;
+
+	return stat(name, &st) == 0 && st.st_ino == 1;
+}
+
+/* The root of a tmpfs has number 1. */
+static int race_mount(unsigned tries)
+{
+	begin_race();
+	printf("pid=%d\n", getpid());
+	while (tries--) {
+		const char *name;
+
+		if (mount("raced", raced, "tmpfs", 0, NULL) < 0)
+			return 1;
+		name = is_mounted("a") ? "a" : "b";
+		printf("%s\n", name);
+		rest(tries);
+		if (umount2(name, MNT_DETACH) < 0)
+			return 1;
+	}
+	return 0;
+}
+
+static int enter(pid_t pid, int flags)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	printf("fd=%d\n", fd);
+	said("setns", setns(fd, flags));
+	return 0;
+}
+
+static void say_namespaces(void)
+{
+	static const char *const names[] = { "mnt", "user", "pid", "net", "uts", "ipc", "cgroup", "time" };
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		char path[64];
+		struct stat st;
+
+		snprintf(path, sizeof path, "/proc/self/ns/%s", names[i]);
+		if (stat(path, &st) == 0)
+			printf("%s_ns=%lu\n", names[i], (unsigned long)st.st_ino);
+	}
+}
+
+static int clone_into(unsigned long flags)
+{
+	struct {
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+	} args = { .flags = flags, .exit_signal = SIGCHLD };
+	pid_t child = (pid_t)syscall(435, &args, sizeof args);
+
+	if (!child) {
+		say_namespaces();
+		fflush(stdout);
+		_exit(0);
+	}
+	if (said("clone", child) < 0)
+		return 1;
+	waitpid(child, NULL, 0);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -286,6 +448,20 @@ int main(int argc, char **argv)
 		return steps(argv + 2);
 	if (!strcmp(what, "other"))
 		return by_other_ways();
+	if (!strcmp(what, "newmount") && argc == 3)
+		return new_mount(argv[2]);
+	if (!strcmp(what, "mount") && argc == 4)
+		return said("mount", mount("refused", argv[3], argv[2], 0, NULL)) == 0;
+	if (!strcmp(what, "umount") && argc == 3)
+		return said("umount", umount2(argv[2], 0)) == 0;
+	if (!strcmp(what, "race-root") && argc == 3)
+		return race_root((unsigned)atoi(argv[2]));
+	if (!strcmp(what, "race-mount") && argc == 3)
+		return race_mount((unsigned)atoi(argv[2]));
+	if (!strcmp(what, "enter") && argc == 4)
+		return enter(atoi(argv[2]), (int)strtol(argv[3], NULL, 0));
+	if (!strcmp(what, "clone") && argc == 3)
+		return clone_into(strtoul(argv[2], NULL, 0));
 	fprintf(stderr, "usage: see the head of load_rights.c\n");
 	return 2;
 }
