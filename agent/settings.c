@@ -225,6 +225,8 @@ static const struct option_table builtin_modules[] = {
 	  off_rows },
 	{ "cred", "Rights of processes: cred.change", off_rows },
 	{ "isolation", "Mounts, roots and namespaces: mount.*, ns.*, process.chroot", off_rows },
+	{ "memory", "Memory that becomes code: memory.exec, memory.memfd, memory.userfaultfd, process.personality",
+	  off_rows },
 };
 
 static const struct sonde_option common_rows[] = {

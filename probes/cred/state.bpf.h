@@ -10,22 +10,29 @@
 
 #define MAP_EXTENTS 5 /* that lie in the namespace itself. Source: include/linux/user_namespace.h */
 
-/* Whether an id of the initial namespace is one in this namespace. What has more than five ranges is not looked up. */
-sonde_inline bool is_mapped(const struct uid_gid_map *map, __u32 id)
+/* Whether an id of the initial namespace is one in this namespace. What has more than five ranges is not looked up. A function that the verifier
+ * checks by itself: it is asked eight times. */
+__attribute__((noinline)) int is_mapped_at(__u64 address, __u32 id)
 {
+	const struct uid_gid_map *map = (void *)address;
 	__u32 n = BPF_CORE_READ(map, nr_extents);
 
 	if (n > MAP_EXTENTS)
-		return true;
+		return 1;
 	for (__u32 i = 0; i < MAP_EXTENTS; i++) {
 		struct uid_gid_extent x = {};
 
 		bpf_probe_read_kernel(&x, sizeof x,
 				      (void *)map + bpf_core_field_offset(struct uid_gid_map, extent) + i * sizeof x);
 		if (i < n && id - x.lower_first < x.count)
-			return true;
+			return 1;
 	}
-	return false;
+	return 0;
+}
+
+sonde_inline bool is_mapped(const struct uid_gid_map *map, __u32 id)
+{
+	return is_mapped_at((__u64)map, id);
 }
 
 #include "rights.h"
@@ -87,20 +94,20 @@ sonde_inline void read_state(struct cred_state *to, const struct cred *cred, str
 
 /* ---- the event ---- */
 
+/* Where the next name goes is read back from the record: of a number that it has seen, the verifier would follow each value by itself. */
 #define CHANGED(member, key)                                                                                           \
 	do {                                                                                                           \
-		if (o->member != n->member && at <= sizeof *e + CRED_CHANGED_ROOM - sizeof key) {                      \
-			__builtin_memcpy((void *)e + at, key, sizeof key);                                             \
-			at += sizeof key;                                                                              \
-			barrier_var(at);                                                                               \
+		__u32 _at = *(volatile __u16 *)&e->changed.length;                                                     \
+		if (o->member != n->member && _at <= CRED_CHANGED_ROOM - sizeof key) {                                 \
+			__builtin_memcpy((void *)(e + 1) + _at, key, sizeof key);                                      \
+			*(volatile __u16 *)&e->changed.length = (__u16)(_at + sizeof key);                             \
 		}                                                                                                      \
 	} while (0)
 
-/* Returns the bytes used. */
-sonde_inline __u32 put_changed(struct cred_change *e, const struct cred_state *o, const struct cred_state *n)
+sonde_inline void put_changed(struct cred_change *e, const struct cred_state *o, const struct cred_state *n)
 {
-	__u32 at = sizeof *e;
-
+	e->changed.offset = sizeof *e;
+	e->changed.length = 0;
 	CHANGED(uid, "uid");
 	CHANGED(euid, "euid");
 	CHANGED(suid, "suid");
@@ -119,9 +126,6 @@ sonde_inline __u32 put_changed(struct cred_change *e, const struct cred_state *o
 	CHANGED(user_ns, "user_ns");
 	CHANGED(no_new_privs, "no_new_privs");
 	CHANGED(session, "session_keyring");
-	e->changed.offset = sizeof *e;
-	e->changed.length = (__u16)(at - sizeof *e);
-	return at;
 }
 
 sonde_inline void put_new(struct cred_change *e, const struct cred_state *n)

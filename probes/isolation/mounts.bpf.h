@@ -266,8 +266,11 @@ sonde_inline void tell_new(struct told *t, __u64 after)
 {
 	for (int i = 0; i < NEW_MOST; i++) {
 		t->mount = next_mount(after);
-		if (!t->mount)
+		if (!t->mount) {
+			if (!i) /* it is gone again */
+				tell(t);
 			return;
+		}
 		tell(t);
 		after = mark_of(t->mount);
 	}

@@ -71,16 +71,11 @@ sonde_inline bool is_poke(enum process_request name)
 	return name >= PROCESS_REQUEST_POKETEXT;
 }
 
-/* Both rings are known only as they are: a pointer to either would be none to the verifier. */
-sonde_inline void send_ptrace(void *ring, enum process_request name, __u32 request, long ret)
+sonde_inline void fill_ptrace(struct process_ptrace *e, enum process_request name, __u32 request, long ret)
 {
-	struct process_ptrace *e = sonde_begin(ring, process_ptrace_type.id, sizeof *e);
-	__u64 target;
+	__u64 target = name == PROCESS_REQUEST_TRACEME ? bpf_get_current_task()
+						       : sonde_task_numbered((__u32)sonde_argument(1));
 
-	if (!e)
-		return;
-	target = name == PROCESS_REQUEST_TRACEME ? bpf_get_current_task()
-						 : sonde_task_numbered((__u32)sonde_argument(1));
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ret);
 	sonde_fill_target(e, target);
@@ -89,21 +84,31 @@ sonde_inline void send_ptrace(void *ring, enum process_request name, __u32 reque
 	e->request = request;
 	e->address = name >= PROCESS_REQUEST_POKETEXT && name <= PROCESS_REQUEST_POKEUSER ? sonde_argument(2) : 0;
 	e->_pad = 0;
-	sonde_end(ring, &e->event, sizeof *e);
 }
+
+/* `ring`: which of the two must be plain to the verifier. */
+#define SEND_PTRACE(ring, name, request, ret)                                                                          \
+	do {                                                                                                           \
+		struct process_ptrace *_e = sonde_begin_owned(ring, process_ptrace_type.id, sizeof *_e, &owner);       \
+		if (!_e)                                                                                               \
+			return 0;                                                                                      \
+		fill_ptrace(_e, name, request, ret);                                                                   \
+		sonde_end(ring, &_e->event, sizeof *_e);                                                               \
+	} while (0)
 
 SEC("tracepoint/syscalls/sys_exit_ptrace")
 int ptrace__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	__u64 request = sonde_argument(0);
 	enum process_request name = request_of(request);
+	struct sonde_owner owner;
 
-	if (name == PROCESS_REQUEST_NONE)
+	if (name == PROCESS_REQUEST_NONE || sonde_owner_called(&owner))
 		return 0;
 	if (is_poke(name))
-		send_ptrace(&sonde_bulk, name, (__u32)request, ctx->ret);
+		SEND_PTRACE(&sonde_bulk, name, (__u32)request, ctx->ret);
 	else
-		send_ptrace(&sonde_priority, name, (__u32)request, ctx->ret);
+		SEND_PTRACE(&sonde_priority, name, (__u32)request, ctx->ret);
 	return 0;
 }
 
@@ -194,10 +199,14 @@ sonde_inline __u32 fill_file(struct process_fd_get *e, struct file *file)
 SEC("tracepoint/syscalls/sys_exit_pidfd_getfd")
 int fd_get__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	struct process_fd_get *e = sonde_reserve(process_fd_get, sizeof *e + SONDE_PATH_ROOM);
 	struct file *pidfd, *got;
+	struct sonde_owner owner;
+	struct process_fd_get *e;
 	__u32 used = sizeof *e;
 
+	if (sonde_owner_called(&owner))
+		return 0;
+	e = sonde_reserve_owned(process_fd_get, sizeof *e + SONDE_PATH_ROOM, &owner);
 	if (!e)
 		return 0;
 	pidfd = sonde_file_of((__s32)sonde_argument(0));

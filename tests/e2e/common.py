@@ -37,7 +37,7 @@ GUEST = bool(os.environ.get("SONDE_GUEST"))
 SANITIZED = bool(os.environ.get("SONDE_SANITIZED"))
 SANITIZER_REPORT = re.compile(r"(Address|Thread|Leak|UndefinedBehavior)Sanitizer|: runtime error: ")
 MODULES = ("exec", "cpu", "tcp", "offcpu", "sched", "turnaround", "udp", "drops", "dns", "capture",
-           "process", "cred", "isolation")
+           "process", "cred", "isolation", "memory")
 HOST_ONLY = "host only: "
 GUEST_ONLY = "guest only: "
 

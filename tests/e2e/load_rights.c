@@ -19,6 +19,7 @@
  *	load_rights race-mount TRIES    the same with a tmpfs mounted there
  *	load_rights enter PID FLAGS     setns by pidfd
  *	load_rights clone FLAGS         a child in new namespaces; says those that it has
+ *	load_rights code WORD...        memory that becomes code, see code_step(); what /proc says of it after each
  *
  * Answers are lines of `key=value`.
  */
@@ -33,6 +34,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -233,6 +235,7 @@ static long step(const char *word)
 		return syscall(SYS_unshare, v[0]);
 	if (IS("keyctl"))
 		return syscall(SYS_keyctl, v[0], 0, 0, 0, 0);
+#undef IS
 	errno = EINVAL;
 	return -1;
 }
@@ -424,6 +427,108 @@ static int clone_into(unsigned long flags)
 	return 0;
 }
 
+/* ---- memory ---- */
+
+#define CODE_BYTES 8192
+
+/* What /proc has at an address. */
+static void say_mapping(const char *word, void *address, int fd)
+{
+	unsigned long begin, end, ino;
+	char line[1024], protection[8];
+	FILE *file = fopen("/proc/self/maps", "r");
+
+	while (file && fgets(line, sizeof line, file))
+		if (sscanf(line, "%lx-%lx %7s %*s %*s %lu", &begin, &end, protection, &ino) == 4 &&
+		    begin == (unsigned long)address)
+			printf("word=%s address=%lu protection=%s ino=%lu fd=%d\n", word, begin, protection, ino, fd);
+	if (file)
+		fclose(file);
+}
+
+static void *map(int prot, int fd)
+{
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_PRIVATE;
+
+	return mmap(NULL, CODE_BYTES, prot, flags, fd, 0);
+}
+
+static int file_of(const char *word)
+{
+	char name[300] = { 0 };
+	int fd;
+
+	if (!strncmp(word, "file", 4))
+		return open("/proc/self/exe", O_RDONLY);
+	if (!strncmp(word, "deleted", 7)) {
+		fd = open("gone", O_CREAT | O_RDWR, 0700);
+		unlink("gone");
+	} else {
+		memset(name, 'n', 249);
+		fd = (int)syscall(SYS_memfd_create, strcmp(word, "memfd-long") ? "code" : name, 1);
+	}
+	return ftruncate(fd, CODE_BYTES) < 0 ? -1 : fd;
+}
+
+static void code_step(const char *word)
+{
+	int fd = -1;
+	void *p = NULL;
+#define IS(name) (!strcmp(word, name))
+
+	if (IS("mmap-wx"))
+		p = map(7, -1);
+	else if (IS("mmap-rw"))
+		p = map(3, -1);
+	else if (IS("mmap-rx"))
+		p = map(5, -1);
+	else if (IS("mprotect-wx") || IS("mprotect-x") || IS("mprotect-rw")) {
+		p = map(3, -1);
+		*(volatile char *)p = (char)0xc3;
+		mprotect(p, CODE_BYTES, IS("mprotect-wx") ? 7 : IS("mprotect-x") ? 5 : 1);
+	} else if (IS("file-rx")) {
+		p = map(5, fd = file_of(word));
+	} else if (IS("file-mprotect-x")) {
+		p = map(1, fd = file_of(word));
+		mprotect(p, CODE_BYTES, 5);
+	} else if (IS("file-written")) {
+		p = map(3, fd = file_of(word));
+		*(volatile char *)p = (char)0xc3;
+		mprotect(p, CODE_BYTES, 5);
+	} else if (IS("memfd-x") || IS("deleted-x")) {
+		p = map(5, fd = file_of(word));
+	} else if (IS("refused")) {
+		said("mprotect", mprotect((void *)CODE_BYTES, CODE_BYTES, 7));
+	} else if (IS("many")) {
+		p = map(3, -1);
+		for (int i = 0; i < 1000; i++) {
+			mprotect(p, CODE_BYTES, 7);
+			mprotect(p, CODE_BYTES, 3);
+		}
+	} else if (IS("memfd-refused")) {
+		said("memfd", syscall(SYS_memfd_create, "refused", 0x8000));
+	} else if (IS("memfd-long")) {
+		file_of(word);
+	} else if (IS("userfaultfd")) {
+		said("userfaultfd", syscall(SYS_userfaultfd, 1));
+	} else if (IS("personality")) {
+		syscall(SYS_personality, 0xffffffff);
+		syscall(SYS_personality, 0x40000);
+		syscall(SYS_personality, 0x440000);
+		syscall(SYS_personality, 0x40000);
+		syscall(SYS_personality, 0);
+	}
+	say_mapping(word, p, fd);
+#undef IS
+}
+
+static int code(char **words)
+{
+	for (; *words; words++)
+		code_step(*words);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -462,6 +567,8 @@ int main(int argc, char **argv)
 		return enter(atoi(argv[2]), (int)strtol(argv[3], NULL, 0));
 	if (!strcmp(what, "clone") && argc == 3)
 		return clone_into(strtoul(argv[2], NULL, 0));
+	if (!strcmp(what, "code"))
+		return code(argv + 2);
 	fprintf(stderr, "usage: see the head of load_rights.c\n");
 	return 2;
 }

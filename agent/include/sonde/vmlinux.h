@@ -218,6 +218,7 @@ struct inode {
 	unsigned long i_ino;
 	unsigned int i_rdev;
 	unsigned short i_mode;
+	unsigned int i_nlink;
 	void *i_private;
 };
 
