@@ -18,6 +18,7 @@
  *	load_rights race-root TRIES     in the working directory: chroot to a name that another thread changes between `a` and `b`
  *	load_rights race-mount TRIES    the same with a tmpfs mounted there
  *	load_rights enter PID FLAGS     setns by pidfd
+ *	load_rights enter-file PATH     by the file of a namespace
  *	load_rights clone FLAGS         a child in new namespaces; says those that it has
  *	load_rights code WORD...        memory that becomes code, see code_step(); what /proc says of it after each
  *
@@ -565,6 +566,8 @@ int main(int argc, char **argv)
 		return race_mount((unsigned)atoi(argv[2]));
 	if (!strcmp(what, "enter") && argc == 4)
 		return enter(atoi(argv[2]), (int)strtol(argv[3], NULL, 0));
+	if (!strcmp(what, "enter-file") && argc == 3)
+		return said("setns", setns(open(argv[2], O_RDONLY), 0)) < 0;
 	if (!strcmp(what, "clone") && argc == 3)
 		return clone_into(strtoul(argv[2], NULL, 0));
 	if (!strcmp(what, "code"))

@@ -233,7 +233,7 @@ class Isolation(common.TestCase):
         row = self.agent.wait_row("ns.enter", lambda r: r["pid"] == done.pid)
         self.holds(row, {"mnt_ns": there["mnt_ns"], "old_mnt_ns": before["mnt_ns"], "net_ns": None, "flags": NEW["mnt"] | NEW["net"],
                          "target_pid": process.pid, "target_comm": "sh", "fd": said["fd"], "target_proc": began["proc"]})
-        done = subprocess.Popen(["nsenter", f"--mount=/proc/{process.pid}/ns/mnt", "true"])
+        done = subprocess.Popen([LOAD, "enter-file", f"/proc/{process.pid}/ns/mnt"], stdout=subprocess.DEVNULL)
         done.wait()
         row = self.agent.wait_row("ns.enter", lambda r: r["pid"] == done.pid)
         self.holds(row, {"mnt_ns": there["mnt_ns"], "old_mnt_ns": before["mnt_ns"], "target_pid": None})

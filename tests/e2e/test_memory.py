@@ -115,6 +115,7 @@ class Memory(common.TestCase):
         said, rows = self.run_steps("personality")
         self.assertEqual([(r["persona"], r.get("old_persona")) for r in rows], [(0x40000, None), (0x440000, 0x40000)])
 
+    @common.host_only("no strace")
     def test_strace_agrees(self):
         """Every call with PROT_EXEC and PROT_WRITE that strace shows is counted."""
         folder = tempfile.mkdtemp(prefix="sonde-memory-")

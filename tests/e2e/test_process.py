@@ -109,6 +109,7 @@ class Process(common.TestCase):
         self.assertEqual(row["error"], "ESRCH")
         self.assertNotIn("target_pid", row)
 
+    @common.host_only("no strace")
     def test_strace_agrees(self):
         """Each request that strace shows of a tracer is there, and nothing else."""
         target = Target(self)
