@@ -11,6 +11,7 @@ import subprocess
 import threading
 
 import common
+import rights
 
 try:
     import jsonschema
@@ -103,7 +104,7 @@ class Schema(common.TestCase):
     def test_every_record_of_a_run(self):
         document = json_schema()
         types = document["$defs"]
-        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture",
+        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture," + rights.MODULES,
                           settings=["modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns", "modules.tcp.interval=1s"]) as agent:
             query_once()
             keep = connect_to_few()
@@ -116,6 +117,9 @@ class Schema(common.TestCase):
             process.kill()
             process.wait()
             common.spawn(["sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"])
+            rights.run_all()
+            for name in rights.TYPES:
+                agent.wait_row(name)
             agent.wait_row("profile.cpu")
             agent.wait_row("tcp.close")
             agent.wait_row("profile.offcpu")
