@@ -19,31 +19,18 @@
 #define IMAGE_MOST    (16 << 20)
 
 /* The companions linked in; weak, so that the table names what may exist. */
-extern const struct sonde_module sonde_module_capture __attribute__((weak));
-extern const struct sonde_module sonde_module_cpu __attribute__((weak));
-extern const struct sonde_module sonde_module_drops __attribute__((weak));
-extern const struct sonde_module sonde_module_dns __attribute__((weak));
-extern const struct sonde_module sonde_module_exec __attribute__((weak));
-extern const struct sonde_module sonde_module_file __attribute__((weak));
-extern const struct sonde_module sonde_module_offcpu __attribute__((weak));
-extern const struct sonde_module sonde_module_sched __attribute__((weak));
-extern const struct sonde_module sonde_module_tcp __attribute__((weak));
-extern const struct sonde_module sonde_module_turnaround __attribute__((weak));
-extern const struct sonde_module sonde_module_udp __attribute__((weak));
+#define COMPANIONS(X)                                                                                                  \
+	X(capture) X(cpu) X(cred) X(dns) X(drops) X(exec) X(file) X(kernel) X(offcpu) X(sched) X(syscalls) X(tcp)      \
+	X(turnaround) X(udp)
+#define COMPANION(name) extern const struct sonde_module sonde_module_##name __attribute__((weak));
+COMPANIONS(COMPANION)
+#undef COMPANION
+#define COMPANION(name) { #name, &sonde_module_##name },
 static const struct {
 	const char *name;
 	const struct sonde_module *companion;
-} companions[] = { { "capture", &sonde_module_capture },
-		   { "cpu", &sonde_module_cpu },
-		   { "drops", &sonde_module_drops },
-		   { "dns", &sonde_module_dns },
-		   { "exec", &sonde_module_exec },
-		   { "file", &sonde_module_file },
-		   { "offcpu", &sonde_module_offcpu },
-		   { "sched", &sonde_module_sched },
-		   { "tcp", &sonde_module_tcp },
-		   { "turnaround", &sonde_module_turnaround },
-		   { "udp", &sonde_module_udp } };
+} companions[] = { COMPANIONS(COMPANION) };
+#undef COMPANION
 
 static int module_add(struct loader *loader, const char *name, void *image, size_t size, bool owned, void *library,
 		      const struct sonde_module *companion, struct fault *fault)

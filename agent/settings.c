@@ -221,6 +221,13 @@ static const struct option_table builtin_modules[] = {
 	{ "capture", "Packets of connections that something happened to: packet.capture", off_rows },
 	{ "dns", "Queries to DNS servers and their answers: dns.query", off_rows },
 	{ "file", "What processes do to files: file.open, file.rename, file.unlink, file.chmod and others", off_rows },
+	{ "process",
+	  "What processes do to each other: process.ptrace, process.signal, process.memory_write, process.fd_get",
+	  off_rows },
+	{ "cred", "Rights of processes: cred.change", off_rows },
+	{ "isolation", "Mounts, roots and namespaces: mount.*, ns.*, process.chroot", off_rows },
+	{ "memory", "Memory that becomes code: memory.exec, memory.memfd, memory.userfaultfd, process.personality",
+	  off_rows },
 };
 
 static const struct sonde_option common_rows[] = {

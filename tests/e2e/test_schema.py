@@ -11,6 +11,7 @@ import subprocess
 import threading
 
 import common
+import rights
 
 try:
     import jsonschema
@@ -103,7 +104,7 @@ class Schema(common.TestCase):
     def test_every_record_of_a_run(self):
         document = json_schema()
         types = document["$defs"]
-        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture",
+        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture," + rights.MODULES,
                           settings=["modules.exec.failed=true", "modules.exec.hash=true", "modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns", "modules.tcp.interval=1s"]) as agent:
             query_once()
             keep = connect_to_few()
@@ -119,6 +120,9 @@ class Schema(common.TestCase):
             common.spawn(["/bin/sh", "-c", "/proc"], status=126, stderr=subprocess.DEVNULL)
             agent.wait_row("process.image")
             agent.wait_row("process.exec_failed")
+            rights.run_all()
+            for name in rights.TYPES:
+                agent.wait_row(name)
             agent.wait_row("profile.cpu")
             agent.wait_row("tcp.close")
             agent.wait_row("profile.offcpu")

@@ -31,6 +31,14 @@
 	__s32 error SONDE_AS("errno") SONDE_DOC("why it failed") SONDE_OPTIONAL;                                       \
 	__u32 _pad_result
 
+/* 32 bytes, aligned to 8: the other process that it was about. Filled by sonde_fill_target(). */
+#define SONDE_TARGET                                                                                                   \
+	__u64 target_proc SONDE_AS("id") SONDE_DOC("execution of the process that it was done to") SONDE_OPTIONAL;     \
+	__u32 target_pid SONDE_DOC("pid of the process that it was done to, in the initial pid namespace")             \
+		SONDE_OPTIONAL;                                                                                        \
+	__u32 _pad_target;                                                                                             \
+	char target_comm[16] SONDE_DOC("name of the process that it was done to") SONDE_OPTIONAL
+
 /* An event that a rule can be about: it carries the lineage of its process. */
 #ifdef __bpf__
 #define SONDE_SECURITY_EVENT(record, name, version, ring, doc)                                                         \

@@ -77,21 +77,71 @@ typedef struct {
 	uid_t val;
 } kgid_t;
 
+struct list_head {
+	struct list_head *next, *prev;
+};
+
+struct hlist_node {
+	struct hlist_node *next, **pprev;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct xa_node {
+	unsigned char shift;
+	void *slots[64];
+};
+
+struct xarray {
+	void *xa_head;
+};
+
+struct idr {
+	struct xarray idr_rt;
+};
+
+struct rb_node {
+	struct rb_node *rb_right, *rb_left;
+};
+
+struct rb_root {
+	struct rb_node *rb_node;
+};
+
 struct ns_common {
 	unsigned int inum;
 };
 
+struct uid_gid_extent {
+	__u32 first, lower_first, count;
+};
+
+struct uid_gid_map {
+	__u32 nr_extents;
+	struct uid_gid_extent extent[5];
+};
+
 struct user_namespace {
 	struct ns_common ns;
+	struct uid_gid_map uid_map, gid_map;
+	int level;
 };
 
 struct pid_namespace {
 	struct ns_common ns;
 	unsigned int level;
+	struct idr idr;
+};
+
+struct time_namespace {
+	struct ns_common ns;
 };
 
 struct mnt_namespace {
 	struct ns_common ns;
+	struct rb_root mounts;
 };
 
 struct uts_namespace {
@@ -129,6 +179,8 @@ struct nsproxy {
 	struct mnt_namespace *mnt_ns;
 	struct net *net_ns;
 	struct cgroup_namespace *cgroup_ns;
+	struct pid_namespace *pid_ns_for_children;
+	struct time_namespace *time_ns, *time_ns_for_children;
 };
 
 struct upid {
@@ -139,6 +191,7 @@ struct upid {
 struct pid {
 	unsigned int level;
 	struct upid numbers[1];
+	struct hlist_head tasks[4];
 };
 
 struct qstr {
@@ -146,22 +199,17 @@ struct qstr {
 	const unsigned char *name;
 };
 
+struct anon_vma;
+
 struct vm_area_struct {
-	unsigned long vm_end;
+	unsigned long vm_start, vm_end;
 	unsigned long vm_flags;
 	struct file *vm_file;
+	struct anon_vma *anon_vma;
 };
 
-struct list_head {
-	struct list_head *next, *prev;
-};
-
-struct hlist_node {
-	struct hlist_node *next, **pprev;
-};
-
-struct hlist_head {
-	struct hlist_node *first;
+struct file_system_type {
+	const char *name;
 };
 
 struct hlist_bl_node {
@@ -177,6 +225,7 @@ struct super_block {
 	unsigned long s_magic;
 	struct dentry *s_root;
 	struct mount *s_mounts; /* Linux 6.18: a list by mnt_next_for_sb */
+	struct file_system_type *s_type;
 };
 
 /* Before that: one of struct list_head. */
@@ -202,6 +251,7 @@ struct inode {
 	__u32 i_ctime_nsec;
 	struct hlist_head i_dentry;
 	char *i_link;
+	void *i_private;
 };
 
 /* Linux 6.6 to 6.10, and before. */
@@ -234,6 +284,7 @@ struct dentry {
 struct vfsmount {
 	struct dentry *mnt_root;
 	struct super_block *mnt_sb;
+	int mnt_flags;
 };
 
 struct mount {
@@ -242,6 +293,16 @@ struct mount {
 	struct vfsmount mnt;
 	struct mnt_namespace *mnt_ns;
 	struct mount *mnt_next_for_sb;
+	struct rb_node mnt_node;
+	struct list_head mnt_list;
+	const char *mnt_devname;
+	int mnt_id;
+	__u64 mnt_id_unique;
+};
+
+/* Before Linux 6.8. */
+struct mnt_namespace___list {
+	struct list_head list;
 };
 
 struct mount___listed {
@@ -351,15 +412,25 @@ typedef struct {
 
 struct group_info {
 	int ngroups;
-	kgid_t gid[1];
+	kgid_t gid[32];
+};
+
+struct key {
+	int serial;
 };
 
 struct cred {
-	kuid_t uid, euid;
-	kgid_t gid, egid;
-	kernel_cap_t cap_effective;
+	kuid_t uid, suid, euid, fsuid;
+	kgid_t gid, sgid, egid, fsgid;
+	kernel_cap_t cap_inheritable, cap_permitted, cap_effective, cap_bset, cap_ambient;
 	struct user_namespace *user_ns;
 	struct group_info *group_info;
+	unsigned int securebits;
+	struct key *session_keyring;
+};
+
+struct kernel_siginfo {
+	int si_code;
 };
 
 struct tty_struct {
@@ -421,12 +492,13 @@ struct task_struct {
 	int on_cpu;
 	unsigned int __state;
 	unsigned int sched_contributes_to_load : 1;
+	unsigned int in_execve : 1;
 	unsigned long nvcsw, nivcsw;
 	char comm[16];
 	__u64 start_boottime;
 	__u64 self_exec_id;
 	struct task_struct *real_parent, *group_leader;
-	const struct cred *cred;
+	const struct cred *real_cred, *cred;
 	kuid_t loginuid;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
@@ -439,6 +511,9 @@ struct task_struct {
 	struct sched_entity se;
 	struct sched_info sched_info;
 	struct thread_struct thread;
+	unsigned int personality;
+	unsigned long atomic_flags;
+	struct hlist_node pid_links[4];
 };
 
 struct in6_addr {
