@@ -7,9 +7,9 @@
 #define SONDE_FILE_CALLS_H
 
 enum call_kind {
-	CALL_OTHER,     /* by a descriptor: the file is known at the exit */
-	CALL_CREATE,    /* a new file at a new name */
-	CALL_REMOVE,    /* a name goes */
+	CALL_OTHER,  /* by a descriptor: the file is known at the exit */
+	CALL_CREATE, /* a new file at a new name */
+	CALL_REMOVE, /* a name goes */
 	CALL_RENAME,
 	CALL_LINK,
 	CALL_ATTRIBUTE, /* the file, named by a path, changes */

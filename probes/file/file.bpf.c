@@ -38,7 +38,7 @@
 
 #define TOUCHED_MAX    8
 #define ENTRIES_MAX    4
-#define ALIASES_MAX    8  /* names of a file that are looked at */
+#define ALIASES_MAX    8 /* names of a file that are looked at */
 #define SCENES         128
 #define SCENE_TRIES    8
 #define SCENE_ROOM     20480
@@ -62,7 +62,7 @@ struct scene {
 	__u64 last; /* inode that was touched last */
 	__u32 used; /* offset behind the last text */
 	__u32 n_touched;
-	__u64 truncated; /* a path did not fit */
+	__u64 truncated;            /* a path did not fit */
 	__u64 touched[TOUCHED_MAX]; /* inodes, in a ring: the last ones */
 	struct entry entries[ENTRIES_MAX];
 	char bytes[SCENE_ROOM - 48 - 8 * TOUCHED_MAX - ENTRIES_MAX * sizeof(struct entry)];
@@ -186,12 +186,14 @@ sonde_inline bool mount_shows(struct vfsmount *mount, struct dentry *dentry, str
 	return top == BPF_CORE_READ(sb, s_root) || is_below((__u64)dentry, (__u64)top);
 }
 
-/* Of the mounts of a file system, the first one of namespace `ns` that shows the entry. Linux 6.18 has them in a list of its own; the one before is in
- * a function of its own, as members that a kernel does not have must not be met on any way. */
+/* Of the mounts of a file system, the first one of namespace `ns` that shows the entry. Linux 6.18 has them in a list of its own, kernels before in
+ * another. Each function ends at once where the other is meant: some kernels check also those that nobody calls. */
 __attribute__((noinline)) __u64 mount_among(__u64 first, __u64 dentry, __u64 sb, __u64 ns)
 {
 	struct mount *m = (void *)first;
 
+	if (!bpf_core_field_exists(struct mount, mnt_next_for_sb))
+		return 0;
 	for (int i = 0; i < MOUNTS_MAX && m; i++, m = BPF_CORE_READ(m, mnt_next_for_sb)) {
 		struct vfsmount *shown = (void *)m + bpf_core_field_offset(struct mount, mnt);
 
@@ -203,12 +205,14 @@ __attribute__((noinline)) __u64 mount_among(__u64 first, __u64 dentry, __u64 sb,
 
 __attribute__((noinline)) __u64 mount_listed(__u64 dentry, __u64 sb, __u64 ns)
 {
-	const __u32 own = bpf_core_field_offset(struct mount___listed, mnt_instance);
-	struct list_head *head = (void *)sb + bpf_core_field_offset(struct super_block___listed, s_mounts);
-	struct list_head *at = BPF_CORE_READ(head, next);
+	struct list_head *head, *at;
 
+	if (bpf_core_field_exists(struct mount, mnt_next_for_sb))
+		return 0;
+	head = (void *)sb + bpf_core_field_offset(struct super_block___listed, s_mounts);
+	at = BPF_CORE_READ(head, next);
 	for (int i = 0; i < MOUNTS_MAX && at && at != head; i++, at = BPF_CORE_READ(at, next)) {
-		struct mount *m = (void *)at - own;
+		struct mount *m = (void *)at - bpf_core_field_offset(struct mount___listed, mnt_instance);
 		struct vfsmount *shown = (void *)m + bpf_core_field_offset(struct mount, mnt);
 
 		if ((__u64)BPF_CORE_READ(m, mnt_ns) == ns && mount_shows(shown, (void *)dentry, (void *)sb))
@@ -368,8 +372,9 @@ sonde_inline void fill_entry(struct entry *n, struct inode *inode, struct dentry
 /* Takes an entry down, with its path. */
 __attribute__((noinline)) int take_entry(struct scene *s, __u64 inode, __u64 dentry, __u64 hint)
 {
-	struct entry *n = NULL;
+	struct entry *n;
 	__u64 mount;
+	__u32 i;
 
 	if (!s)
 		return 0;
@@ -377,14 +382,13 @@ __attribute__((noinline)) int take_entry(struct scene *s, __u64 inode, __u64 den
 		s->used = SCENE_BYTES;
 		__builtin_memset(s->entries, 0, sizeof s->entries);
 	}
-	for (int i = 0; i < ENTRIES_MAX && !n; i++) {
+	for (i = 0; i < ENTRIES_MAX && s->entries[i].dentry; i++)
 		if (s->entries[i].dentry == dentry)
 			return 0;
-		if (!s->entries[i].dentry)
-			n = &s->entries[i];
-	}
-	if (!n)
+	barrier_var(i);
+	if (i >= ENTRIES_MAX)
 		return 0;
+	n = &s->entries[i];
 	fill_entry(n, (void *)inode, (void *)dentry);
 	mount = mount_of(dentry, hint);
 	n->offset = (__u16)s->used;
@@ -570,7 +574,8 @@ int vfs_rename__fentry(void *arguments)
 
 	if (!is_file_call(number) || CALL_KIND(call_of(number)) != CALL_RENAME)
 		return 0;
-	return note((__u64)number, (__u64)BPF_CORE_READ(renamed, old_dentry), (__u64)BPF_CORE_READ(renamed, new_dentry));
+	return note((__u64)number, (__u64)BPF_CORE_READ(renamed, old_dentry),
+		    (__u64)BPF_CORE_READ(renamed, new_dentry));
 }
 
 /* ---- exits ---- */
@@ -706,7 +711,8 @@ sonde_inline void tell_link(struct scene *s, struct result *r, __u64 hint)
 		r->texts[0].length = s->entries[1].length;
 		return;
 	}
-	if ((__u64)BPF_CORE_READ(last, i_sb) != n->sb) /* overlayfs touches its folder only: what is known is the file below */
+	if ((__u64)BPF_CORE_READ(last, i_sb) !=
+	    n->sb) /* overlayfs touches its folder only: what is known is the file below */
 		return;
 	name = last_name(s, n->inode);
 	if (!name || name == n->dentry)
@@ -801,8 +807,9 @@ __attribute__((noinline)) int tell_given(struct scene *s, struct sonde_text *tex
 	if (!s || !text || !address)
 		return 0;
 	at = s->used;
-	if (at < SCENE_BYTES || at > SCENE_ROOM - GIVEN_MAX)
+	if (at > SCENE_ROOM - GIVEN_MAX)
 		return 0;
+	barrier_var(at);
 	n = bpf_probe_read_user_str((void *)s + at, short_text ? SONDE_NAME_ROOM : GIVEN_MAX, (void *)address);
 	if (n <= 1)
 		return 0;
@@ -827,8 +834,9 @@ __attribute__((noinline)) int tell_target(struct scene *s, struct sonde_text *te
 		return 0;
 	link = BPF_CORE_READ(inode, i_link);
 	at = s->used;
-	if (!link || at < SCENE_BYTES || at > SCENE_ROOM - GIVEN_MAX)
+	if (!link || at > SCENE_ROOM - GIVEN_MAX)
 		return 0;
+	barrier_var(at);
 	n = bpf_probe_read_kernel_str((void *)s + at, GIVEN_MAX, link);
 	if (n <= 1)
 		return 0;

@@ -19,7 +19,7 @@
 extern const struct sonde_module sonde_module_file;
 
 struct watch {
-	const char *path; /* in `names` */
+	const char *path; /* in `names`, or of `secrets` */
 	uint32_t how;     /* FILE_WATCH_* */
 	bool known;
 	struct file_watched seen; /* what stat(2) says of it: by this a change is noticed */
@@ -37,11 +37,11 @@ struct watches {
 static const struct sonde_option options[] = {
 	{ .type = SONDE_OPTION_TEXT,
 	  .key = "watch",
-	  .value = "/etc/shadow,/etc/gshadow,/etc/sudoers,/etc/sudoers.d/,/etc/ssh/,/etc/ssl/private/,/root/.ssh/,/"
-		   "root/.aws/,/root/.kube/,"
-		   "/root/.gnupg/,/etc/krb5.keytab,/etc/kubernetes/pki/,/var/lib/kubelet/pki/",
+	  .value = "secrets",
 	  .unit = "",
-	  .help = "files, and folders by a / at their end, at most 64, with commas, whose reads are told too" },
+	  .help = "files, and folders by a / at their end, whose reads are told too, with commas, at most 64; secrets: "
+		  "usual places of "
+		  "passwords and keys" },
 	{ 0 },
 };
 
@@ -69,26 +69,47 @@ static int set_targets(struct sonde_host *host)
 	return 0;
 }
 
+/* What `secrets` in modules.file.watch stands for; among them those that rules in circulation ask for. */
+static const char *const secrets[] = { "/etc/shadow",          "/etc/gshadow",  "/etc/sudoers",
+				       "/etc/sudoers.d/",      "/etc/ssh/",     "/etc/ssl/private/",
+				       "/etc/krb5.keytab",     "/root/.ssh/",   "/root/.gnupg/",
+				       "/root/.aws/",          "/root/.kube/",  "/etc/kubernetes/pki/",
+				       "/etc/pam.d/",          "/etc/pam.conf", "/etc/security/pwquality.conf",
+				       "/var/lib/kubelet/pki/" };
+
+static int add_name(struct watches *w, const char *name)
+{
+	if (w->n == FILE_WATCHES_MAX)
+		return -E2BIG;
+	if (*name != '/')
+		return -EINVAL;
+	w->items[w->n++] = (struct watch){ .path = name,
+					   .how = name[strlen(name) - 1] == '/' ? FILE_WATCH_FOLDER : FILE_WATCH_FILE };
+	return 0;
+}
+
+static int add_secrets(struct watches *w)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(secrets); i++)
+		r = add_name(w, secrets[i]);
+	return r;
+}
+
 static int read_names(struct watches *w, const char *text)
 {
 	char *rest;
+	int r = 0;
 
 	w->names = strdup(text);
 	if (!w->names)
 		return -ENOMEM;
 	rest = w->names;
-	for (char *name; (name = strsep(&rest, ",")) != NULL;) {
-		if (!*name)
-			continue;
-		if (w->n == FILE_WATCHES_MAX)
-			return -E2BIG;
-		if (*name != '/')
-			return -EINVAL;
-		w->items[w->n++] =
-			(struct watch){ .path = name,
-					.how = name[strlen(name) - 1] == '/' ? FILE_WATCH_FOLDER : FILE_WATCH_FILE };
-	}
-	return 0;
+	for (char *name; r == 0 && (name = strsep(&rest, ",")) != NULL;)
+		if (*name)
+			r = strcmp(name, "secrets") ? add_name(w, name) : add_secrets(w);
+	return r;
 }
 
 /* The device of a mount's file system, as the kernel has it. */
@@ -236,7 +257,8 @@ static int file_attach(struct sonde_host *host)
 	w->bits = host->map(host, ".data");
 	r = w->map < 0 ? w->map : w->bits < 0 ? w->bits : read_names(w, host->text(host, "watch"));
 	if (r == -E2BIG || r == -EINVAL)
-		host->notice(host, "modules.file.watch takes at most 64 absolute paths, with commas between them");
+		host->notice(host, "modules.file.watch takes at most 64 absolute paths with commas between them, or "
+				   "the word secrets");
 	if (r == 0)
 		r = set_targets(host);
 	if (r < 0)

@@ -131,6 +131,13 @@ class Changes(Case):
         self.one("open", process.pid, error="EACCES", path_given=f"{place}/secret", uid=12345, euid=12345, gid=12345, egid=12345,
                  cap_eff=0)
 
+    @common.host_only("there is no /etc/shadow")
+    def test_secrets_are_watched_by_default(self):
+        process = subprocess.Popen(["cat", "/etc/shadow"], stdout=subprocess.DEVNULL)
+        process.wait()
+        st = os.stat("/etc/shadow")
+        self.one("open", process.pid, path="/etc/shadow", ino=st.st_ino, dev=number(st), watched=True, flags=os.O_RDONLY)
+
     def test_other_opens(self):
         place = self.place()
         pid, fd = call("creat", f"{place}/created", 0o600)

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 
 import common
@@ -30,6 +31,23 @@ def schema(*arguments):
 
 def json_schema():
     return json.loads(schema("--format", "json"))
+
+
+def change_files():
+    """One event of each type file.*, at least."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "file")
+        with open(path, "w"):
+            pass
+        os.truncate(path, 3)
+        os.chmod(path, 0o600)
+        os.chown(path, 0, 0)
+        os.setxattr(path, "trusted.sonde", b"1")
+        os.removexattr(path, "trusted.sonde")
+        os.link(path, path + "2")
+        os.symlink(path, path + "3")
+        os.mkfifo(path + "4")
+        os.rename(path + "2", path + "5")
 
 
 def query_once():
@@ -104,9 +122,10 @@ class Schema(common.TestCase):
     def test_every_record_of_a_run(self):
         document = json_schema()
         types = document["$defs"]
-        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture," + rights.MODULES,
+        with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture,file," + rights.MODULES,
                           settings=["modules.exec.failed=true", "modules.exec.hash=true", "modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns", "modules.tcp.interval=1s"]) as agent:
             query_once()
+            change_files()
             keep = connect_to_few()
             for _ in range(5):
                 connect_once()

@@ -478,7 +478,8 @@ struct thread_info {
 };
 
 /* Linux 6.2, with bpf_rdonly_cast(). */
-struct mnt_idmap {};
+struct mnt_idmap {
+};
 
 struct renamedata {
 	struct dentry *old_dentry, *new_dentry;
