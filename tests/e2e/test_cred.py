@@ -150,7 +150,7 @@ class Cred(common.TestCase):
 
     def program(self, mode, *caps):
         """A copy of the load, with a mode and capabilities."""
-        folder = tempfile.mkdtemp(prefix="sonde-cred-", dir="/var/tmp")
+        folder = tempfile.mkdtemp(prefix="sonde-cred-")
         self.addCleanup(shutil.rmtree, folder)
         os.chmod(folder, 0o755)
         path = os.path.join(folder, "raised")
