@@ -272,7 +272,7 @@ struct fs_struct {
 };
 
 struct linux_binprm {
-	struct file *file;
+	struct file *file, *executable;
 	int argc, envc;
 };
 
