@@ -215,12 +215,14 @@ int before_at__tracepoint(void *ctx)
 	return 0;
 }
 
+/* With a handler of binfmt_misc that has flag C, it is the file that it handles whose mode counts. */
 SEC("tp_btf/sched_process_exec")
 int exec__tp_btf(__u64 *ctx)
 {
 	struct linux_binprm *bprm = (void *)ctx[2];
 
-	compare(CRED_CALL_EXECVE, 0, 0, BPF_CORE_READ(bprm, file, f_inode, i_mode));
+	compare(CRED_CALL_EXECVE, 0, 0,
+		BPF_CORE_READ(bprm, file, f_inode, i_mode) | BPF_CORE_READ(bprm, executable, f_inode, i_mode));
 	return 0;
 }
 
@@ -293,16 +295,19 @@ int threads__iter(struct bpf_iter__task *ctx)
 		keep(task, &now);
 		return 0;
 	}
-	take_over(k, &now);
 	hash = is_same(&k->state, &now) ? 0 : hash_of(&now);
-	if (hash && hash == k->doubt) {
-		f.jump = !is_possible_in(&k->state, &now, cred);
-		sonde_owner_of(&owner, task);
-		send(&f, &k->state, &now, &owner);
-		k->state = now;
-		hash = 0;
+	if (!hash || hash != k->doubt) {
+		k->doubt = hash;
+		return 0;
 	}
-	k->doubt = hash;
+	k->doubt = 0;
+	take_over(k, &now);
+	if (is_same(&k->state, &now))
+		return 0;
+	f.jump = !is_possible_in(&k->state, &now, cred);
+	sonde_owner_of(&owner, task);
+	send(&f, &k->state, &now, &owner);
+	k->state = now;
 	return 0;
 }
 

@@ -192,6 +192,8 @@ sonde_inline __u32 fill_file(struct process_fd_get *e, struct file *file)
 		fill_socket(e, BPF_CORE_READ(file, private_data));
 		return sizeof *e;
 	}
+	if (!BPF_CORE_READ(file, f_path.dentry, d_name.len)) /* a pipe */
+		return sizeof *e;
 	return sonde_put_path(e, path, walk_path, sizeof *e, BPF_CORE_READ(file, f_path.dentry),
 			      BPF_CORE_READ(file, f_path.mnt));
 }

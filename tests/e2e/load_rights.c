@@ -2,6 +2,7 @@
 /*
  * What the modules process, cred, isolation and memory are about, done as asked for.
  *
+ *	load_rights toggle CALLS        four threads, each of which changes its effective user id as often
  *	load_rights target              waits for the end of its input; says its pid, and where its buffer is
  *	load_rights trace PID ADDRESS   attaches, pokes a word, sets registers, detaches
  *	load_rights traceme             asks to be traced
@@ -274,6 +275,30 @@ static int by_other_ways(void)
 	printf("pid=%d\n", getpid());
 	say_status("setresuid32", ret);
 	wait_for_end();
+	return 0;
+}
+
+static unsigned toggles;
+
+static void *toggle(void *unused)
+{
+	for (unsigned i = 0; i < toggles; i++) {
+		syscall(SYS_setresuid, -1, i % 2 ? 0 : 1000, -1);
+		if (i % 100 == 0)
+			usleep(10000);
+	}
+	return unused;
+}
+
+static int toggle_all(unsigned calls)
+{
+	pthread_t threads[4];
+
+	toggles = calls;
+	for (int i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, toggle, NULL);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
 	return 0;
 }
 
@@ -550,6 +575,8 @@ int main(int argc, char **argv)
 		return send_signal(argv[2], atoi(argv[3]), atoi(argv[4]));
 	if (!strcmp(what, "inside"))
 		return inside();
+	if (!strcmp(what, "toggle") && argc == 3)
+		return toggle_all((unsigned)atoi(argv[2]));
 	if (!strcmp(what, "steps"))
 		return steps(argv + 2);
 	if (!strcmp(what, "other"))

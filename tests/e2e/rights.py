@@ -17,7 +17,7 @@ def run_all():
     load = common.load("rights")
     target = subprocess.Popen([load, "target"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     address = re.search(r"address=(\d+)", target.stdout.readline())[1]
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for name in ("a", "b"):
             os.mkdir(os.path.join(folder, name))
         for words in (["trace", str(target.pid), address], ["write", str(target.pid), address], ["getfd", str(target.pid), "0"],

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each change of rights, held against what /proc says of the same thread after each step."""
+import collections
 import contextlib
 import json
 import os
@@ -148,9 +149,30 @@ class Cred(common.TestCase):
         self.assertIn("unshare", [r["call"] for r in rows])
         self.assertEqual([r for r in rows if "jump" in r], [])
 
+    def test_child_made_in_a_user_namespace(self):
+        process = subprocess.Popen([LOAD, "clone", "0x10000000"], stdout=subprocess.PIPE, text=True, user=12345, group=12345,
+                                   extra_groups=[])
+        said = dict(line.split("=", 1) for line in process.communicate()[0].splitlines())
+        fork = self.agent.wait_row("process.fork", lambda r: r["pid"] == process.pid)
+        row = self.agent.wait_row("cred.change", lambda r: r["pid"] == fork["child_pid"] and r["call"] == "clone")
+        self.assertEqual((row["user_ns"], row["old_user_ns"], row["uid"], row["proc"]),
+                         (int(said["user_ns"]), os.stat("/proc/self/ns/user").st_ino, 12345, fork["child_proc"]))
+        self.assertLessEqual({"cap_eff", "cap_prm", "user_ns"}, set(row["changed"]))
+        self.assertNotIn("jump", row)
+
+    def test_threads_that_change_all_the_time(self):
+        """Each call of each thread is one event of that thread, and a reading in their midst takes none of them for anything else."""
+        calls = common.scaled(5000)
+        process = subprocess.Popen([LOAD, "toggle", str(calls)])
+        process.wait()
+        self.agent.wait_row("process.exit", lambda r: r["pid"] == process.pid)
+        rows = [r for r in self.agent.rows("cred.change") if r["pid"] == process.pid and r["call"] not in ("execve", "clone")]
+        self.assertEqual({(r["call"], r.get("jump")) for r in rows}, {("setresuid", None)})
+        self.assertEqual(sorted(collections.Counter(r["tid"] for r in rows).values()), [calls] * 4)
+
     def program(self, mode, *caps):
         """A copy of the load, with a mode and capabilities."""
-        folder = tempfile.mkdtemp(prefix="sonde-cred-", dir="/var/tmp")
+        folder = tempfile.mkdtemp(prefix="sonde-cred-")
         self.addCleanup(shutil.rmtree, folder)
         os.chmod(folder, 0o755)
         path = os.path.join(folder, "raised")

@@ -177,6 +177,12 @@ class Process(common.TestCase):
             self.check(row, target.pid, family=int(socket.AF_UNIX))
             self.assertEqual({"laddr", "lport"} & set(row), set())
 
+    def test_fd_of_pipe(self):
+        target = Target(self)
+        row, _ = self.getfd(target, 0)
+        self.check(row, target.pid, ino=os.fstat(target.process.stdin.fileno()).st_ino)
+        self.assertNotIn("path", row)
+
     def test_fd_refused(self):
         target = Target(self)
         row, said = self.getfd(target, 999)

@@ -327,7 +327,7 @@ struct fs_struct {
 };
 
 struct linux_binprm {
-	struct file *file;
+	struct file *file, *executable;
 	int argc, envc;
 	unsigned int secureexec : 1;
 	unsigned int per_clear;
