@@ -114,9 +114,9 @@ sonde_inline __u64 device_number(__u32 dev)
 	})
 
 /* Of an event that has `ino` and `dev`, those of a file. */
-#define fill_inode(e, file)                                                                                            \
+#define fill_inode(e, whose)                                                                                           \
 	({                                                                                                             \
-		struct file *_file = (file);                                                                           \
+		struct file *_file = (whose);                                                                          \
 		(e)->ino = _file ? BPF_CORE_READ(_file, f_inode, i_ino) : 0;                                           \
 		(e)->dev = _file ? device_number(BPF_CORE_READ(_file, f_inode, i_sb, s_dev)) : 0;                      \
 	})

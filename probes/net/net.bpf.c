@@ -4,6 +4,7 @@
  * call has returned, never from the sockaddr that the program passed, which another of its threads may rewrite.
  */
 #include "socket.bpf.h"
+#include "net.h"
 
 #define EINTR       4
 #define EAGAIN      11

@@ -8,7 +8,7 @@
 
 #include <bpf/bpf_endian.h>
 #include "probes/kernel/path.bpf.h"
-#include "net.h"
+#include "probes/net/socket.h"
 
 #define AF_UNIX    1
 #define AF_INET    2
@@ -50,7 +50,7 @@ sonde_inline void fill_address4(struct sonde_ip *ip, __be32 address)
 	__builtin_memcpy(ip->bytes, words, sizeof words);
 }
 
-sonde_inline void fill_inet(struct net_accept *e, struct sock *sk)
+sonde_inline void fill_inet(struct net_named *e, struct sock *sk)
 {
 	__be32 remote;
 
@@ -70,7 +70,7 @@ sonde_inline void fill_inet(struct net_accept *e, struct sock *sk)
 	}
 }
 
-sonde_inline void fill_packet(struct net_accept *e, struct sock *sk)
+sonde_inline void fill_packet(struct net_named *e, struct sock *sk)
 {
 	struct packet_sock *po = (void *)sk;
 
@@ -80,7 +80,7 @@ sonde_inline void fill_packet(struct net_accept *e, struct sock *sk)
 	e->protocol = bpf_ntohs(BPF_CORE_READ(po, num));
 }
 
-sonde_inline void fill_vsock(struct net_accept *e, struct sock *sk)
+sonde_inline void fill_vsock(struct net_named *e, struct sock *sk)
 {
 	struct vsock_sock *vsk = (void *)sk;
 
@@ -93,7 +93,7 @@ sonde_inline void fill_vsock(struct net_accept *e, struct sock *sk)
 }
 
 /* The name of an abstract address, of a socket whose address is no file. */
-sonde_inline void fill_abstract(struct net_accept *e, __u32 at, struct sock *named)
+sonde_inline void fill_abstract(struct net_named *e, __u32 at, struct sock *named)
 {
 	struct unix_address *address = named ? BPF_CORE_READ((struct unix_sock *)named, addr) : NULL;
 	__u32 length;
@@ -113,7 +113,7 @@ sonde_inline void fill_abstract(struct net_accept *e, __u32 at, struct sock *nam
 		e->abstract.length = (__u16)length;
 }
 
-sonde_inline void fill_unix(struct net_accept *e, struct sock *sk)
+sonde_inline void fill_unix(struct net_named *e, struct sock *sk)
 {
 	struct pid *peer = BPF_CORE_READ(sk, sk_peer_pid);
 	const struct cred *cred = BPF_CORE_READ(sk, sk_peer_cred);
@@ -145,14 +145,14 @@ sonde_inline void tell(struct told *t, struct sock *sk, bool peer)
 		t->place = place_at((void *)t->named + bpf_core_field_offset(struct unix_sock, path));
 }
 
-/* The NET_KEYS of an event but `fd`, all of which lie as in net.accept; `fixed` is the event's size. Returns how much of the record is used. */
-sonde_inline __u32 fill_socket(struct net_accept *e, const __u32 fixed, const __u32 room, const struct told *t)
+/* The NET_KEYS of an event but `fd`, all of which lie as in struct net_named; `fixed` is the event's size. Returns how much of the record is used. */
+sonde_inline __u32 fill_socket(struct net_named *e, const __u32 fixed, const __u32 room, const struct told *t)
 {
 	__u32 used = fixed + ABSTRACT_ROOM;
 	struct sock *sk = t->sk;
 
 	__builtin_memset(&e->path, 0,
-			 __builtin_offsetof(struct net_accept, fd) - __builtin_offsetof(struct net_accept, path));
+			 __builtin_offsetof(struct net_named, fd) - __builtin_offsetof(struct net_named, path));
 	if (!sk)
 		return fixed;
 	e->family = family_of(sk);

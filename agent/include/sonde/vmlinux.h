@@ -572,6 +572,94 @@ struct bpf_iter__bpf_map_elem {
 	void *key, *value;
 };
 
+/* A request of io_uring; what its operation needs lies in `cmd`, as one of the structs below. Linux 6.0. */
+struct io_cqe {
+	__u64 user_data;
+	int res;
+	int fd;
+};
+
+struct io_cmd_data {
+	struct file *file;
+};
+
+struct io_kiocb {
+	struct file *file;
+	struct io_cmd_data cmd;
+	__u8 opcode;
+	unsigned int flags; /* its lower half, since 6.10 */
+	struct io_cqe cqe;
+};
+
+struct filename {
+	const char *name; /* the kernel's copy */
+};
+
+struct open_how {
+	__u64 flags, mode;
+};
+
+struct io_open {
+	int dfd;
+	__u32 file_slot;
+	struct filename *filename;
+	struct open_how how;
+};
+
+struct io_rename {
+	int old_dfd, new_dfd;
+	struct filename *oldpath, *newpath;
+	int flags;
+};
+
+struct io_unlink {
+	int dfd, flags;
+	struct filename *filename;
+};
+
+struct io_mkdir {
+	int dfd;
+	unsigned short mode;
+	struct filename *filename;
+};
+
+struct io_link {
+	int old_dfd, new_dfd;
+	struct filename *oldpath, *newpath;
+	int flags;
+};
+
+struct io_socket {
+	int domain, type, protocol;
+};
+
+struct io_accept {
+	int flags;
+	__u32 file_slot;
+};
+
+struct io_listen {
+	int backlog;
+};
+
+struct xattr_name {
+	char name[256];
+};
+
+struct kernel_xattr_ctx {
+	struct xattr_name *kname;
+	unsigned int flags;
+};
+
+struct io_xattr {
+	struct kernel_xattr_ctx ctx;
+	struct filename *filename;
+};
+
+struct io_uring_cmd {
+	__u32 cmd_op;
+};
+
 /* Numbers of these are part of the user interface. */
 enum bpf_prog_type { BPF_PROG_TYPE_UNSPEC };
 enum bpf_attach_type { BPF_CGROUP_INET_INGRESS };
