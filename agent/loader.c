@@ -26,17 +26,19 @@ extern const struct sonde_module sonde_module_dns __attribute__((weak));
 extern const struct sonde_module sonde_module_kernel __attribute__((weak));
 extern const struct sonde_module sonde_module_offcpu __attribute__((weak));
 extern const struct sonde_module sonde_module_sched __attribute__((weak));
+extern const struct sonde_module sonde_module_syscalls __attribute__((weak));
 extern const struct sonde_module sonde_module_tcp __attribute__((weak));
 extern const struct sonde_module sonde_module_turnaround __attribute__((weak));
 extern const struct sonde_module sonde_module_udp __attribute__((weak));
 static const struct {
 	const char *name;
 	const struct sonde_module *companion;
-} companions[] = { { "capture", &sonde_module_capture },       { "cpu", &sonde_module_cpu },
-		   { "drops", &sonde_module_drops },           { "dns", &sonde_module_dns },
-		   { "kernel", &sonde_module_kernel },         { "offcpu", &sonde_module_offcpu },
-		   { "sched", &sonde_module_sched },           { "tcp", &sonde_module_tcp },
-		   { "turnaround", &sonde_module_turnaround }, { "udp", &sonde_module_udp } };
+} companions[] = { { "capture", &sonde_module_capture }, { "cpu", &sonde_module_cpu },
+		   { "drops", &sonde_module_drops },     { "dns", &sonde_module_dns },
+		   { "kernel", &sonde_module_kernel },   { "offcpu", &sonde_module_offcpu },
+		   { "sched", &sonde_module_sched },     { "syscalls", &sonde_module_syscalls },
+		   { "tcp", &sonde_module_tcp },         { "turnaround", &sonde_module_turnaround },
+		   { "udp", &sonde_module_udp } };
 
 static int module_add(struct loader *loader, const char *name, void *image, size_t size, bool owned, void *library,
 		      const struct sonde_module *companion, struct fault *fault)

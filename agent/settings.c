@@ -220,9 +220,10 @@ static const struct option_table builtin_modules[] = {
 	{ "drops", "Packets that the kernel dropped: net.drop", off_rows },
 	{ "capture", "Packets of connections that something happened to: packet.capture", off_rows },
 	{ "kernel", "What reaches into the kernel: module.*, kernel.kexec, bpf.*, perf.open, keys.ctl", off_rows },
-	{ "net", "Sockets as security sees them: net.*", off_rows },
-	{ "uring", "What is done through io_uring: uring.*", off_rows },
-	{ "syscalls", "32-bit system calls, and statistics of all: syscall.*", off_rows },
+	{ "net", "Sockets as security sees them: net.socket, net.bind, net.listen, net.connect, net.accept, net.dup",
+	  off_rows },
+	{ "uring", "What is done through io_uring: uring.create, uring.op, uring.done", off_rows },
+	{ "syscalls", "32-bit system calls, and statistics of all: syscall.compat, syscall.stats", off_rows },
 	{ "dns", "Queries to DNS servers and their answers: dns.query", off_rows },
 };
 

@@ -329,6 +329,7 @@ struct sched_info {
 };
 
 struct thread_info {
+	unsigned long flags;
 	unsigned int status;
 };
 
