@@ -96,7 +96,8 @@ struct bpf_attach {
 		SONDE_OPTIONAL;
 	__u32 attach_type SONDE_DOC("BPF_* of enum bpf_attach_type that the program expects") SONDE_OPTIONAL;
 	__u32 id SONDE_DOC("the program's number, where a link was made") SONDE_OPTIONAL;
-	__u32 link_id SONDE_DOC("the link's number") SONDE_OPTIONAL;
+	__u32 link_id SONDE_DOC("the link's number; of link_update and link_detach by the descriptor" GIVEN)
+		SONDE_OPTIONAL;
 	__u32 attach_type_given SONDE_DOC("prog_attach, prog_detach: the attach type" GIVEN) SONDE_OPTIONAL;
 	char name[16] SONDE_DOC("the program's name, where a link was made") SONDE_OPTIONAL;
 	__u64 tag SONDE_AS("id") SONDE_DOC("hash of the program's instructions") SONDE_OPTIONAL;

@@ -114,6 +114,15 @@ sonde_inline void read_given(__u32 *port, struct sonde_ip *ip, char *path, const
 
 /* ---- net.bind, net.connect, net.listen ---- */
 
+/* Whoever looks up a host name binds a netlink socket: only what would be a net.socket too. A call that was done on a descriptor that is no
+ * socket any more was made to hide it, and is told with what the program gave. */
+sonde_inline bool is_told(struct sock *sk, long ret)
+{
+	if (!sk)
+		return ret == 0 || ret == -EINPROGRESS;
+	return family_of(sk) != AF_NETLINK || netlink_matters(BPF_CORE_READ(sk, sk_protocol));
+}
+
 sonde_inline int say_bind(const __u32 room, const struct told *t, long ret)
 {
 	__u32 used = 0;
@@ -123,13 +132,12 @@ sonde_inline int say_bind(const __u32 room, const struct told *t, long ret)
 		return 0;
 	clear_given(e);
 	e->_pad = 0;
-	if (ret < 0)
+	if (ret < 0 || !t->sk)
 		read_given(&e->port_given, &e->addr_given, e->path_given, (void *)sonde_argument(1));
 	sonde_submit(net_bind, e, used);
 	return 0;
 }
 
-/* Whoever looks up a host name binds a netlink socket: only what would be a net.socket too. */
 SEC("tracepoint/syscalls/sys_exit_bind")
 int bind__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
@@ -137,7 +145,7 @@ int bind__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	struct sock *sk = sonde_socket_of(sonde_file_of((__s32)sonde_argument(0)));
 	struct told t;
 
-	if (!sk || (family_of(sk) == AF_NETLINK && !netlink_matters(BPF_CORE_READ(sk, sk_protocol))))
+	if (!is_told(sk, ret))
 		return 0;
 	tell(&t, sk, false);
 	return in_room_of(&t.place, say_bind, &t, ret);
@@ -152,7 +160,7 @@ sonde_inline int say_connect(const __u32 room, const struct told *t, long ret)
 		return 0;
 	clear_given(e);
 	e->_pad = 0;
-	if (ret < 0 && ret != -EINPROGRESS)
+	if ((ret < 0 && ret != -EINPROGRESS) || !t->sk)
 		read_given(&e->port_given, &e->addr_given, e->path_given, (void *)sonde_argument(1));
 	sonde_submit(net_connect, e, used);
 	return 0;
@@ -165,7 +173,7 @@ int connect__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	struct sock *sk = sonde_socket_of(sonde_file_of((__s32)sonde_argument(0)));
 	struct told t;
 
-	if (!sk || (family_of(sk) == AF_NETLINK && !netlink_matters(BPF_CORE_READ(sk, sk_protocol))))
+	if (!is_told(sk, ret))
 		return 0;
 	tell(&t, sk, true);
 	return in_room_of(&t.place, say_connect, &t, ret);
@@ -191,7 +199,7 @@ int listen__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	struct sock *sk = sonde_socket_of(sonde_file_of((__s32)sonde_argument(0)));
 	struct told t;
 
-	if (!sk)
+	if (!is_told(sk, ret))
 		return 0;
 	tell(&t, sk, false);
 	return in_room_of(&t.place, say_listen, &t, ret);

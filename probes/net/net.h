@@ -7,10 +7,10 @@
 
 /* Of a call that failed, what only the program's memory has. */
 #define NET_GIVEN                                                                                                      \
-	__u32 port_given SONDE_DOC("of a call that failed: the port, as the program gave it; it can have been "        \
-				   "changed meanwhile") SONDE_OPTIONAL;                                                \
-	struct sonde_ip addr_given SONDE_DOC("of a call that failed: the address, likewise") SONDE_OPTIONAL;           \
-	char path_given[112] SONDE_DOC("of a call that failed: a unix address, likewise; @: abstract") SONDE_OPTIONAL
+	__u32 port_given SONDE_DOC("of a call that failed, or whose descriptor is no socket any more: the port, as "   \
+				   "the program gave it; it can have been changed meanwhile") SONDE_OPTIONAL;          \
+	struct sonde_ip addr_given SONDE_DOC("of such a call the address, likewise") SONDE_OPTIONAL;                   \
+	char path_given[112] SONDE_DOC("of such a call a unix address, likewise; @: abstract") SONDE_OPTIONAL
 
 struct net_socket {
 	struct sonde_event event;

@@ -6,6 +6,7 @@
  *	connect N      a UDP socket, N times, to an address that goes to and fro
  *	bind N         N sockets
  *	unix N A B     a datagram socket to A or B
+ *	moved PATH     a connect that waits, while its descriptor goes elsewhere
  *	dups PORT      a connection to 127.0.0.1:PORT, onto 0, 1 and 2 by each system call; and what is no such thing
  */
 #include <arpa/inet.h>
@@ -133,6 +134,55 @@ static void unix_choices(char **paths)
 	}
 }
 
+static int waiting;
+static volatile pid_t waiter;
+
+static void *connect_waiting(void *unused)
+{
+	waiter = (pid_t)syscall(SYS_gettid);
+	if (connect(waiting, (struct sockaddr *)&choices[0], sizeof(struct sockaddr_un)) < 0)
+		die("connect");
+	return NULL;
+}
+
+/* Until the other thread is in connect(). */
+static void wait_for_waiter(void)
+{
+	char path[64], text[32];
+	long nr = -1;
+
+	while (nr != SYS_connect) {
+		FILE *file;
+
+		sched_yield();
+		snprintf(path, sizeof path, "/proc/self/task/%d/syscall", waiter);
+		file = waiter ? fopen(path, "r") : NULL;
+		nr = file && fgets(text, sizeof text, file) ? atol(text) : -1;
+		if (file)
+			fclose(file);
+	}
+}
+
+/* A listener that holds one connection lets a second wait. */
+static void run_moved(char *path)
+{
+	int server = socket(AF_UNIX, SOCK_STREAM, 0), first = socket(AF_UNIX, SOCK_STREAM, 0);
+	char *paths[2] = { path, path };
+	pthread_t thread;
+
+	unix_choices(paths);
+	waiting = socket(AF_UNIX, SOCK_STREAM, 0);
+	if (bind(server, (struct sockaddr *)&choices[0], sizeof(struct sockaddr_un)) < 0 || listen(server, 0) < 0 ||
+	    connect(first, (struct sockaddr *)&choices[0], sizeof(struct sockaddr_un)) < 0 ||
+	    pthread_create(&thread, NULL, connect_waiting, NULL))
+		die("server");
+	wait_for_waiter();
+	if (dup2(waiting, 50) < 0 || dup2(open("/dev/null", O_RDONLY), waiting) < 0 || accept(server, NULL, NULL) < 0)
+		die("moving");
+	pthread_join(thread, NULL);
+	printf("moved %d\n", waiting);
+}
+
 static void run_dups(int port)
 {
 	int s = socket(AF_INET, SOCK_STREAM, 0), pipes[2];
@@ -177,6 +227,8 @@ int main(int n, char **words)
 		fd = socket(AF_UNIX, SOCK_DGRAM, 0);
 		unix_choices(words + 3);
 		race(unix_once, number, &fd);
+	} else if (!strcmp(command, "moved")) {
+		run_moved(words[2]);
 	} else if (!strcmp(command, "dups")) {
 		run_dups((int)number);
 	} else {

@@ -259,3 +259,14 @@ class Net(common.TestCase):
         self.assertEqual([(row["fd"], row["old_fd"]) for row in rows["net.dup"]], [(0, fd), (1, fd), (2, fd), (0, fd)])
         for row in rows["net.dup"]:
             self.assertEqual(self.ends(row), (*own, *at))
+
+    def test_a_descriptor_that_goes_elsewhere(self):
+        """A connection whose descriptor is closed before connect returns is told all the same."""
+        path = f"{self.folder()}/sock"
+        with self.agent() as agent:
+            pid, lines = self.run_load(agent, "moved", path)
+            rows = self.rows_of(agent, pid)
+        first, moved = rows["net.connect"]
+        self.assertEqual((first["path"], first["family"]), (path, "unix"))
+        self.assertEqual((moved["path_given"], moved["family"], moved["fd"]), (path, "unspec", int(lines[0][1])))
+        self.assertFalse({"error", "path"} & set(moved))
