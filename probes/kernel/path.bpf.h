@@ -11,13 +11,15 @@
 
 #include "sonde/syscall.bpf.h"
 
-#define RECORD_FIXED     448u /* of it, what stands before the paths, at most */
-#define PATH_SHORT       320u
-#define PATH_MOST        4096u
-#define RECORD_BARE      (RECORD_FIXED + 64u)
-#define RECORD_SMALL     1024u
-#define RECORD_LARGE     (RECORD_FIXED + PATH_MOST + SONDE_NAME_ROOM)
-#define PATH_DEPTH       128 /* components, mounts crossed count */
+#define RECORD_FIXED 448u /* of it, what stands before the paths, at most */
+#define PATH_SHORT   320u
+#define PATH_MOST    4096u
+#define RECORD_BARE  (RECORD_FIXED + 64u)
+#define RECORD_SMALL 1024u
+#define RECORD_LARGE (RECORD_FIXED + PATH_MOST + SONDE_NAME_ROOM)
+#ifndef PATH_DEPTH
+#define PATH_DEPTH 128 /* components, mounts crossed count */
+#endif
 #define PATH_SHORT_DEPTH 20
 
 _Static_assert(RECORD_FIXED + PATH_SHORT + SONDE_NAME_ROOM <= RECORD_SMALL, "a short path fits a small record");

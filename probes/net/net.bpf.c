@@ -3,6 +3,8 @@
  * Sockets as security sees them: on the exit of each system call that makes, names or moves one. Addresses come from the socket once the
  * call has returned, never from the sockaddr that the program passed, which another of its threads may rewrite.
  */
+/* Nine programs have the walk: each component is checked in each of them as the agent starts. */
+#define PATH_DEPTH 64
 #include "socket.bpf.h"
 #include "net.h"
 
