@@ -194,8 +194,9 @@ sonde_inline void add_error(struct syscalls_sums *sums, __u32 error)
 
 sonde_inline void add_time(struct syscalls_sums *sums, __u64 ns)
 {
-	__u32 bucket = syscalls_bucket(ns);
+	__u64 bucket = syscalls_bucket(ns);
 
+	barrier_var(bucket); /* what is compared shall be what is added: 6.1's verifier knows no copies of 32 bits */
 	__sync_fetch_and_add(&sums->count, 1);
 	__sync_fetch_and_add(&sums->sum_ns, ns);
 	if (bucket < SYSCALLS_BUCKETS)
