@@ -270,3 +270,10 @@ class Net(common.TestCase):
         self.assertEqual((first["path"], first["family"]), (path, "unix"))
         self.assertEqual((moved["path_given"], moved["family"], moved["fd"]), (path, "unspec", int(lines[0][1])))
         self.assertFalse({"error", "path"} & set(moved))
+
+    def test_stack(self):
+        with self.agent(**{"modules.net.stack": "true"}) as agent:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.connect(("127.0.0.3", 4321))
+            row, = agent.wait_rows("net.connect", lambda r: r["pid"] == os.getpid())
+        self.assertTrue(any(frame.startswith("connect") or "connect+" in frame for frame in row["stack"]), row["stack"])
