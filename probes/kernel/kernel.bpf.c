@@ -201,6 +201,11 @@ sonde_inline void read_given(void *to, const __u32 bytes, __u32 at)
 	bpf_probe_read_user_str(to, bytes, (void *)sonde_argument(1) + at);
 }
 
+sonde_inline __u32 at_most(__u32 value, __u32 most)
+{
+	return value < most ? value : most;
+}
+
 /* Its bytes as the number that is written with the same digits. */
 sonde_inline __u64 tag_of(struct bpf_prog *prog)
 {
@@ -221,7 +226,7 @@ sonde_inline int loads(long ret)
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ret);
 	if (prog) {
-		e->prog_type = BPF_CORE_READ(prog, type);
+		e->prog_type = at_most(BPF_CORE_READ(prog, type), KERNEL_PROGRAM_OTHER);
 		e->attach_type = BPF_CORE_READ(prog, expected_attach_type);
 		e->insns = BPF_CORE_READ(prog, len);
 		e->id = BPF_CORE_READ(prog, aux, id);
@@ -245,7 +250,7 @@ sonde_inline int makes_map(long ret)
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ret);
 	if (map) {
-		e->map_type = BPF_CORE_READ(map, map_type);
+		e->map_type = at_most(BPF_CORE_READ(map, map_type), KERNEL_MAP_OTHER);
 		e->id = BPF_CORE_READ(map, id);
 		e->key_bytes = BPF_CORE_READ(map, key_size);
 		e->value_bytes = BPF_CORE_READ(map, value_size);
@@ -297,7 +302,7 @@ sonde_inline int attaches(__u32 op, long ret)
 	if (link)
 		e->link_id = BPF_CORE_READ(link, id);
 	if (prog) {
-		e->prog_type = BPF_CORE_READ(prog, type);
+		e->prog_type = at_most(BPF_CORE_READ(prog, type), KERNEL_PROGRAM_OTHER);
 		e->attach_type = BPF_CORE_READ(prog, expected_attach_type);
 		e->id = BPF_CORE_READ(prog, aux, id);
 		BPF_CORE_READ_STR_INTO(&e->name, prog, aux, name);
@@ -462,7 +467,8 @@ sonde_inline int say_key(__u32 op, __s32 key, const void *type, const void *desc
 	__builtin_memset(&e->op, 0, sizeof *e - __builtin_offsetof(struct keys_ctl, op));
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ret);
-	e->op = op;
+	e->op = at_most(op, KERNEL_KEY_OTHER);
+	e->op_nr = op >= KERNEL_KEY_OTHER ? op - KERNEL_KEY_OTHER : 0;
 	e->key = key;
 	if (type)
 		bpf_probe_read_user_str(e->type_given, sizeof e->type_given, type);
@@ -492,9 +498,9 @@ int keyctl__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	long ret = sonde_returned(ctx);
 	__u32 op = (__u32)sonde_argument(0);
 
-	/* Numbers that the kernel does not know yet must not become the calls of names behind them. */
+	/* Numbers beyond must not become the calls that are named behind them. */
 	if (op >= KERNEL_KEYCTL_OPS)
-		op += 0x10000;
+		op = op <= ~0u - KERNEL_KEY_OTHER ? op + KERNEL_KEY_OTHER : ~0u;
 	return say_key(op, keyctl_has_key(op) ? (__s32)sonde_argument(1) : 0, NULL, NULL, ret);
 }
 

@@ -12,12 +12,16 @@
 	"names=unspec|socket_filter|kprobe|sched_cls|sched_act|tracepoint|xdp|perf_event|cgroup_skb|cgroup_sock|"      \
 	"lwt_in|lwt_out|lwt_xmit|sock_ops|sk_skb|cgroup_device|sk_msg|raw_tracepoint|cgroup_sock_addr|lwt_seg6local|"  \
 	"lirc_mode2|sk_reuseport|flow_dissector|cgroup_sysctl|raw_tracepoint_writable|cgroup_sockopt|tracing|"         \
-	"struct_ops|ext|lsm|sk_lookup|syscall|netfilter"
+	"struct_ops|ext|lsm|sk_lookup|syscall|netfilter|other"
 #define KERNEL_MAP_TYPES                                                                                               \
 	"names=unspec|hash|array|prog_array|perf_event_array|percpu_hash|percpu_array|stack_trace|cgroup_array|"       \
 	"lru_hash|lru_percpu_hash|lpm_trie|array_of_maps|hash_of_maps|devmap|sockmap|cpumap|xskmap|sockhash|"          \
 	"cgroup_storage|reuseport_sockarray|percpu_cgroup_storage|queue|stack|sk_storage|devmap_hash|struct_ops|"      \
-	"ringbuf|inode_storage|task_storage|bloom_filter|user_ringbuf|cgrp_storage|arena"
+	"ringbuf|inode_storage|task_storage|bloom_filter|user_ringbuf|cgrp_storage|arena|other"
+
+/* Newer than these lists. */
+#define KERNEL_PROGRAM_OTHER 33u
+#define KERNEL_MAP_OTHER     34u
 
 struct module_load {
 	struct sonde_event event;
@@ -122,7 +126,7 @@ struct perf_open {
 };
 
 #define KERNEL_KEYCTL_OPS 33 /* beyond those of keyctl(2) */
-enum { KERNEL_ADD_KEY = KERNEL_KEYCTL_OPS, KERNEL_REQUEST_KEY };
+enum { KERNEL_ADD_KEY = KERNEL_KEYCTL_OPS, KERNEL_REQUEST_KEY, KERNEL_KEY_OTHER };
 
 struct keys_ctl {
 	struct sonde_event event;
@@ -132,10 +136,12 @@ struct keys_ctl {
 			  "unlink|search|read|instantiate|negate|set_reqkey_keyring|set_timeout|assume_authority|"
 			  "get_security|session_to_parent|reject|instantiate_iov|invalidate|get_persistent|dh_compute|"
 			  "pkey_query|pkey_encrypt|pkey_decrypt|pkey_sign|pkey_verify|restrict_keyring|move|"
-			  "capabilities|watch_key|add_key|request_key")
+			  "capabilities|watch_key|add_key|request_key|other")
 		SONDE_DOC("operation of keyctl(2), or the system call add_key or request_key");
 	__s32 key SONDE_DOC("the key it is about: its number, or what stands for one (-3: the session's keyring)")
 		SONDE_OPTIONAL;
+	__u32 op_nr SONDE_DOC("other: number of the operation, which keyctl(2) does not have") SONDE_OPTIONAL;
+	__u32 _pad;
 	char type_given[32] SONDE_DOC("add_key, request_key: the key's type" GIVEN) SONDE_OPTIONAL;
 	char description_given[96] SONDE_DOC("add_key, request_key: what the key is called" GIVEN) SONDE_OPTIONAL;
 };

@@ -51,8 +51,8 @@ int socket__tracepoint(struct trace_event_raw_sys_exit *ctx)
 		return 0;
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ret);
-	e->family = family;
-	e->sock_type = type;
+	e->family = family_named(family);
+	e->sock_type = type_named(type);
 	e->protocol = family == AF_PACKET ? bpf_ntohs((__u16)protocol) : protocol;
 	e->fd = ret < 0 ? -1 : (__s32)ret;
 	sonde_submit(net_socket, e, sizeof *e);

@@ -10,16 +10,17 @@
 #include "probes/kernel/path.bpf.h"
 #include "probes/net/socket.h"
 
-#define AF_UNIX    1
-#define AF_INET    2
-#define AF_INET6   10
-#define AF_KEY     15
-#define AF_NETLINK 16
-#define AF_PACKET  17
-#define AF_ALG     38
-#define AF_VSOCK   40
-#define AF_XDP     44
-#define SOCK_RAW   3
+#define AF_UNIX     1
+#define AF_INET     2
+#define AF_INET6    10
+#define AF_KEY      15
+#define AF_NETLINK  16
+#define AF_PACKET   17
+#define AF_ALG      38
+#define AF_VSOCK    40
+#define AF_XDP      44
+#define SOCK_RAW    3
+#define SOCK_PACKET 10
 
 /* Of netlink. Source: include/uapi/linux/netlink.h. */
 #define NETLINK_SOCK_DIAG 4
@@ -34,6 +35,19 @@
 sonde_inline __u32 family_of(struct sock *sk)
 {
 	return sk ? BPF_CORE_READ(sk, __sk_common.skc_family) : 0;
+}
+
+/* As the events' names number them. */
+sonde_inline __u32 family_named(__u32 family)
+{
+	return family < NET_FAMILY_OTHER ? family : NET_FAMILY_OTHER;
+}
+
+sonde_inline __u32 type_named(__u32 type)
+{
+	if (type < NET_TYPE_PACKET)
+		return type;
+	return type == SOCK_PACKET ? NET_TYPE_PACKET : NET_TYPE_OTHER;
 }
 
 /* Netlink that changes or watches what security is made of. */
@@ -155,8 +169,8 @@ sonde_inline __u32 fill_socket(struct net_named *e, const __u32 fixed, const __u
 			 __builtin_offsetof(struct net_named, fd) - __builtin_offsetof(struct net_named, path));
 	if (!sk)
 		return fixed;
-	e->family = family_of(sk);
-	e->sock_type = BPF_CORE_READ(sk, sk_type);
+	e->family = family_named(family_of(sk));
+	e->sock_type = type_named(BPF_CORE_READ(sk, sk_type));
 	e->protocol = BPF_CORE_READ(sk, sk_protocol);
 	e->net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	if (e->family == AF_UNIX) {

@@ -8,8 +8,10 @@
 #define NET_FAMILIES                                                                                                   \
 	"names=unspec|unix|inet|ax25|ipx|appletalk|netrom|bridge|atmpvc|x25|inet6|rose|decnet|netbeui|security|key|"   \
 	"netlink|packet|ash|econet|atmsvc|rds|sna|irda|pppox|wanpipe|llc|ib|mpls|can|tipc|bluetooth|iucv|rxrpc|isdn|"  \
-	"phonet|ieee802154|caif|alg|nfc|vsock|kcm|qipcrtr|smc|xdp|mctp"
-#define NET_TYPES "names=unspec|stream|dgram|raw|rdm|seqpacket|dccp"
+	"phonet|ieee802154|caif|alg|nfc|vsock|kcm|qipcrtr|smc|xdp|mctp|other"
+#define NET_TYPES "names=unspec|stream|dgram|raw|rdm|seqpacket|dccp|packet|other"
+
+enum { NET_FAMILY_OTHER = 46, NET_TYPE_PACKET = 7, NET_TYPE_OTHER };
 
 /* What names a socket, all of it out of the kernel's own struct sock once the call has returned. */
 #define NET_KEYS_OF(path_doc, family_optional)                                                                         \

@@ -133,8 +133,8 @@ sonde_inline void ask_socket(struct asked *a, const struct io_socket *socket)
 {
 	__u32 type = (__u32)BPF_CORE_READ(socket, type);
 
-	a->family = (__u32)BPF_CORE_READ(socket, domain);
-	a->sock_type = type & 0xf;
+	a->family = family_named((__u32)BPF_CORE_READ(socket, domain));
+	a->sock_type = type_named(type & 0xf);
 	a->flags = type & ~0xfu;
 	a->protocol = (__u32)BPF_CORE_READ(socket, protocol);
 }
