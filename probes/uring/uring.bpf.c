@@ -43,6 +43,9 @@ enum {
 
 #define AT_FDCWD (-100)
 
+#define REQ_CQE_SKIP                                                                                                   \
+	(1u << 6) /* IOSQE_CQE_SKIP_SUCCESS: the first bits of a request's flags are those that it came with */
+
 #define NAME_SHORT 128u
 #define NAME_LONG  4096u
 /* Paths of folders lie in the first RECORD_SMALL or RECORD_LARGE bytes, names behind them. */
@@ -262,8 +265,10 @@ static __noinline int keep_pending(__u64 req, __u32 op, const struct told_of *of
 	struct pending p = { .owner = of->owner, .id = of->id, .op = op, .begin = bpf_ktime_get_boot_ns() };
 
 	sonde_fill_credentials(&p);
-	if (bpf_map_update_elem(&uring_pending, &req, &p, BPF_ANY) < 0)
+	if (bpf_map_update_elem(&uring_pending, &req, &p, BPF_ANY) < 0) {
+		bpf_map_delete_elem(&uring_pending, &req);
 		sonde_lost(uring_done, SONDE_DROP_MAP_FULL);
+	}
 	return 0;
 }
 
@@ -282,6 +287,7 @@ static __noinline int begin(struct told_of *of, __u32 op)
 sonde_inline int submits(struct io_kiocb *req)
 {
 	const void *cmd = (void *)req + bpf_core_field_offset(struct io_kiocb, cmd);
+	__u64 key = (__u64)req;
 	__u32 op = BPF_CORE_READ(req, opcode);
 	struct told_of of = {};
 	struct asked a = { .dfd = -1, .new_dfd = -1 };
@@ -295,7 +301,11 @@ sonde_inline int submits(struct io_kiocb *req)
 	a.dir = folder_of(op == OP_SYMLINKAT ? a.new_name : a.name, op == OP_SYMLINKAT ? a.new_dfd : a.dfd);
 	if ((op == OP_RENAMEAT || op == OP_LINKAT) && a.dfd != a.new_dfd)
 		a.new_dir = folder_of(a.new_name, a.new_dfd);
-	keep_pending((__u64)req, op, &of);
+	/* Memory of requests is used again: what waits for no result must leave none behind that another's end would be taken for. */
+	if (BPF_CORE_READ(req, flags) & REQ_CQE_SKIP)
+		bpf_map_delete_elem(&uring_pending, &key);
+	else
+		keep_pending(key, op, &of);
 	return fits_small(&a) ? say_op(RECORD_SMALL, NAME_SHORT, op, &a, &of)
 			      : say_op(RECORD_LARGE, NAME_LONG, op, &a, &of);
 }
@@ -398,6 +408,9 @@ int BPF_PROG(done__tp_btf, void *ctx_, struct io_kiocb *req)
 		return 0;
 	p = *known;
 	bpf_map_delete_elem(&uring_pending, &key);
+	if (BPF_CORE_READ(request, opcode) !=
+	    p.op) /* its own end was posted nowhere, and this is another request by now */
+		return 0;
 	end.result = BPF_CORE_READ(request, cqe.res);
 	find_ending(&end, request, &p);
 	return in_room_of(&end.told.place, say_done, &end, &p);
