@@ -41,6 +41,15 @@ sonde_inline __u64 sonde_argument(const int n)
 #endif
 }
 
+/* What the call returned. Read where this stands: the compiler would move it behind a branch, with an address that the verifier does not take. */
+sonde_inline long sonde_returned(struct trace_event_raw_sys_exit *ctx)
+{
+	long ret = ctx->ret;
+
+	barrier_var(ret);
+	return ret;
+}
+
 /* The file that descriptor `fd` of the running thread is now, or NULL. What another thread may do to the descriptor in between, it
  * could as well have done before the call. */
 sonde_inline struct file *sonde_file_of(long fd)
@@ -55,6 +64,36 @@ sonde_inline struct file *sonde_file_of(long fd)
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof file, BPF_CORE_READ(table, fd) + fd);
 	return file;
+}
+
+#define SONDE_ANONYMOUS_MAGIC 0x09041934 /* include/uapi/linux/magic.h */
+#define SONDE_SOCKFS_MAGIC    0x534f434b
+
+/* Whether `file` is the kernel's own that it names `name` (a constant): what private_data is then, nobody else can have made. */
+#define sonde_is_anonymous(file, name) sonde_has_name((file), (name), sizeof(name))
+sonde_inline bool sonde_has_name(struct file *file, const char *name, const __u32 bytes)
+{
+	char found[24] = {};
+
+	if (!file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SONDE_ANONYMOUS_MAGIC)
+		return false;
+	if (bpf_probe_read_kernel_str(found, sizeof found, BPF_CORE_READ(file, f_path.dentry, d_name.name)) != bytes)
+		return false;
+	for (__u32 i = 0; i < bytes && i < sizeof found; i++)
+		if (found[i] != name[i])
+			return false;
+	return true;
+}
+
+/* The socket that a file is, or NULL. */
+sonde_inline struct sock *sonde_socket_of(struct file *file)
+{
+	struct socket *socket;
+
+	if (!file || BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SONDE_SOCKFS_MAGIC)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
 }
 
 /* Two 32-bit words before 6.3 (torvalds/linux f122a08b197d), one of 64 since: the same eight bytes. */

@@ -61,6 +61,10 @@ enum {
 	BPF_F_USER_STACK = 1 << 8,
 };
 
+struct bpf_pidns_info {
+	__u32 pid, tgid;
+};
+
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 #endif
@@ -475,6 +479,7 @@ struct sched_info {
 
 struct thread_info {
 	unsigned int status;
+	unsigned long flags;
 };
 
 /* Linux 6.2, with bpf_rdonly_cast(). */
@@ -560,10 +565,49 @@ struct sock {
 	struct sk_buff_head sk_error_queue;
 	struct socket *sk_socket;
 	struct sock_cgroup_data sk_cgrp_data;
+	struct pid *sk_peer_pid;
+	const struct cred *sk_peer_cred;
 };
 
 struct socket {
 	struct sock *sk;
+};
+
+struct sockaddr_un {
+	unsigned short sun_family;
+	char sun_path[108];
+};
+
+struct unix_address {
+	int len; /* of name */
+	struct sockaddr_un name[1];
+};
+
+struct unix_sock {
+	struct sock sk;
+	struct unix_address *addr;
+	struct path path;
+	struct sock *peer;
+};
+
+struct packet_sock {
+	struct sock sk;
+	int ifindex;
+	__be16 num;
+};
+
+struct netlink_sock {
+	struct sock sk;
+	__u32 portid;
+};
+
+struct sockaddr_vm {
+	unsigned int svm_port, svm_cid;
+};
+
+struct vsock_sock {
+	struct sock sk;
+	struct sockaddr_vm local_addr, remote_addr;
 };
 
 struct msghdr {
@@ -679,12 +723,175 @@ struct bpf_iter__bpf_sk_storage_map {
 	struct sock *sk;
 };
 
-struct bpf_map;
+struct bpf_map {
+	enum bpf_map_type map_type;
+	__u32 key_size, value_size, max_entries, map_flags;
+	__u32 id;
+	char name[16];
+};
 
 struct bpf_iter__bpf_map_elem {
 	struct bpf_iter_meta *meta;
 	struct bpf_map *map;
 	void *key, *value;
+};
+
+/* A request of io_uring; what its operation needs lies in `cmd`, as one of the structs below. Linux 6.0. */
+struct io_cqe {
+	__u64 user_data;
+	int res;
+	int fd;
+};
+
+struct io_cmd_data {
+	struct file *file;
+};
+
+struct io_kiocb {
+	struct file *file;
+	struct io_cmd_data cmd;
+	__u8 opcode;
+	unsigned int flags; /* its lower half, since 6.10 */
+	struct io_cqe cqe;
+};
+
+struct filename {
+	const char *name; /* the kernel's copy */
+};
+
+struct open_how {
+	__u64 flags, mode;
+};
+
+struct io_open {
+	int dfd;
+	__u32 file_slot;
+	struct filename *filename;
+	struct open_how how;
+};
+
+struct io_rename {
+	int old_dfd, new_dfd;
+	struct filename *oldpath, *newpath;
+	int flags;
+};
+
+struct io_unlink {
+	int dfd, flags;
+	struct filename *filename;
+};
+
+struct io_mkdir {
+	int dfd;
+	unsigned short mode;
+	struct filename *filename;
+};
+
+struct io_link {
+	int old_dfd, new_dfd;
+	struct filename *oldpath, *newpath;
+	int flags;
+};
+
+struct io_socket {
+	int domain, type, protocol;
+};
+
+struct io_accept {
+	int flags;
+	__u32 file_slot;
+};
+
+struct io_listen {
+	int backlog;
+};
+
+struct xattr_name {
+	char name[256];
+};
+
+struct kernel_xattr_ctx {
+	struct xattr_name *kname;
+	unsigned int flags;
+};
+
+struct io_xattr {
+	struct kernel_xattr_ctx ctx;
+	struct filename *filename;
+};
+
+struct io_uring_cmd {
+	__u32 cmd_op;
+};
+
+/* Numbers of these are part of the user interface. */
+enum bpf_prog_type { BPF_PROG_TYPE_UNSPEC };
+enum bpf_attach_type { BPF_CGROUP_INET_INGRESS };
+enum bpf_link_type { BPF_LINK_TYPE_UNSPEC };
+
+struct bpf_prog_aux {
+	__u32 id;
+	char name[16];
+};
+
+struct bpf_prog {
+	enum bpf_prog_type type;
+	enum bpf_attach_type expected_attach_type;
+	__u32 len;
+	__u8 tag[8];
+	struct bpf_prog_aux *aux;
+};
+
+struct bpf_link {
+	__u32 id;
+	enum bpf_link_type type;
+	struct bpf_prog *prog;
+};
+
+struct module {
+	char name[56];
+	unsigned long taints;
+};
+
+struct pmu {
+	const char *name;
+};
+
+struct perf_event_attr {
+	__u32 type;
+	__u64 config;
+};
+
+struct trace_event_call {
+	void *data;
+};
+
+struct perf_event {
+	struct pmu *pmu;
+	struct perf_event_attr attr;
+	struct trace_event_call *tp_event;
+	__u32 orig_type;
+};
+
+/* What probes are made of: an event, its list of probes, and what each kind of probe has around it. */
+struct trace_probe_event {
+	struct trace_event_call call;
+	struct list_head probes;
+};
+
+struct trace_probe {
+	struct list_head list;
+};
+
+struct trace_uprobe {
+	struct path path;
+	unsigned long offset;
+	struct trace_probe tp;
+};
+
+struct trace_kprobe {
+	const char *symbol;
+	struct trace_probe tp;
 };
 
 /* Numbers differ from kernel to kernel: take them by bpf_core_enum_value(). */
