@@ -51,8 +51,10 @@ static int check_value(const struct yaml_node *node, const char *label, struct f
 
 	if (node->kind == YAML_IS_SCALAR)
 		return is_scalar_of_json(node) ? 0 : refuse(node, label, fault, sentence);
+	if (node->kind == YAML_IS_MAPPING)
+		return refuse(node, label, fault, sentence);
 	for (const struct yaml_edge *e = node->first; e; e = e->next)
-		if (node->kind == YAML_IS_MAPPING || !is_scalar_of_json(e->node))
+		if (!is_scalar_of_json(e->node))
 			return refuse(node, label, fault, sentence);
 	return 0;
 }
