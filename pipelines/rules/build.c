@@ -127,6 +127,8 @@ int load_resolve(void *context, struct program *program, const struct syntax *sy
 			    &at, &what) < 0)
 		return syntax_fault(syntax, fault, -ENOENT, at, "%s", what.text);
 	ret->name = program_keep(program, syntax->text + operand->at, operand->length);
+	if (argument && ret->field->derive == RULE_IS_TYPE && event_type_of(room, strlen(room)) < 0)
+		return syntax_fault(syntax, fault, -ENOENT, at, "unknown event type '%.60s'", room);
 	if (ret->name && argument) {
 		ret->argument = program_keep(program, room, strlen(room));
 		ret->index = room[strspn(room, "0123456789")] || strlen(room) > 9 ? -1 : atoll(room);

@@ -387,9 +387,12 @@ static int patterns_last(const void *a, const void *b)
 
 static void sort_literals(struct program *program, struct rule_test *test)
 {
-	struct literal *l = &program->literals[test->literals];
+	struct literal *l;
 	bool numbers = test->n_literals > 1;
 
+	if (test->n_literals == 0)
+		return;
+	l = &program->literals[test->literals];
 	for (uint32_t i = 0; i < test->n_literals; i++)
 		numbers &= l[i].kind == LITERAL_WHOLE;
 	if (test->op == OP_PMATCH) {
@@ -481,7 +484,7 @@ static enum known known_of(const struct program *program, const struct rule_test
 	const struct rule_ref *ref = &program->refs[test->left.ref];
 	struct rule_value direction = { .kind = RULE_TEXT, .text = "<", .length = 1 };
 	struct rule_value first = { .kind = RULE_NUMBER, .number = 1 };
-	const struct literal *l = &program->literals[test->literals];
+	const struct literal *l;
 
 	if (test->op != OP_EXISTS && test->right.ref == RULE_NO_REF && test->n_literals == 0)
 		return NEVER;
@@ -494,6 +497,7 @@ static enum known known_of(const struct program *program, const struct rule_test
 	if (strcmp(ref->field->name, "evt.num") != 0 || test->op > OP_MORE_EQUAL || test->quantifier != OF_ONE)
 		return UNKNOWN;
 	/* Where 1 and everything above it agree. */
+	l = &program->literals[test->literals];
 	switch (test->op) {
 	case OP_EQUAL:
 		return l->whole < 1 ? NEVER : UNKNOWN;

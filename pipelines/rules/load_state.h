@@ -9,7 +9,7 @@
 #include "rules/source_text.h"
 
 #define RULES_FILE_MAX        (8u << 20)
-#define RULES_DEFINITIONS_MAX 16384u
+#define RULES_DEFINITIONS_MAX 8192u
 #define RULES_LIST_MAX        65536u  /* values of one list, lists in it included */
 #define RULES_LISTED_MAX      262144u /* values of all lists */
 #define RULES_FAULTS_MAX      100u    /* reported; then loading ends */

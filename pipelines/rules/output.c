@@ -166,14 +166,16 @@ int output_compile(struct output *ret, struct program *program, const char *text
 struct writing {
 	char *room;
 	size_t size, used;
+	bool full; /* what came did not fit: nothing more comes */
 };
 
 static void put(struct writing *w, const char *bytes, size_t length)
 {
-	if (w->used + length < w->size) {
-		memcpy(w->room + w->used, bytes, length);
-		w->used += length;
-	}
+	w->full |= w->used + length >= w->size;
+	if (w->full)
+		return;
+	memcpy(w->room + w->used, bytes, length);
+	w->used += length;
 }
 
 /* Hostile text as one line of UTF-8: control characters are escaped, bytes that are no text become U+FFFD. */
@@ -230,7 +232,7 @@ static void put_values(struct writing *w, struct operand_walk *walk)
 static void put_field(struct writing *w, const struct output_piece *piece, const struct program *program,
 		      struct rule_event *event)
 {
-	const size_t before = w->used;
+	const size_t before = w->used, end = before + piece->width;
 	struct operand_walk walk;
 
 	walk.program = program;
@@ -239,19 +241,19 @@ static void put_field(struct writing *w, const struct output_piece *piece, const
 	put_values(w, &walk);
 	if (!piece->width)
 		return;
-	while (w->used < before + piece->width && w->used + 1 < w->size)
+	while (w->used < end && !w->full)
 		put(w, " ", 1);
-	/* Cut, but not within a character. */
-	while (w->used > before + piece->width ||
-	       (w->used > before && w->used == before + piece->width && w->used < w->size &&
-		((unsigned char)w->room[w->used] & 0xc0) == 0x80 && w->room[w->used - 1] & 0x80))
+	if (w->used <= end)
+		return;
+	w->used = end;
+	while (w->used > before && ((unsigned char)w->room[w->used] & 0xc0) == 0x80)
 		w->used--;
 }
 
 size_t output_write(const struct output *output, const struct program *program, struct rule_event *event, char *room,
 		    size_t size)
 {
-	struct writing w = { room, size, 0 };
+	struct writing w = { room, size, 0, false };
 
 	for (uint32_t i = 0; i < output->n; i++) {
 		const struct output_piece *piece = &output->pieces[i];

@@ -109,6 +109,9 @@ static bool first_of(struct rule_event *event, const struct rule_ref *ref, struc
 	const struct pieces *p = (const struct pieces *)event;
 	size_t from = 0, n = 0;
 
+	/* It has to agree with evt.type. */
+	if (ref->field->derive == RULE_IS_TYPE)
+		return false;
 	/* Pieces end at 0xfe; the slot chooses one. */
 	while (from < p->size && n < ref->slot % 7) {
 		const uint8_t *end = memchr(p->data + from, 0xfe, p->size - from);

@@ -581,6 +581,7 @@ static void test_mistakes_in_conditions(void **state)
 		{ "evt.type = open and\n    proc.nmae = x", "a.yaml:8:5: unknown field" },
 		{ "evt.type = opne", "a.yaml:7:16: unknown event type 'opne'; did you mean 'open'?" },
 		{ "evt.type in (open, clsoe)", "a.yaml:7:24: unknown event type 'clsoe'" },
+		{ "evt.type.is.opne = 1", "unknown event type 'opne'" },
 		{ "nothing_of_this", "a.yaml:7:5: unknown macro 'nothing_of_this'" },
 		{ "proc.pid = abc", "a.yaml:7:16: expected a number, found 'abc'" },
 		{ "proc.pid contains 1", "a.yaml:7:14: 'proc.pid' is of type number, which 'contains' is not for" },
