@@ -19,6 +19,12 @@ enum override { NOT_OVERRIDDEN, APPENDED, REPLACED };
 
 int load_report_placed(struct loader *l, enum rules_level level, const char *sentence)
 {
+	uint64_t hash = hash_bytes(sentence, strlen(sentence));
+
+	/* A mistake in a macro is found by every rule that uses it. */
+	if (hash == l->last_report)
+		return -EINVAL;
+	l->last_report = hash;
 	if (level == RULES_ERROR && l->n_errors++ == 0)
 		fault_set(l->fault, -EINVAL, "%s", sentence);
 	if (l->options->report && (level == RULES_WARNING || l->n_errors <= RULES_FAULTS_MAX))

@@ -57,6 +57,7 @@ struct loader {
 	uint32_t n_definitions, definitions_room, touched;
 	uint32_t *names, names_mask; /* hash table of kind and name: number of a definition + 1 */
 	unsigned n_errors;
+	uint64_t last_report; /* hash of the sentence */
 	uint32_t listed;
 	bool hit_broken; /* what is wrong now is wrong because of a macro that was reported */
 	struct rules *rules;
