@@ -51,7 +51,7 @@ static int host_emit(struct sonde_host *host, const char *record, void *row)
 	if (!type || type->internal || e->size < type->size)
 		return -EINVAL;
 	e->type = type->id;
-	ledger_made(guest->agent->ledger, type->id);
+	ledger_made(guest->agent->ledger, type->id, 1);
 	return intake_write(guest->agent->intake, e, NULL);
 }
 
@@ -63,6 +63,8 @@ static void host_settled(struct sonde_host *host, const char *record, uint64_t c
 
 	if (!type)
 		return;
+	if (!type->internal)
+		ledger_made(guest->agent->ledger, type->id, count);
 	if (!reason) {
 		ledger_journaled(guest->agent->ledger, type->id, count);
 		return;
@@ -103,10 +105,8 @@ struct guest *agent_guest_make(struct agent *a, struct module *module)
 
 static bool is_module(struct agent *a, const char *name)
 {
-	const struct module *m;
-
-	for (size_t i = 0; (m = loader_module(a->setup.loader, i)); i++)
-		if (!strcmp(module_name(m), name))
+	for (size_t i = 0; i < loader_count(a->setup.loader); i++)
+		if (!strcmp(module_name(loader_module(a->setup.loader, i)), name))
 			return true;
 	return false;
 }

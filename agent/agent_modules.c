@@ -34,7 +34,8 @@ int agent_start_module(struct agent *a, struct module *module, struct fault *fau
 	r = module_start(module, a->setup.config, &guest->host, fault);
 	if (r < 0)
 		guest->module = NULL;
-	else
+	agent_note_watches(a);
+	if (r == 0)
 		intake_set_overflow(a->intake, module_name(module), agent_overflow_of(a->setup.config, module));
 	return r;
 }
@@ -69,6 +70,7 @@ void agent_stop_module(struct agent *a, struct module *module, int flush_ms)
 		companion->flush(&guest->host, flush_ms);
 	module_unload(module);
 	guest->module = NULL;
+	agent_note_watches(a);
 }
 
 /* A module that cannot start is said and left out; it stops no other. Without privileges nothing can, so that ends it. */

@@ -17,6 +17,11 @@ static void note_change(void *context, const char *key, const struct sonde_optio
 	struct changes *c = context;
 	struct loader *loader = c->agent->setup.loader;
 
+	if (!strcmp(key, "filter.socket")) { /* it is in the programs themselves */
+		for (size_t i = 1; i < loader_count(loader) && i < MODULES_MAX; i++)
+			c->modules[i] |= module_filters_sockets(loader_module(loader, i));
+		return;
+	}
 	if (!strncmp(key, "filter.", 7)) {
 		c->filter = true;
 		return;

@@ -82,10 +82,33 @@ static void take_internal(struct agent *a, const struct event_type *type, const 
 		ledger_dropped(a->ledger, type->id, LEDGER_MALFORMED, 1);
 }
 
+/* What companions watch, anew: one of them came or went. */
+void agent_note_watches(struct agent *a)
+{
+	memset(a->watched, 0, sizeof a->watched);
+	for (size_t i = 0; i < ARRAY_SIZE(a->guests); i++) {
+		const struct sonde_module *m = a->guests[i].module ? module_companion(a->guests[i].module) : NULL;
+
+		for (size_t t = 0; m && m->watches && t < schema_count(a->setup.schema); t++)
+			a->watched[t] |= !strcmp(schema_type(a->setup.schema, t)->name, m->watches);
+	}
+}
+
+static void show(struct agent *a, const struct event_type *type, const struct sonde_event *e, uint64_t seq)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(a->guests); i++) {
+		const struct sonde_module *m = a->guests[i].module ? module_companion(a->guests[i].module) : NULL;
+
+		if (m && m->watches && !strcmp(m->watches, type->name))
+			m->watched(&a->guests[i].host, e, seq);
+	}
+}
+
 static void take_record(struct agent *a, const void *data, size_t size)
 {
 	const struct sonde_event *e = data;
 	const struct event_type *type = size >= sizeof *e ? schema_type(a->setup.schema, e->type) : NULL;
+	bool written = false;
 
 	if (!type)
 		return; /* its type's count stays open, and becomes unaccounted */
@@ -97,7 +120,9 @@ static void take_record(struct agent *a, const void *data, size_t size)
 	else if (e->flags & SONDE_FLAG_STACK && size >= sizeof *e + sizeof(uint64_t))
 		take_with_stack(a, e, size);
 	else
-		intake_write(a->intake, e, NULL);
+		written = intake_write(a->intake, e, NULL) == 0;
+	if (a->watched[type->id] && e->size <= size && e->size >= type->size)
+		show(a, type, e, written ? intake_seq(a->intake) : 0);
 }
 
 /* Ends a batch early where the next record would have to wait: what a callback was given is taken. */

@@ -47,7 +47,7 @@ static int row_write(struct agent *a, const struct row *row, const char *record)
 
 	row->event->type = type->id;
 	row->event->size = row->at;
-	ledger_made(a->ledger, type->id);
+	ledger_made(a->ledger, type->id, 1);
 	return intake_write(a->intake, row->event, NULL);
 }
 

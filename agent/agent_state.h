@@ -42,6 +42,7 @@ struct agent {
 	struct sched_clock *clock;
 	struct ring_buffer *priority, *bulk;
 	struct guest guests[MODULES_MAX];
+	bool watched[SONDE_TYPES_MAX]; /* types that a guest wants to see */
 	struct kafka *kafka;
 	uint64_t first_position; /* of this run's records */
 	struct control *control;
@@ -64,6 +65,7 @@ struct guest *agent_guest(struct agent *a, const char *module);
 int agent_on_priority(void *context, void *data, size_t size);
 int agent_on_bulk(void *context, void *data, size_t size);
 void agent_drain(struct agent *a);
+void agent_note_watches(struct agent *a);
 void agent_on_stack(void *context, const struct sonde_event *event, const struct stack_text *stack);
 
 /* agent_guests.c: what the agent does for modules */

@@ -77,8 +77,11 @@ static int cat(const struct cat_options *options)
 		return fail(&fault, EXIT_USAGE);
 	if ((format == OUTPUT_FOLDED || format == OUTPUT_PPROF) && !conditions.types)
 		conditions.types = "profile.cpu";
-	if (format == OUTPUT_PPROF && isatty(STDOUT_FILENO)) {
-		fault_set(&fault, -EINVAL, "--format pprof writes a binary file; redirect it, as in > FILE.pb.gz");
+	if (format == OUTPUT_PCAPNG && !conditions.types)
+		conditions.types = "packet.capture";
+	if ((format == OUTPUT_PPROF || format == OUTPUT_PCAPNG) && isatty(STDOUT_FILENO)) {
+		fault_set(&fault, -EINVAL, "--format %s writes a binary file; redirect it, as in > FILE.%s",
+			  options->format, format == OUTPUT_PPROF ? "pb.gz" : "pcapng");
 		return fail(&fault, EXIT_USAGE);
 	}
 	if (selection_make(&selection, &conditions, &fault) < 0)
@@ -118,7 +121,9 @@ static int run(int argc, char **argv)
 		  "text, json (one object a line), msgpack (the maps back to back), folded (stacks summed, the input "
 		  "of "
 		  "flamegraph.pl) or pprof (a profile for go tool pprof, Speedscope and Pyroscope); these two are of "
-		  "profile.cpu, unless --type says otherwise; by default text on a terminal, else json",
+		  "profile.cpu, unless --type says otherwise; pcapng (the packets of packet.capture, for Wireshark); "
+		  "by default "
+		  "text on a terminal, else json",
 		  .text = &options.format },
 		{ 0 },
 	};

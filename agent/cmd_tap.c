@@ -9,6 +9,7 @@
  */
 #include "arguments.h"
 #include "command.h"
+#include "interrupt.h"
 #include "stream.h"
 
 #include <errno.h>
@@ -36,23 +37,6 @@ static void close_reader(struct journal_reader **reader)
 	journal_reader_close(*reader);
 }
 
-static void block_signals(sigset_t *ret_asked)
-{
-	sigemptyset(ret_asked);
-	sigaddset(ret_asked, SIGINT);
-	sigaddset(ret_asked, SIGTERM);
-	sigaddset(ret_asked, SIGHUP);
-	sigprocmask(SIG_BLOCK, ret_asked, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
-
-static bool asked_to_end(const sigset_t *asked)
-{
-	const struct timespec none = { 0 };
-
-	return sigtimedwait(asked, NULL, &none) > 0;
-}
-
 static int follow(struct journal_reader *reader, const struct selection *selection, struct output *output,
 		  uint64_t limit)
 {
@@ -61,8 +45,8 @@ static int follow(struct journal_reader *reader, const struct selection *selecti
 	sigset_t asked;
 	int r = 0;
 
-	block_signals(&asked);
-	while (r == 0 && output->written < limit && !asked_to_end(&asked) && !output_deserted(output)) {
+	interrupt_block(&asked);
+	while (r == 0 && output->written < limit && !interrupt_came(&asked) && !output_deserted(output)) {
 		before = journal_reader_position(reader);
 		bounds.written = limit - output->written;
 		r = stream_copy(reader, selection, output, bounds);

@@ -9,6 +9,7 @@
 #include "arguments.h"
 #include "command.h"
 #include "encode/record.h"
+#include "interrupt.h"
 #include "stream.h"
 #include "top_panes.h"
 #include "top_view.h"
@@ -82,23 +83,6 @@ static bool read_some(struct top *t)
 	return true;
 }
 
-static bool asked_to_end(const struct top *t)
-{
-	const struct timespec none = { 0 };
-
-	return sigtimedwait(&t->asked, NULL, &none) > 0;
-}
-
-static void block_signals(sigset_t *ret_asked)
-{
-	sigemptyset(ret_asked);
-	sigaddset(ret_asked, SIGINT);
-	sigaddset(ret_asked, SIGTERM);
-	sigaddset(ret_asked, SIGHUP);
-	sigprocmask(SIG_BLOCK, ret_asked, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
-
 /* A new expression is for all that is shown: the model begins anew and the journal is read again. */
 static void change_where(struct top *t)
 {
@@ -131,7 +115,7 @@ static int watch(struct top *t, uint64_t until)
 		uint64_t now = now_boottime_ns();
 		int n;
 
-		if (now >= until || asked_to_end(t))
+		if (now >= until || interrupt_came(&t->asked))
 			return EXIT_OK;
 		if (now >= drawn + DRAW_NS) {
 			top_view_draw(t->view);
@@ -162,7 +146,7 @@ static int print_once(struct top *t, uint64_t until)
 
 	while (read_some(t))
 		;
-	while (now_boottime_ns() < until && !asked_to_end(t)) {
+	while (now_boottime_ns() < until && !interrupt_came(&t->asked)) {
 		journal_reader_wait(t->reader, LOOK_MS / 2);
 		read_some(t);
 	}
@@ -192,7 +176,7 @@ static int top(const struct top_options *options)
 	r = top_model_open(&t.model, options->span);
 	if (r < 0)
 		fault_set(&fault, r, "out of memory");
-	block_signals(&t.asked);
+	interrupt_block(&t.asked);
 	if (r == 0 && text)
 		return print_once(&t, until);
 	if (r == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* filter: of the configuration, brought into the kernel's tables, where every event is held against it once. */
-#ifndef SONDE_FILTER_H
-#define SONDE_FILTER_H
+#ifndef SONDE_AGENT_FILTER_H
+#define SONDE_AGENT_FILTER_H
 
 #include "config.h"
 #include "loader.h"

@@ -15,11 +15,18 @@
 #include "encode/pack.h"
 
 const char *const ledger_reason_names[LEDGER_REASONS] = {
-	[LEDGER_RING_FULL] = "ring_full",       [LEDGER_MAP_FULL] = "map_full",
-	[LEDGER_READ_FAILED] = "read_failed",   [LEDGER_NO_SIZE_CLASS] = "no_size_class",
-	[LEDGER_JOURNAL_FULL] = "journal_full", [LEDGER_DISK_FULL] = "disk_full",
-	[LEDGER_TOO_LARGE] = "too_large",       [LEDGER_MALFORMED] = "malformed",
-	[LEDGER_TABLE_FULL] = "table_full",     [LEDGER_UNACCOUNTED] = "unaccounted",
+	[LEDGER_RING_FULL] = "ring_full",
+	[LEDGER_MAP_FULL] = "map_full",
+	[LEDGER_READ_FAILED] = "read_failed",
+	[LEDGER_NO_SIZE_CLASS] = "no_size_class",
+	[LEDGER_RATE] = "rate",
+	[LEDGER_JOURNAL_FULL] = "journal_full",
+	[LEDGER_DISK_FULL] = "disk_full",
+	[LEDGER_TOO_LARGE] = "too_large",
+	[LEDGER_MALFORMED] = "malformed",
+	[LEDGER_TABLE_FULL] = "table_full",
+	[LEDGER_STOPPED] = "stopped",
+	[LEDGER_UNACCOUNTED] = "unaccounted",
 };
 
 const char *const ledger_expiry_names[LEDGER_EXPIRIES] = {
@@ -78,9 +85,9 @@ void ledger_received(struct ledger *ledger, uint16_t type)
 	ledger->accounts[type].received++;
 }
 
-void ledger_made(struct ledger *ledger, uint16_t type)
+void ledger_made(struct ledger *ledger, uint16_t type, uint64_t count)
 {
-	ledger->accounts[type].made++;
+	ledger->accounts[type].made += count;
 }
 
 void ledger_journaled(struct ledger *ledger, uint16_t type, uint64_t count)

@@ -22,11 +22,13 @@ enum ledger_reason {
 	LEDGER_MAP_FULL,
 	LEDGER_READ_FAILED,
 	LEDGER_NO_SIZE_CLASS,
+	LEDGER_RATE,
 	LEDGER_JOURNAL_FULL, /* the module's overflow policy kept it out */
 	LEDGER_DISK_FULL,    /* no segment could be begun */
 	LEDGER_TOO_LARGE,    /* larger than a record of the journal may be */
 	LEDGER_MALFORMED,    /* the record contradicts its declaration */
 	LEDGER_TABLE_FULL,   /* a module's own table */
+	LEDGER_STOPPED,      /* the module was stopped before it was clear what to say */
 	LEDGER_UNACCOUNTED,
 	LEDGER_REASONS,
 };
@@ -46,9 +48,9 @@ struct ledger; /* opaque */
 int ledger_new(struct ledger **ret, const struct schema *schema, int counters);
 void ledger_free(struct ledger *ledger);
 
-/* The loop's thread: one event of `type` came out of a ring; was made by the agent itself; reached the journal; was lost. */
+/* The loop's thread: one event of `type` came out of a ring; was made by the agent itself, or would have been; reached the journal; was lost. */
 void ledger_received(struct ledger *ledger, uint16_t type);
-void ledger_made(struct ledger *ledger, uint16_t type);
+void ledger_made(struct ledger *ledger, uint16_t type, uint64_t count);
 void ledger_journaled(struct ledger *ledger, uint16_t type, uint64_t count);
 void ledger_dropped(struct ledger *ledger, uint16_t type, enum ledger_reason reason, uint64_t count);
 

@@ -19,17 +19,23 @@
 #define IMAGE_MOST    (16 << 20)
 
 /* The companions linked in; weak, so that the table names what may exist. */
+extern const struct sonde_module sonde_module_capture __attribute__((weak));
 extern const struct sonde_module sonde_module_cpu __attribute__((weak));
+extern const struct sonde_module sonde_module_drops __attribute__((weak));
+extern const struct sonde_module sonde_module_dns __attribute__((weak));
 extern const struct sonde_module sonde_module_offcpu __attribute__((weak));
 extern const struct sonde_module sonde_module_sched __attribute__((weak));
+extern const struct sonde_module sonde_module_tcp __attribute__((weak));
 extern const struct sonde_module sonde_module_turnaround __attribute__((weak));
+extern const struct sonde_module sonde_module_udp __attribute__((weak));
 static const struct {
 	const char *name;
 	const struct sonde_module *companion;
-} companions[] = { { "cpu", &sonde_module_cpu },
-		   { "offcpu", &sonde_module_offcpu },
-		   { "sched", &sonde_module_sched },
-		   { "turnaround", &sonde_module_turnaround } };
+} companions[] = { { "capture", &sonde_module_capture }, { "cpu", &sonde_module_cpu },
+		   { "drops", &sonde_module_drops },     { "dns", &sonde_module_dns },
+		   { "offcpu", &sonde_module_offcpu },   { "sched", &sonde_module_sched },
+		   { "tcp", &sonde_module_tcp },         { "turnaround", &sonde_module_turnaround },
+		   { "udp", &sonde_module_udp } };
 
 static int module_add(struct loader *loader, const char *name, void *image, size_t size, bool owned, void *library,
 		      const struct sonde_module *companion, struct fault *fault)
@@ -378,6 +384,11 @@ const struct sonde_option *module_options(const struct module *module)
 bool module_running(const struct module *module)
 {
 	return module->object != NULL;
+}
+
+bool module_filters_sockets(const struct module *module)
+{
+	return module->filters_sockets;
 }
 
 const struct sonde_module *module_companion(const struct module *module)

@@ -46,6 +46,8 @@ int module_try(struct module *module, const struct config *config, struct fault 
 void module_detach(struct module *module);
 void module_unload(struct module *module);
 bool module_running(const struct module *module);
+/* Whether its object leaves room for a filter of sockets (socket_filter.h). */
+bool module_filters_sockets(const struct module *module);
 const struct sonde_module *module_companion(const struct module *module); /* NULL: none */
 
 /* What `sonde probes` prints of one measure. */

@@ -7,14 +7,19 @@
  * The identity module is the owner of the shared maps: it is loaded first, and every other object gets its maps by descriptor.
  */
 #include "module_state.h"
+#include "socket_filter.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <time.h>
+
+#include "identity/cgroup.h"
 
 static struct btf *kernel_btf(struct loader *loader)
 {
@@ -71,6 +76,43 @@ static bool tracefs_ready(void)
 	       mount("tracefs", places[0], "tracefs", 0, NULL) == 0;
 }
 
+static bool is_cgroup_hook(const char *section)
+{
+	return !strncmp(section, "cgroup", 6);
+}
+
+/* The cgroup above all others that can be seen from here, or -ENOENT. */
+static int open_top_cgroup(void)
+{
+	struct cgroup_layout layout;
+	int fd, r = cgroup_layout_read("/proc/self/mountinfo", &layout);
+
+	if (r < 0)
+		return r;
+	if (!layout.v2[0])
+		return -ENOENT;
+	fd = open(layout.v2, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static bool cgroup_offered(char *why, size_t why_size)
+{
+	_cleanup_(close_fd) int fd = open_top_cgroup();
+
+	if (fd >= 0)
+		return true;
+	if (fd == -ENOENT)
+		snprintf(why, why_size, "no cgroup2 is mounted here; mount -t cgroup2 none /sys/fs/cgroup/unified");
+	else
+		snprintf(why, why_size, "cgroup2 cannot be opened: %s", strerror(-fd));
+	return false;
+}
+
+static bool is_trampoline(const char *section)
+{
+	return !strncmp(section, "fentry/", 7) || !strncmp(section, "fexit/", 6);
+}
+
 /* Whether the kernel has what a hook names; false with the reason. Whether it takes the program shows when it is loaded. */
 static bool hook_offered(struct loader *loader, const char *section, char *why, size_t why_size)
 {
@@ -98,7 +140,11 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 		snprintf(why, why_size, "this kernel has no tracepoint %s", name);
 		return false;
 	}
-	if (!strncmp(section, "fentry/", 7) || !strncmp(section, "fexit/", 6)) {
+	if (is_trampoline(section)) {
+		if (loader->no_trampoline[0]) {
+			snprintf(why, why_size, "%s", loader->no_trampoline);
+			return false;
+		}
 		if (btf__find_by_name_kind(kernel_btf(loader), name, BTF_KIND_FUNC) > 0)
 			return true;
 		snprintf(why, why_size, "this kernel has no function %s", name);
@@ -110,7 +156,7 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 		snprintf(why, why_size, "this kernel has no kprobes");
 		return false;
 	}
-	return true;
+	return !is_cgroup_hook(section) || cgroup_offered(why, why_size);
 }
 
 static void measure_choose(struct loader *loader, struct measure *m)
@@ -136,13 +182,22 @@ const struct hook *hook_in_use(const struct measure *m)
 /* Whether a program that is in use does the work of this one. */
 static bool is_covered(const struct module *module, const struct hook *hook)
 {
-	for (size_t i = 0; hook && hook->covered_by[0] && i < module->n_measures; i++) {
+	for (size_t i = 0; hook->covered_by[0] && i < module->n_measures; i++) {
 		const struct hook *other = hook_in_use(&module->measures[i]);
 
 		if (other && !strcmp(other->program, hook->covered_by))
 			return true;
 	}
 	return false;
+}
+
+/* Which program does the work of a measure, of the hook in use; of any, where this kernel has none of them. NULL: none does. */
+static const char *coverer(const struct module *module, const struct measure *m)
+{
+	for (size_t i = 0; i < m->n_hooks; i++)
+		if ((m->in_use < 0 || m->in_use == (int)i) && is_covered(module, &m->hooks[i]))
+			return m->hooks[i].covered_by;
+	return NULL;
 }
 
 /* Without a configuration (a look at the hooks) everything is wanted. */
@@ -166,7 +221,7 @@ static void choose_hooks(struct module *module, struct bpf_object *object, const
 		struct measure *m = &module->measures[i];
 		const struct hook *h = hook_in_use(m);
 
-		m->covered_by = is_covered(module, h) ? h->covered_by : NULL;
+		m->covered_by = coverer(module, m);
 		m->off = h && h->when[0] && !option_is_on(module, config, h->when) ? h->when : NULL;
 		if (m->covered_by || m->off)
 			m->in_use = -1;
@@ -206,6 +261,15 @@ static void put_setting(void *context, const struct btf *btf, const struct btf_v
 	}
 }
 
+/* How long one of the kernel's jiffies is: the coarse clock moves with them. */
+static uint64_t tick_ns(void)
+{
+	struct timespec tick = { 0 };
+
+	clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+	return (uint64_t)tick.tv_nsec;
+}
+
 /* The numbers that the kernel side cannot know: event ids, the salt, which bytes in a ring wake the reader. */
 static void fill_rodata(struct module *module, struct bpf_object *object, const struct config *config)
 {
@@ -217,11 +281,14 @@ static void fill_rodata(struct module *module, struct bpf_object *object, const 
 	} numbers[] = { { "sonde_boot", l->boot },
 			{ "sonde_module_number", module->number },
 			{ "sonde_page_bytes", (uint64_t)sysconf(_SC_PAGESIZE) },
+			{ "sonde_tick_ns", tick_ns() },
 			{ "sonde_cgroup_v1", (uint64_t)(int64_t)l->cgroup_v1 },
 			{ "sonde_wake_priority", l->options.priority_bytes / 8 },
 			{ "sonde_wake_bulk", l->options.bulk_bytes / 8 },
 			{ "sonde_stack_wanted", config && module->number && option_is_on(module, config, "stack") },
-			{ "sonde_stack_type", stack ? stack->id : 0 } };
+			{ "sonde_stack_type", stack ? stack->id : 0 },
+			{ "sonde_socket_filtered",
+			  config && module->filters_sockets && socket_filter_wanted(config, module->name) } };
 	struct btf *btf = bpf_object__btf(object);
 	struct bpf_map *map = rodata_map(object);
 	struct rodata_writing w = { .module = module, .config = config };
@@ -293,6 +360,9 @@ static bool refuse(struct module *module, const char *program, const char *why)
 		return false;
 	h->refused = true;
 	snprintf(h->why, sizeof h->why, "%s", why);
+	/* Who loads other programs and is not permitted one of these is not permitted any: each would cost one more try. */
+	if (is_trampoline(h->section) && strstr(why, strerror(EPERM)))
+		snprintf(module->loader->no_trampoline, sizeof module->loader->no_trampoline, "%s", why);
 	return true;
 }
 
@@ -310,6 +380,30 @@ static bool attaches_itself(const char *section)
 	return strncmp(section, "iter/", 5) && strncmp(section, "iter.s/", 7) && strncmp(section, "perf_event", 10);
 }
 
+/* Programs of a cgroup are links beside those of others, and apply to all cgroups below. */
+static struct bpf_link *attach_program(struct bpf_program *program, const char *section)
+{
+	_cleanup_(close_fd) int cgroup = -1;
+
+	if (!is_cgroup_hook(section))
+		return bpf_program__attach(program);
+	cgroup = open_top_cgroup();
+	if (cgroup < 0) {
+		errno = -cgroup;
+		return NULL;
+	}
+	return bpf_program__attach_cgroup(program, cgroup);
+}
+
+static void say_attach_error(const char *section, int error, char *why, size_t why_size)
+{
+	bool forbidden = is_cgroup_hook(section) && error == EPERM;
+
+	snprintf(why, why_size, "attach: %s%s", strerror(error),
+		 forbidden ? "; CAP_NET_ADMIN is gone: restart sonde, or another program has the top cgroup to itself"
+			   : "");
+}
+
 /* 0, -EAGAIN when a hook was refused and another try may go without it, or another error. */
 static int attach_hooks(struct module *module, struct bpf_object *object)
 {
@@ -321,17 +415,44 @@ static int attach_hooks(struct module *module, struct bpf_object *object)
 		if (!h || !attaches_itself(h->section))
 			continue;
 		program = bpf_object__find_program_by_name(object, h->program);
-		module->links[i] = bpf_program__attach(program);
+		module->links[i] = attach_program(program, h->section);
 		if (!module->links[i]) {
 			char why[160];
 
-			snprintf(why, sizeof why, "attach: %s", strerror(errno));
+			say_attach_error(h->section, errno, why, sizeof why);
 			detach_links(module);
 			refuse(module, h->program, why);
 			return -EAGAIN;
 		}
 	}
 	return 0;
+}
+
+struct option_reading {
+	const struct module *module;
+	const struct config *config;
+};
+
+static uint64_t read_option(const void *context, const char *key)
+{
+	const struct option_reading *r = context;
+	char full[128];
+
+	snprintf(full, sizeof full, "modules.%s.%s", r->module->name, key);
+	return config_number(r->config, full);
+}
+
+static int prepare_maps(struct module *module, struct bpf_object *object, const struct config *config,
+			struct fault *fault)
+{
+	const struct option_reading options = { module, config };
+	int r = 0;
+
+	if (config && module->companion && module->companion->prepare)
+		r = module->companion->prepare(object, read_option, &options);
+	return r < 0 ? fault_set(fault, r, "module '%s': its maps cannot be made as large as its options ask for: %s",
+				 module->name, strerror(-r))
+		     : 0;
 }
 
 static int try_start(struct module *module, const struct config *config, struct fault *fault)
@@ -347,6 +468,8 @@ static int try_start(struct module *module, const struct config *config, struct 
 	if (r < 0)
 		fault_set(fault, r, "module '%s' wants a shared map that this agent does not have; rebuild it",
 			  module->name);
+	else
+		r = prepare_maps(module, object, config, fault);
 	listen_to_libbpf();
 	if (r == 0) {
 		r = bpf_object__load(object);
@@ -369,9 +492,36 @@ static int try_start(struct module *module, const struct config *config, struct 
 	return 0;
 }
 
-int module_try(struct module *module, const struct config *config, struct fault *fault)
+static void forget_filtered(struct module *module)
+{
+	free(module->filtered);
+	module->filtered = NULL;
+}
+
+/* The image with the filter in it. It is placed also where it lets everything pass: the room for it, left empty, would be 4096 instructions
+ * for the kernel to look at. */
+static int place_filter(struct module *module, const struct config *config, struct fault *fault)
 {
 	int r;
+
+	if (!module->filters_sockets)
+		return 0;
+	module->filtered = malloc(module->image_size);
+	if (!module->filtered)
+		return fault_set(fault, -ENOMEM, "out of memory");
+	memcpy(module->filtered, module->image, module->image_size);
+	r = socket_filter_place(config, module->name, module->filtered, module->image_size, fault);
+	if (r < 0)
+		forget_filtered(module);
+	return r;
+}
+
+int module_try(struct module *module, const struct config *config, struct fault *fault)
+{
+	int r = place_filter(module, config, fault);
+
+	if (r < 0)
+		return r;
 
 	for (size_t i = 0; i < module->n_measures; i++)
 		for (size_t h = 0; h < module->measures[i].n_hooks; h++)
@@ -379,6 +529,7 @@ int module_try(struct module *module, const struct config *config, struct fault 
 	do {
 		r = try_start(module, config, fault);
 	} while (r == -EAGAIN);
+	forget_filtered(module);
 	return r;
 }
 

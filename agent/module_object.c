@@ -46,9 +46,9 @@ const struct libbpf_words *libbpf_said(void)
 /* Hooks in order of preference: stable and cheap first. */
 static int hook_rank(const char *section)
 {
-	static const char *const order[] = { "tp_btf/", "raw_tp/",    "raw_tracepoint/", "tracepoint/",
-					     "tp/",     "perf_event", "iter.s/",         "iter/",
-					     "fentry/", "fexit/",     "kprobe/",         "kretprobe/" };
+	static const char *const order[] = { "tp_btf/",    "raw_tp/",    "raw_tracepoint/", "tracepoint/", "tp/",
+					     "perf_event", "iter.s/",    "iter/",           "fentry/",     "fexit/",
+					     "kprobe/",    "kretprobe/", "cgroup_skb/" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(order); i++)
 		if (!strncmp(section, order[i], strlen(order[i])))
@@ -193,10 +193,16 @@ static int check_settings(const struct module *module, struct fault *fault)
 {
 	size_t n = 0;
 
-	for (const struct sonde_option *o = module_options(module); o->key; o++, n++)
+	for (const struct sonde_option *o = module_options(module); o->key; o++, n++) {
 		if (!strcmp(o->key, "enabled") || !strcmp(o->key, "overflow") || !strcmp(o->key, "stack"))
 			return fault_set(fault, -EINVAL, "module '%s' declares an option '%s', which every module has",
 					 module->name, o->key);
+		if (module->filters_sockets && !strcmp(o->key, "filter"))
+			return fault_set(
+				fault, -EINVAL,
+				"module '%s' declares an option 'filter', which its SONDE_SOCKET_FILTER() brings",
+				module->name);
+	}
 	return n <= SETTINGS_MAX ? 0
 				 : fault_set(fault, -E2BIG, "module '%s' declares more than %d options", module->name,
 					     SETTINGS_MAX);
@@ -221,7 +227,7 @@ struct bpf_object *object_open(const struct module *module, struct fault *fault)
 	struct bpf_object *object;
 
 	listen_to_libbpf();
-	object = bpf_object__open_mem(module->image, module->image_size, &opts);
+	object = bpf_object__open_mem(module->filtered ? module->filtered : module->image, module->image_size, &opts);
 	if (!object)
 		fault_set(fault, -EINVAL, "module '%s' is no BPF object that libbpf takes: %s%s", module->name,
 			  heard.text, strstr(heard.text, "BTF is required") ? "; compile it with clang -g" : "");
@@ -249,6 +255,8 @@ int module_inspect(struct module *module, struct fault *fault)
 			fault_set(fault, r, "module '%s': too many or too long program names", module->name);
 	}
 	rodata = rodata_map(object);
+	module->filters_sockets =
+		r == 0 && btf__find_by_name_kind(bpf_object__btf(object), "sonde_socket_filter", BTF_KIND_FUNC) > 0;
 	if (r == 0 && rodata) {
 		settings.data = bpf_map__initial_value(rodata, &settings.data_size);
 		each_setting(bpf_object__btf(object), read_setting, &settings);

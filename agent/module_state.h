@@ -41,6 +41,8 @@ struct module {
 	bool owned;
 	void *library; /* companion's .so */
 	const struct sonde_module *companion;
+	bool filters_sockets;
+	void *filtered;                /* a copy of the image with its filter, while it is being loaded */
 	struct sonde_option *settings; /* rows made from SONDE_SETTING variables, when there is no companion */
 	struct measure measures[MEASURES_MAX];
 	size_t n_measures;
@@ -60,6 +62,8 @@ struct loader {
 	void *context;
 	uint64_t boot;
 	int cgroup_v1;
+	char no_trampoline
+		[160]; /* why this kernel takes no fentry and fexit programs at all; "": it takes them, or was not asked */
 };
 
 /* ---- module_object.c: what lies in an object ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From records to text, JSON lines or msgpack maps back to back; or, summed, to folded stacks or a pprof profile. */
+/* From records to text, JSON lines or msgpack maps back to back; or, summed, to folded stacks or a pprof profile; or their packets. */
 #include "output.h"
+#include "packet_rows.h"
 
 #include "encode/record.h"
 #include "flame/folded.h"
@@ -17,13 +18,14 @@
 
 #define BUFFER_BYTES (256u << 10)
 #define SUMS_BYTES   (192u << 20)
+#define PACKET_BYTES (64u << 20)
 
 static const struct format_name {
 	const char *name;
 	enum output_format format;
 } format_names[] = {
 	{ "text", OUTPUT_TEXT },     { "json", OUTPUT_JSON },   { "msgpack", OUTPUT_MSGPACK },
-	{ "folded", OUTPUT_FOLDED }, { "pprof", OUTPUT_PPROF },
+	{ "folded", OUTPUT_FOLDED }, { "pprof", OUTPUT_PPROF }, { "pcapng", OUTPUT_PCAPNG },
 };
 
 int output_format_read(enum output_format *ret, const char *name, struct fault *fault)
@@ -33,12 +35,7 @@ int output_format_read(enum output_format *ret, const char *name, struct fault *
 			*ret = format_names[i].format;
 			return 0;
 		}
-	if (strcmp(name, "pcapng") == 0)
-		return fault_set(
-			fault, -EINVAL,
-			"--format: this version does not write %s yet; it writes text, json, msgpack, folded and pprof",
-			name);
-	return fault_set(fault, -EINVAL, "--format: '%s' is none of text, json, msgpack, folded, pprof", name);
+	return fault_set(fault, -EINVAL, "--format: '%s' is none of text, json, msgpack, folded, pprof, pcapng", name);
 }
 
 static void measure(struct output *o)
@@ -61,6 +58,8 @@ int output_begin(struct output *o, FILE *file, enum output_format format)
 	measure(o);
 	if (format == OUTPUT_FOLDED)
 		return folded_make(&o->folded, file, SUMS_BYTES);
+	if (format == OUTPUT_PCAPNG)
+		return packet_rows_make(&o->packets, file, PACKET_BYTES);
 	return format == OUTPUT_PPROF ? pprof_make(&o->pprof, SUMS_BYTES) : 0;
 }
 
@@ -80,6 +79,8 @@ static int write_record(struct output *o, const void *map, size_t size)
 		return folded_add(o->folded, map, size);
 	case OUTPUT_PPROF:
 		return pprof_add(o->pprof, map, size);
+	case OUTPUT_PCAPNG:
+		return packet_rows_add(o->packets, map, size);
 	default:
 		r = record_write_line(o->file, map, size, o->colour, o->columns);
 	}
@@ -128,6 +129,8 @@ static int write_sums(struct output *o, struct fault *fault, struct fault *note)
 				  " rows had stacks that did not fit in memory: they are one stack that says so",
 				  pprof_left_out(o->pprof));
 	}
+	if (r == 0 && o->packets)
+		r = packet_rows_end(o->packets);
 	if (r == 0)
 		r = output_flush(o);
 	return r < 0 ? fault_set(fault, r, "cannot write: %s", strerror(-r)) : 0;
@@ -142,8 +145,10 @@ int output_end(struct output *o, bool ok, struct fault *fault, struct fault *not
 		r = write_sums(o, fault, note);
 	folded_free(o->folded);
 	pprof_free(o->pprof);
+	packet_rows_free(o->packets);
 	o->folded = NULL;
 	o->pprof = NULL;
+	o->packets = NULL;
 	return r;
 }
 

@@ -5,11 +5,13 @@
 
 #include "base/base.h"
 
-/* The first three write each record as it comes; folded and pprof sum, and write at the end. */
-enum output_format { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_MSGPACK, OUTPUT_FOLDED, OUTPUT_PPROF };
+/* The first three write each record as it comes; folded and pprof sum, and write at the end; pcapng has the packets of
+ * packet.capture. */
+enum output_format { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_MSGPACK, OUTPUT_FOLDED, OUTPUT_PPROF, OUTPUT_PCAPNG };
 
 struct folded;
 struct pprof;
+struct packet_rows;
 
 struct output {
 	FILE *file;
@@ -19,6 +21,7 @@ struct output {
 	uint64_t written, bad; /* records so far */
 	struct folded *folded;
 	struct pprof *pprof;
+	struct packet_rows *packets;
 };
 
 /* -EINVAL for a name that is none of them, with a sentence in `fault`. */

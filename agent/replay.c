@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "flows/services.h"
+#include "probes/dns/over_tcp.h"
 #include "replay_filter.h"
 
 #define DNS_PORT        53
@@ -60,28 +61,15 @@ static void on_unanswered(void *context, const struct flow_ends *ends, uint64_t 
 	services_add_error(r->services, &ends->ip[FLOW_SERVER], ends->port[FLOW_SERVER]);
 }
 
-static struct dns_ends dns_ends_of(const struct flow_ends *ends, enum flow_side from)
-{
-	struct dns_ends ret = { .source_port = ends->port[from], .target_port = ends->port[!from] };
-
-	memcpy(ret.source, ends->ip[from].bytes, sizeof ret.source);
-	memcpy(ret.target, ends->ip[!from].bytes, sizeof ret.target);
-	return ret;
-}
-
 static void on_data(void *context, const struct flow_ends *ends, enum flow_side from, uint64_t time,
 		    const uint8_t *bytes, uint32_t size)
 {
-	struct dns_ends way = dns_ends_of(ends, from);
-
-	dns_stream(((struct replay *)context)->dns, time, &way, bytes, size);
+	dns_over_tcp(((struct replay *)context)->dns, ends, from, time, bytes, size);
 }
 
 static void on_data_end(void *context, const struct flow_ends *ends)
 {
-	struct dns_ends way = dns_ends_of(ends, FLOW_CLIENT);
-
-	dns_stream_end(((struct replay *)context)->dns, &way);
+	dns_over_tcp_end(((struct replay *)context)->dns, ends);
 }
 
 static void on_query(void *context, const struct dns_query *query)
@@ -105,7 +93,7 @@ static int make_parts(struct replay *r)
 					    .idle_ns = IDLE_NS,
 					    .events = { on_connect, on_accept, on_close, on_answer, on_unanswered,
 							on_data, on_data_end, r } };
-	const struct dns_options dns = { DNS_QUERIES, DNS_STREAM_ROOM, DNS_TIMEOUT, on_query, r };
+	const struct dns_options dns = { DNS_QUERIES, DNS_STREAM_ROOM, DNS_TIMEOUT, on_query, r, 0 };
 	int error = flows_new(&r->flows, &flows);
 
 	if (error == 0)

@@ -12,9 +12,9 @@
 #include "encode/pack.h"
 #include "encode/plan.h"
 #include "modules.h"
-#include "probes/dns/dns.h"
+#include "probes/dns/row.h"
 #include "probes/tcp/tcp.h"
-#include "probes/turnaround/turnaround.h"
+#include "probes/turnaround/row.h"
 
 #define ROW_BYTES  65536u
 #define NAME_BYTES 96u /* of the capture's name in `host` */
@@ -25,9 +25,9 @@ static const struct {
 	const char *module, *record;
 } records[ROW_TYPES] = {
 	{ "tcp", "tcp_connect" },           { "tcp", "tcp_accept" },      { "tcp", "tcp_close" },
-	{ "turnaround", "tcp_turnaround" }, { "turnaround", "tcp_slow" }, { "tcp", "dns_query_event" }
+	{ "turnaround", "tcp_turnaround" }, { "turnaround", "tcp_slow" }, { "dns", "dns_query_event" }
 };
-static const char *const modules[] = { "tcp", "turnaround" };
+static const char *const modules[] = { "tcp", "turnaround", "dns" };
 
 struct replay_rows {
 	struct schema *schema;
@@ -167,19 +167,6 @@ static void *begin(struct replay_rows *rows, uint64_t time, size_t size)
 	return event;
 }
 
-static void put(struct replay_rows *rows, struct sonde_text *text, const void *bytes, size_t size)
-{
-	struct sonde_event *event = (struct sonde_event *)rows->record;
-
-	if (event->size + size > UINT16_MAX)
-		return;
-	if (!text->length)
-		text->offset = (uint16_t)event->size;
-	memcpy(rows->record + event->size, bytes, size);
-	text->length = (uint16_t)(text->length + size);
-	event->size += (uint32_t)size;
-}
-
 static void end(struct replay_rows *rows, enum row_type type)
 {
 	uint32_t size;
@@ -257,14 +244,8 @@ void replay_row_turnaround(struct replay_rows *rows, const struct service *servi
 	memcpy(row->laddr.bytes, service->ip.bytes, 16);
 	row->lport = service->port;
 	row->side = TCP_SIDE_SERVER;
-	row->count = h->count;
+	turnaround_fill_times(row, h);
 	row->errors = service->errors;
-	row->sum_ns = h->sum;
-	row->max_ns = h->max;
-	row->p50_ns = histogram_percentile(h, 500);
-	row->p90_ns = histogram_percentile(h, 900);
-	row->p99_ns = histogram_percentile(h, 990);
-	row->p999_ns = histogram_percentile(h, 999);
 	row->window_ns = window_ns;
 	histogram_pack(h, &hist);
 	row->hist.offset = sizeof *row;
@@ -273,41 +254,10 @@ void replay_row_turnaround(struct replay_rows *rows, const struct service *servi
 	end(rows, ROW_TURNAROUND);
 }
 
-static void put_flags(struct replay_rows *rows, struct sonde_text *text, uint16_t flags)
-{
-	static const struct {
-		uint16_t flag;
-		const char *name;
-	} names[] = { { DNS_FLAG_AUTHORITATIVE, "aa" }, { DNS_FLAG_TRUNCATED, "tc" }, { DNS_FLAG_WANTED, "rd" },
-		      { DNS_FLAG_AVAILABLE, "ra" },     { DNS_FLAG_AUTHENTIC, "ad" }, { DNS_FLAG_UNCHECKED, "cd" } };
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (flags & names[i].flag)
-			put(rows, text, names[i].name, 3);
-}
-
 void replay_row_dns(struct replay_rows *rows, const struct dns_query *q)
 {
-	struct dns_query_event *row = begin(rows, q->time, sizeof *row);
-	char name[DNS_NAME_TEXT_MAX], room[DNS_CODE_TEXT_MAX];
-	const char *text;
+	struct dns_row *row = begin(rows, q->time, sizeof *row);
 
-	memcpy(row->client.bytes, q->ends.source, 16);
-	memcpy(row->server.bytes, q->ends.target, 16);
-	row->client_port = q->ends.source_port;
-	row->server_port = q->ends.target_port;
-	row->latency_ns = q->latency_ns;
-	row->transport = q->tcp ? DNS_TRANSPORT_TCP : DNS_TRANSPORT_UDP;
-	row->error = q->answered ? DNS_ERROR_NONE : DNS_ERROR_TIMEOUT;
-	row->answers = q->n_answers;
-	row->repeats = q->repeats;
-	put(rows, &row->name, name, dns_name_text(q->name, name));
-	text = dns_type_text(q->qtype, room);
-	put(rows, &row->qtype, text, strlen(text));
-	if (q->answered) {
-		text = dns_rcode_text(q->rcode, room);
-		put(rows, &row->rcode, text, strlen(text));
-		put_flags(rows, &row->flags, q->flags);
-	}
+	dns_row_fill(row, q);
 	end(rows, ROW_DNS);
 }

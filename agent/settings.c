@@ -54,6 +54,12 @@ static const struct sonde_option filter_rows[] = {
 	  .value = "[]",
 	  .live = 1,
 	  .help = "process ids, each with all that descends from it" },
+	{ .type = SONDE_OPTION_TEXT,
+	  .key = "socket",
+	  .value = "\"\"",
+	  .help = "of which sockets, for all modules that are about sockets, in the language of tcpdump: tcp port 5432 "
+		  "and net "
+		  "10.0.0.0/8 (docs/filters.md); empty: of all" },
 	{ 0 },
 };
 
@@ -199,7 +205,8 @@ static const struct option_table agent_tables[] = {
 	{ "agent", "The agent itself", agent_rows },
 };
 
-static const struct sonde_option turnaround_rows[] = {
+/* Modules that cost something, and that not everybody asks for. */
+static const struct sonde_option off_rows[] = {
 	{ .type = SONDE_OPTION_BOOL, .key = "enabled", .value = "false", .help = "attach this module" },
 	{ 0 },
 };
@@ -208,7 +215,11 @@ static const struct option_table builtin_modules[] = {
 	{ "exec", "Processes: process.exec, process.fork, process.exit", NULL },
 	{ "cpu", "Where CPU time goes: profile.cpu", NULL },
 	{ "tcp", "TCP connections: tcp.connect, tcp.accept, tcp.close", NULL },
-	{ "turnaround", "How long answers take, by service: tcp.turnaround, tcp.slow", turnaround_rows },
+	{ "turnaround", "How long answers take, by service: tcp.turnaround, tcp.slow", off_rows },
+	{ "udp", "UDP sockets: udp.socket", off_rows },
+	{ "drops", "Packets that the kernel dropped: net.drop", off_rows },
+	{ "capture", "Packets of connections that something happened to: packet.capture", off_rows },
+	{ "dns", "Queries to DNS servers and their answers: dns.query", off_rows },
 };
 
 static const struct sonde_option common_rows[] = {

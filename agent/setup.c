@@ -4,6 +4,7 @@
  * agent's own tables hold, and again, strictly, once every module has brought its rows.
  */
 #include "setup.h"
+#include "socket_filter.h"
 
 #include <errno.h>
 #include <string.h>
@@ -46,7 +47,7 @@ static int open_loader(struct setup *s, const char *const *sets, size_t n_sets,
 static int make_settings(struct setup *s, struct fault *fault)
 {
 	size_t n = loader_count(s->loader), n_tables = 0;
-	_cleanup_(free_pointer) struct option_table *tables = calloc(n + 1, sizeof *tables);
+	_cleanup_(free_pointer) struct option_table *tables = calloc(2 * n, sizeof *tables);
 
 	if (!tables)
 		return fault_set(fault, -ENOMEM, "out of memory");
@@ -54,6 +55,8 @@ static int make_settings(struct setup *s, struct fault *fault)
 		const struct module *m = loader_module(s->loader, i);
 
 		tables[n_tables++] = (struct option_table){ module_name(m), module_summary(m), module_options(m) };
+		if (module_filters_sockets(m))
+			tables[n_tables++] = (struct option_table){ module_name(m), NULL, socket_filter_rows };
 	}
 	return settings_make(&s->settings, tables, n_tables, fault);
 }
@@ -68,6 +71,8 @@ int setup_reload(const struct setup *setup, const char *const *sets, size_t n_se
 
 	if (r == 0)
 		r = settings_check(config, fault);
+	if (r == 0)
+		r = socket_filter_check(config, setup->loader, fault);
 	if (r < 0) {
 		config_free(config);
 		return r;

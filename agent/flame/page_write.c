@@ -164,17 +164,6 @@ static void write_tables(const struct page_data *d, const struct numbers *n, str
 	sink_format(s, "},\n");
 }
 
-static uint64_t divisor(uint64_t a, uint64_t b)
-{
-	while (b) {
-		uint64_t rest = a % b;
-
-		a = b;
-		b = rest;
-	}
-	return a;
-}
-
 enum column { BUCKETS, THREADS, NODES, VALUES, COLUMNS };
 
 /* The amounts of one side and measure, [begin, end). */
@@ -211,7 +200,7 @@ static void write_amounts(const struct page_data *d, const struct numbers *n, st
 	bool first = true;
 
 	for (const struct amount *a = at; a < end; a++)
-		units[group_in(a->key) & 3] = divisor(a->value, units[group_in(a->key) & 3]);
+		units[group_in(a->key) & 3] = common_divisor(a->value, units[group_in(a->key) & 3]);
 	sink_format(s, "\"amounts\":[");
 	while (at < end) {
 		unsigned group = group_in(at->key);

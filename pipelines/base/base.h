@@ -46,6 +46,18 @@ const char *nearest_name(const char *name, const char *const *names, size_t n_na
 uint64_t now_realtime_ns(void);
 uint64_t now_boottime_ns(void);
 
+/* The greatest number that divides both; of a and 0 it is a. */
+static inline uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+	while (b) {
+		uint64_t rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
 /* FNV-1a over `size` bytes, 64 bits; for tables only, never for anything an attacker gains by colliding. */
 uint64_t hash_bytes(const void *bytes, size_t size);
 

@@ -202,11 +202,8 @@ static int text_how(const char *as)
 	static const struct {
 		const char *as;
 		enum field_how how;
-	} hows[] = { { "", FIELD_TEXT },
-		     { "list", FIELD_LIST },
-		     { "path", FIELD_PATH },
-		     { "hex", FIELD_HEX },
-		     { "msgpack", FIELD_MSGPACK } };
+	} hows[] = { { "", FIELD_TEXT },   { "list", FIELD_LIST },       { "path", FIELD_PATH },
+		     { "hex", FIELD_HEX }, { "msgpack", FIELD_MSGPACK }, { "table", FIELD_TABLE } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(hows); i++)
 		if (!strcmp(hows[i].as, as))

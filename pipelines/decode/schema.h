@@ -25,8 +25,9 @@ enum field_how {
 	FIELD_TEXT,
 	FIELD_LIST,
 	FIELD_PATH,
-	FIELD_HEX, /* sonde_text as hex digits */
-	FIELD_MSGPACK,
+	FIELD_HEX,     /* sonde_text as hex digits */
+	FIELD_MSGPACK, /* a map that is packed already */
+	FIELD_TABLE,   /* the same, an array of arrays */
 };
 
 struct field {

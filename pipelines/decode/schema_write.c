@@ -20,6 +20,8 @@ const char *field_type_name(const struct field *field)
 		return "array";
 	case FIELD_MSGPACK:
 		return "map";
+	case FIELD_TABLE:
+		return "table";
 	default:
 		return "str";
 	}
@@ -30,6 +32,7 @@ static const char *json_type(const char *type)
 	return !strcmp(type, "uint") || !strcmp(type, "int") ? "integer"
 	       : !strcmp(type, "bool")                       ? "boolean"
 	       : !strcmp(type, "array")                      ? "array"
+	       : !strcmp(type, "table")                      ? "array"
 	       : !strcmp(type, "map")                        ? "object"
 							     : "string";
 }
@@ -42,6 +45,7 @@ static const char *sql_type(const char *type)
 	       : !strcmp(type, "bool")  ? "BOOLEAN"
 	       : !strcmp(type, "array") ? "VARCHAR ARRAY"
 	       : !strcmp(type, "map")   ? "JSON"
+	       : !strcmp(type, "table") ? "JSON"
 					: "VARCHAR";
 }
 
@@ -148,6 +152,8 @@ static void write_json_row(FILE *out, const struct row *r, bool first)
 	fprintf(out, ": {\"type\": \"%s\"", json_type(r->type));
 	if (!strcmp(r->type, "array"))
 		fprintf(out, ", \"items\": {\"type\": \"string\"}");
+	else if (!strcmp(r->type, "table"))
+		fprintf(out, ", \"items\": {\"type\": \"array\"}");
 	if (!strcmp(r->type, "uint"))
 		fprintf(out, ", \"minimum\": 0");
 	if (r->only)

@@ -20,7 +20,8 @@ int dns_new(struct dns **ret, const struct dns_options *options)
 		d->n_buckets *= 2;
 	d->pending = calloc(options->queries + 1u, sizeof *d->pending);
 	d->buckets = calloc(d->n_buckets, sizeof *d->buckets);
-	if (!d->pending || !d->buckets || siphash_make_key(&d->key) < 0) {
+	d->owners = calloc(options->queries + 1u, MAX_OF(options->owner_bytes, 1u));
+	if (!d->pending || !d->buckets || !d->owners || siphash_make_key(&d->key) < 0) {
 		dns_free(d);
 		return -ENOMEM;
 	}
@@ -34,6 +35,7 @@ void dns_free(struct dns *d)
 		return;
 	dns_streams_free(d);
 	free(d->pending);
+	free(d->owners);
 	free(d->buckets);
 	free(d);
 }
@@ -41,6 +43,16 @@ void dns_free(struct dns *d)
 void dns_count(const struct dns *d, struct dns_counts *ret)
 {
 	*ret = d->counts;
+}
+
+void dns_set_owner(struct dns *d, const void *owner)
+{
+	d->owner = owner;
+}
+
+static uint8_t *owner_of(const struct dns *d, const struct pending *p)
+{
+	return d->owners + (size_t)(p - d->pending) * d->options.owner_bytes;
 }
 
 static uint32_t bucket_of(const struct dns *d, const struct dns_ends *ends, uint16_t id, bool tcp)
@@ -147,16 +159,19 @@ static void asked(struct dns *d, uint64_t time, const struct dns_ends *ends, con
 	p->tcp = tcp;
 	p->name.size = m->name.size;
 	memcpy(p->name.bytes, m->name.bytes, m->name.size);
+	if (d->options.owner_bytes)
+		memcpy(owner_of(d, p), d->owner, d->options.owner_bytes);
 	link_pending(d, n, bucket);
 }
 
-static struct dns_query ended(const struct pending *p, uint64_t time)
+static struct dns_query ended(const struct dns *d, const struct pending *p, uint64_t time)
 {
 	return (struct dns_query){
 		.time = time,
 		.latency_ns = time > p->time ? time - p->time : 0,
 		.ends = p->ends,
 		.name = &p->name,
+		.owner = d->options.owner_bytes ? owner_of(d, p) : NULL,
 		.qtype = p->qtype,
 		.qclass = p->qclass,
 		.tcp = p->tcp,
@@ -177,7 +192,7 @@ static void answered(struct dns *d, uint64_t time, const struct dns_ends *ends, 
 		d->counts.unasked++;
 		return;
 	}
-	q = ended(&d->pending[n], time);
+	q = ended(d, &d->pending[n], time);
 	q.answered = true;
 	q.rcode = m->rcode;
 	q.flags = m->flags;
@@ -209,6 +224,11 @@ void dns_datagram(struct dns *d, uint64_t time, const struct dns_ends *ends, con
 	dns_message_seen(d, time, ends, false, bytes, size, &malformed);
 }
 
+void dns_set_timeout(struct dns *d, uint64_t timeout_ns)
+{
+	d->options.timeout_ns = timeout_ns;
+}
+
 void dns_tick(struct dns *d, uint64_t time)
 {
 	while (d->oldest) {
@@ -218,7 +238,7 @@ void dns_tick(struct dns *d, uint64_t time)
 
 		if (end > time)
 			break;
-		q = ended(&d->pending[n], end);
+		q = ended(d, &d->pending[n], end);
 		d->counts.timed_out++;
 		d->options.query(d->options.context, &q);
 		unlink_pending(d, n);

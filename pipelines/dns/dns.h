@@ -22,6 +22,7 @@ struct dns_query {
 	uint64_t time, latency_ns; /* of the answer, or of giving up; since the first time it was asked */
 	struct dns_ends ends;      /* source: who asked */
 	const struct dns_name *name;
+	const void *owner; /* as dns_set_owner() had it when the query was asked; NULL: options.owner_bytes is 0 */
 	uint16_t qtype, qclass;
 	bool tcp, answered;
 	uint16_t rcode, flags, n_answers; /* of the answer */
@@ -34,6 +35,7 @@ struct dns_options {
 	uint64_t timeout_ns; /* after which a query has no answer */
 	void (*query)(void *context, const struct dns_query *query);
 	void *context;
+	size_t owner_bytes; /* kept with each query; 0: nothing is */
 };
 
 struct dns_counts {
@@ -48,13 +50,21 @@ struct dns_counts {
 int dns_new(struct dns **ret, const struct dns_options *options); /* 0 or a negative errno */
 void dns_free(struct dns *dns);
 
-/* One whole message over UDP. */
+/* Whose doing it is what comes from now on: options.owner_bytes, copied with each query that is asked. To be called before the first message
+ * where these are not 0. */
+void dns_set_owner(struct dns *dns, const void *owner);
+
+/* One message over UDP, or its first bytes: header and question must be whole, of what is cut off nothing is known. */
 void dns_datagram(struct dns *dns, uint64_t time, const struct dns_ends *ends, const uint8_t *bytes, size_t size);
 
-/* The next bytes of one direction of a TCP connection. NULL: bytes are missing here, and what follows cannot be told. */
+/* The next bytes of one direction of a TCP connection. NULL: `size` bytes went by unseen; they may be the rest of a message whose begin was
+ * seen, which is then taken as one that is cut. Else, and where it is not known how many (0), what follows cannot be told. */
 void dns_stream(struct dns *dns, uint64_t time, const struct dns_ends *ends, const uint8_t *bytes, size_t size);
 /* The connection ended: both directions are forgotten. */
 void dns_stream_end(struct dns *dns, const struct dns_ends *ends);
+
+/* Holds for all queries that are open, too. */
+void dns_set_timeout(struct dns *dns, uint64_t timeout_ns);
 
 /* It is `time` now: says which queries have no answer. To be called before the messages of that time. */
 void dns_tick(struct dns *dns, uint64_t time);

@@ -24,9 +24,9 @@ struct pending {
 struct stream {
 	struct dns_ends ends;
 	uint64_t used;
-	uint8_t *bytes; /* NULL: fewer than its length are there */
-	uint32_t have, need;
-	uint8_t length[2]; /* the prefix, as far as `have` */
+	uint8_t *bytes;             /* NULL: fewer than its length are there */
+	uint32_t have, need, known; /* known: of these, the first that were seen */
+	uint8_t length[2];          /* the prefix, as far as `have` */
 	bool broken;
 };
 
@@ -35,6 +35,8 @@ struct dns {
 	struct siphash_key key;
 	struct dns_counts counts;
 	struct pending *pending;
+	uint8_t *owners;              /* by place in `pending` */
+	const void *owner;            /* of what comes */
 	uint32_t *buckets, n_buckets; /* a power of two */
 	uint32_t unused, oldest, newest;
 	size_t stream_bytes;

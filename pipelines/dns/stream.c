@@ -15,7 +15,7 @@ static void drop_bytes(struct dns *d, struct stream *s)
 		d->stream_bytes -= s->need;
 	free(s->bytes);
 	s->bytes = NULL;
-	s->have = s->need = 0;
+	s->have = s->need = s->known = 0;
 }
 
 void dns_streams_free(struct dns *d)
@@ -63,15 +63,18 @@ static void message(struct dns *d, uint64_t time, struct stream *s, const uint8_
 		break_stream(d, s);
 }
 
-/* Takes what belongs to the message that was begun: how much that is. */
+/* Takes what belongs to the message that was begun: how much that is. Behind bytes that were not seen none are of use. */
 static size_t go_on(struct dns *d, uint64_t time, struct stream *s, const uint8_t *bytes, size_t size)
 {
 	size_t n = MIN_OF(size, (size_t)(s->need - s->have));
 
-	memcpy(s->bytes + s->have, bytes, n);
+	if (bytes && s->known == s->have) {
+		memcpy(s->bytes + s->have, bytes, n);
+		s->known += (uint32_t)n;
+	}
 	s->have += (uint32_t)n;
 	if (s->have == s->need) {
-		message(d, time, s, s->bytes, s->need);
+		message(d, time, s, s->bytes, s->known);
 		if (!s->broken)
 			drop_bytes(d, s);
 	}
@@ -79,18 +82,17 @@ static size_t go_on(struct dns *d, uint64_t time, struct stream *s, const uint8_
 }
 
 /* Its length is known, and its bytes are not all there. */
-static bool begin_pieces(struct dns *d, struct stream *s, uint32_t need)
+static void begin_pieces(struct dns *d, struct stream *s, uint32_t need)
 {
 	if (d->stream_bytes + need <= d->options.stream_bytes)
 		s->bytes = malloc(need);
 	if (!s->bytes) {
 		break_stream(d, s);
-		return false;
+		return;
 	}
 	d->stream_bytes += need;
 	s->need = need;
-	s->have = 0;
-	return true;
+	s->have = s->known = 0;
 }
 
 /* The length's bytes, which may come one by one. How many were taken. */
@@ -103,34 +105,43 @@ static size_t take_length(struct stream *s, const uint8_t *bytes, size_t size)
 	return n;
 }
 
+/* Takes a length and, where all of its message is there, that too: how much that is. */
+static size_t begin(struct dns *d, uint64_t time, struct stream *s, const uint8_t *bytes, size_t size)
+{
+	size_t n = take_length(s, bytes, size);
+	uint32_t need = (uint32_t)s->length[0] << 8 | s->length[1];
+
+	if (s->have < 2)
+		return n;
+	if (need < MESSAGE_LEAST) {
+		break_stream(d, s);
+	} else if (size - n >= need) {
+		s->have = 0;
+		message(d, time, s, bytes + n, need);
+		n += need;
+	} else {
+		begin_pieces(d, s, need);
+	}
+	return n;
+}
+
 void dns_stream(struct dns *d, uint64_t time, const struct dns_ends *ends, const uint8_t *bytes, size_t size)
 {
 	struct stream *s = stream_of(d, ends, true);
 
 	s->used = ++d->clock;
-	if (!bytes)
+	if (!bytes && (!size || !s->bytes))
 		break_stream(d, s);
 	while (size && !s->broken) {
-		size_t n;
+		size_t n = 0;
 
-		if (s->bytes) {
+		if (s->bytes)
 			n = go_on(d, time, s, bytes, size);
-		} else {
-			uint32_t need;
-
-			n = take_length(s, bytes, size);
-			need = (uint32_t)s->length[0] << 8 | s->length[1];
-			if (s->have == 2 && need < MESSAGE_LEAST) {
-				break_stream(d, s);
-			} else if (s->have == 2 && size - n >= need) {
-				s->have = 0;
-				message(d, time, s, bytes + n, need);
-				n += need;
-			} else if (s->have == 2) {
-				begin_pieces(d, s, need);
-			}
-		}
-		bytes += n;
+		else if (bytes)
+			n = begin(d, time, s, bytes, size);
+		else
+			break_stream(d, s);
+		bytes = bytes ? bytes + n : NULL;
 		size -= n;
 	}
 }

@@ -107,6 +107,25 @@ static inline void pack_text(struct pack *p, const char *text)
 	pack_str(p, text, strlen(text));
 }
 
+static inline void pack_bin(struct pack *p, const void *bytes, uint32_t length)
+{
+	if (length <= UINT8_MAX)
+		pack_be(p, 0xc4, length, 1);
+	else if (length <= UINT16_MAX)
+		pack_be(p, 0xc5, length, 2);
+	else
+		pack_be(p, 0xc6, length, 4);
+	pack_raw(p, bytes, length);
+}
+
+static inline void pack_array_header(struct pack *p, uint16_t count)
+{
+	if (count < 16)
+		pack_be(p, (uint8_t)(0x90 | count), 0, 0);
+	else
+		pack_be(p, 0xdc, count, 2);
+}
+
 /* A map or array whose count is given later: open returns the place to patch, close writes the count there. */
 static inline uint8_t *pack_open_map(struct pack *p)
 {

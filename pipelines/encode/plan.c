@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "encode/pack.h"
+#include "encode/record.h"
 
 struct step {
 	const struct field *field;
@@ -340,17 +341,15 @@ static void pack_path(struct pack *p, const char *text, uint32_t length)
 	if (!pack_room(p, size))
 		return;
 	at = p->at;
-	while (end > text) {
+	do {
 		item = memrchr(text, 0, (size_t)(end - text));
 		const char *begin = item ? item + 1 : text;
 
 		*at++ = '/';
 		memcpy(at, begin, (size_t)(end - begin));
 		at += end - begin;
-		if (!item)
-			break;
 		end = item;
-	}
+	} while (item);
 	p->at += size;
 }
 
@@ -364,6 +363,18 @@ static void pack_hex(struct pack *p, const uint8_t *bytes, uint32_t length)
 
 		pack_raw(p, two, 2);
 	}
+}
+
+/* What a module packed itself must be one whole value of its kind: a record would end where its readers do not expect it. */
+static bool pack_packed(struct pack *p, enum value_kind kind, const uint8_t *part, uint32_t length)
+{
+	struct value v;
+
+	if (value_read(part, part + length, &v) < 0 || v.kind != kind ||
+	    value_skip_member(part, part + length) != part + length)
+		return false;
+	pack_raw(p, part, length);
+	return true;
 }
 
 /* The variable part that a sonde_text names; NULL when it does not lie within the record, behind its fixed part. */
@@ -405,8 +416,9 @@ static bool encode_text(struct pack *p, const struct plan *plan, const struct st
 		pack_hex(p, (const uint8_t *)text, length);
 		break;
 	case FIELD_MSGPACK:
-		pack_raw(p, text, length);
-		break;
+		return pack_packed(p, VALUE_MAP, (const uint8_t *)text, length);
+	case FIELD_TABLE:
+		return pack_packed(p, VALUE_ARRAY, (const uint8_t *)text, length);
 	default:
 		pack_str(p, text, length);
 	}

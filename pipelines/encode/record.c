@@ -154,16 +154,17 @@ int value_read(const uint8_t *at, const uint8_t *end, struct value *ret)
 	return r;
 }
 
-const uint8_t *value_skip(const uint8_t *at, const uint8_t *end)
+/* `outside`: the depth at which the value itself is. */
+static const uint8_t *skip(const uint8_t *at, const uint8_t *end, unsigned outside)
 {
 	uint64_t left[NESTING_MAX + 1]; /* members still to come, at each depth */
-	unsigned depth = 0;
+	unsigned depth = outside;
 	struct value v;
 
-	left[0] = 1;
+	left[depth] = 1;
 	for (;;) {
 		while (left[depth] == 0) {
-			if (depth == 0)
+			if (depth == outside)
 				return at;
 			depth--;
 		}
@@ -178,6 +179,16 @@ const uint8_t *value_skip(const uint8_t *at, const uint8_t *end)
 		at = v.body;
 		left[++depth] = (uint64_t)v.count * (v.kind == VALUE_MAP ? 2 : 1);
 	}
+}
+
+const uint8_t *value_skip(const uint8_t *at, const uint8_t *end)
+{
+	return skip(at, end, 0);
+}
+
+const uint8_t *value_skip_member(const uint8_t *at, const uint8_t *end)
+{
+	return skip(at, end, 1);
 }
 
 int record_each(const void *map, size_t size,

@@ -40,6 +40,9 @@ int value_read(const uint8_t *at, const uint8_t *end, struct value *ret);
 /* The end of the value at `at` with all its members (nesting at most 32), or NULL. */
 const uint8_t *value_skip(const uint8_t *at, const uint8_t *end);
 
+/* The same of what is to be a member of a record: nesting at most 31. */
+const uint8_t *value_skip_member(const uint8_t *at, const uint8_t *end);
+
 /* Calls `take` for each top-level key and its value; `next` is behind the value. 0, -EBADMSG, or what `take` returned that is negative, which ends it. */
 int record_each(const void *map, size_t size,
 		int (*take)(void *context, const struct value *key, const struct value *value, const uint8_t *next),

@@ -34,12 +34,22 @@ static const struct layout layouts[] = {
 	{ "process.fork", "-> {child_pid}", " child_proc flags " },
 	{ "process.exit", "{exit_code:end}[ ran {run_ns}][ cpu {cpu_ns}][ peak {peak_rss_bytes}]", "" },
 	{ "tcp.connect", "{laddr:endpoint} -> {raddr:endpoint}[ {latency_ns}][ {error:bad}]", "" },
-	{ "tcp.accept", "{laddr:endpoint} <- {raddr:endpoint}[ {latency_ns}]", "" },
+	{ "tcp.accept", "{laddr:endpoint} <- {raddr:endpoint}[ {latency_ns}]", " handshake_ns accept_wait_ns " },
 	{ "tcp.close",
 	  "{laddr:endpoint} {side:arrow} {raddr:endpoint}[ sent {sent_bytes}][ received {received_bytes}][ life "
 	  "{life_ns}][ rtt {srtt_ns}]"
 	  "[ retransmits {retransmits:bad}][ {error:bad}]",
-	  " min_rtt_ns " },
+	  " min_rtt_ns rttvar_ns cwnd congestion busy_ns rwnd_limited_ns sndbuf_limited_ns " },
+	{ "tcp.stats",
+	  "{laddr:endpoint} {side:arrow} {raddr:endpoint}[ sent {sent_bytes}][ received {received_bytes}][ in "
+	  "{window_ns}][ life "
+	  "{life_ns}][ rtt {srtt_ns}][ retransmits {retransmits:bad}]",
+	  " min_rtt_ns rttvar_ns cwnd state " },
+	{ "tcp.reset", "{direction} {laddr:endpoint} <> {raddr:endpoint}[ in {state}][: {reason}]", " side " },
+	{ "tcp.listen_drop", "{laddr:endpoint} {count:bad} dropped[: {reason}][ {accept_queue} of {backlog} wait]",
+	  " syn_queue window_ns " },
+	{ "packet.capture", "{laddr:endpoint} <> {raddr:endpoint} {count} packets: {reason}[ missed {missed:bad}]",
+	  " protocol part request event_seq trigger packets " },
 	{ "tcp.turnaround",
 	  "[{laddr:endpoint}][-> {raddr:endpoint}] {count} answers[ p50 {p50_ns}][ p99 {p99_ns}][ max {max_ns}][ "
 	  "errors "
@@ -50,6 +60,15 @@ static const struct layout layouts[] = {
 	  "{on_cpu_ns}]"
 	  "[ runnable {runnable_ns}][ off CPU {off_cpu_ns}]",
 	  " stack_id " },
+	{ "udp.socket",
+	  "{laddr:endpoint}[ -> {raddr:endpoint}] sent {sent} ({sent_bytes}) received {received} ({received_bytes})[ "
+	  "errors "
+	  "{errors:bad}][ drops {drops:bad}][ life {life_ns}]",
+	  " net_ns closed window_ns " },
+	{ "net.drop",
+	  "{count:bad} dropped, {bytes} bytes[: {reason}][ in {location}][ {proto}][ {laddr:endpoint}][ <> "
+	  "{raddr:endpoint}]",
+	  " offset net_ns port window_ns " },
 	{ "dns.query", "{name} {qtype}[ {rcode}][ {error:bad}] {latency_ns} from {server}[ repeats {repeats:bad}]",
 	  " client client_port server_port transport flags answers " },
 	{ "profile.cpu", "{value:amount} {stack}", " unit stack_id window_ns " },

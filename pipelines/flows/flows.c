@@ -82,6 +82,13 @@ static void count_end(struct flows *f, const struct flow *flow)
 		f->counts.closed++;
 }
 
+/* Says what happened to who wants to know. */
+#define TELL(events, what, ...)                                                                                        \
+	do {                                                                                                           \
+		if ((events)->what)                                                                                    \
+			(events)->what((events)->context, __VA_ARGS__);                                                \
+	} while (0)
+
 /* Takes the flow out of the table. `lost`: the count of those whose end was not seen; NULL: it is over. */
 static void forget(struct flows *f, struct flow *flow, uint64_t *lost)
 {
@@ -95,14 +102,14 @@ static void forget(struct flows *f, struct flow *flow, uint64_t *lost)
 		if (flow->established) {
 			struct flow_close close = sum_up(flow);
 
-			events->close(events->context, &flow->ends, &close);
+			TELL(events, close, &flow->ends, &close);
 		}
 		count_end(f, flow);
 	} else {
 		++*lost;
 	}
 	if (flow->wants_data)
-		events->data_end(events->context, &flow->ends);
+		TELL(events, data_end, &flow->ends);
 	flow_table_remove(&f->table, flow);
 }
 
@@ -116,7 +123,7 @@ static void refuse(struct flows *f, struct flow *flow, uint64_t time, int error)
 	const struct flow_events *events = &f->options.events;
 
 	flow->refused = true;
-	events->connect(events->context, &flow->ends, time, since(flow->syn_time, time), error);
+	TELL(events, connect, &flow->ends, time, since(flow->syn_time, time), error);
 }
 
 /* No answer came to a SYN for so long that its sender has given up. */
@@ -162,7 +169,7 @@ static void end(struct flows *f, struct flow *flow, uint64_t time, int by)
 		flow->reset = true;
 		flow->error[!by] = ECONNRESET;
 		if (by == FLOW_SERVER && flow->waiting)
-			events->unanswered(events->context, &flow->ends, time);
+			TELL(events, unanswered, &flow->ends, time);
 	}
 	flow->waiting = false;
 	flow_table_touch(&f->table, flow, FLOW_OVER);
@@ -176,6 +183,13 @@ static enum flow_side guess_sender(const struct packet *p)
 	if (p->tcp.flags & TCP_SYN)
 		return p->tcp.flags & TCP_ACK ? FLOW_SERVER : FLOW_CLIENT;
 	return p->source_port < p->target_port ? FLOW_SERVER : FLOW_CLIENT;
+}
+
+static bool wants_data(const struct flows *f, const struct packet *p)
+{
+	uint16_t port = f->options.data_port;
+
+	return f->options.events.data && (!port || p->source_port == port || p->target_port == port);
 }
 
 static struct flow *begin(struct flows *f, uint64_t time, const struct packet *p, uint32_t bucket,
@@ -198,8 +212,7 @@ static struct flow *begin(struct flows *f, uint64_t time, const struct packet *p
 	flow->syn_seen = syn && from == FLOW_CLIENT;
 	flow->syn_time = flow->begin_time = time;
 	flow->established = !syn;
-	flow->wants_data = f->options.data_port && f->options.events.data &&
-			   (p->source_port == f->options.data_port || p->target_port == f->options.data_port);
+	flow->wants_data = wants_data(f, p);
 	f->counts.seen++;
 	f->counts.begun += flow->syn_seen;
 	*ret_from = from;
@@ -233,12 +246,12 @@ static void handshake(struct flows *f, struct flow *flow, uint64_t time, const s
 	if (flags == (TCP_SYN | TCP_ACK) && from == FLOW_SERVER && !flow->answer_time) {
 		flow->answer_time = time;
 		if (flow->syn_seen)
-			events->connect(events->context, &flow->ends, time, since(flow->syn_time, time), 0);
+			TELL(events, connect, &flow->ends, time, since(flow->syn_time, time), 0);
 	} else if (flags == TCP_ACK && from == FLOW_CLIENT && flow->answer_time) {
 		flow->established = true;
 		flow->begin_time = time;
 		flow_table_touch(&f->table, flow, FLOW_OPEN);
-		events->accept(events->context, &flow->ends, time, flow->syn_seen ? since(flow->syn_time, time) : 0);
+		TELL(events, accept, &flow->ends, time, flow->syn_seen ? since(flow->syn_time, time) : 0);
 	} else if (flags == TCP_ACK && (from == FLOW_CLIENT || !flow->syn_seen || (flow->answer_time && p->length))) {
 		flow->established = true; /* a part of the handshake was not captured */
 		flow->begin_time = time;
@@ -268,7 +281,7 @@ static void turn(struct flows *f, struct flow *flow, uint64_t time, enum flow_si
 	} else if (flow->waiting) {
 		flow->waiting = false;
 		f->counts.answers++;
-		events->answer(events->context, &flow->ends, time, since(flow->request_time, time));
+		TELL(events, answer, &flow->ends, time, since(flow->request_time, time));
 	}
 }
 
@@ -276,14 +289,14 @@ static void hand_on(struct flows *f, const struct flow *flow, uint64_t time, con
 		    enum flow_side from, enum half_kind kind, uint32_t fresh)
 {
 	const struct flow_events *events = &f->options.events;
-	uint32_t at = p->length - fresh;
+	uint32_t at = p->length - fresh, there = p->captured > at ? MIN_OF(p->captured - at, fresh) : 0;
 
 	if (kind == HALF_AHEAD)
 		events->data(events->context, &flow->ends, from, time, NULL, 0);
-	if (at + fresh <= p->captured)
-		events->data(events->context, &flow->ends, from, time, p->payload + at, fresh);
-	else
-		events->data(events->context, &flow->ends, from, time, NULL, 0);
+	if (there)
+		events->data(events->context, &flow->ends, from, time, p->payload + at, there);
+	if (there < fresh)
+		events->data(events->context, &flow->ends, from, time, NULL, fresh - there);
 }
 
 static void carry(struct flows *f, struct flow *flow, uint64_t time, const struct packet *p, enum flow_side from)

@@ -32,6 +32,7 @@ struct flow_close {
 	struct flow_end ends[2];
 };
 
+/* Any of them may be NULL: nobody wants to know. */
 struct flow_events {
 	/* The server answered the SYN; or `error`: ECONNREFUSED, ETIMEDOUT (no answer), ECANCELED (the client gave up),
 	 * EHOSTUNREACH and the like. */
@@ -43,7 +44,8 @@ struct flow_events {
 	void (*answer)(void *context, const struct flow_ends *ends, uint64_t time, uint64_t turnaround_ns);
 	/* The server reset the connection where an answer was due. */
 	void (*unanswered)(void *context, const struct flow_ends *ends, uint64_t time);
-	/* Of connections to or from `data_port`: the next bytes that `from` sent; NULL: some are missing here. May be NULL. */
+	/* Of connections to or from `data_port`: the next bytes that `from` sent. NULL: `size` of them were not captured; 0: nobody
+	 * knows how many are missing here. */
 	void (*data)(void *context, const struct flow_ends *ends, enum flow_side from, uint64_t time,
 		     const uint8_t *bytes, uint32_t size);
 	/* Such a connection is over. */
@@ -52,9 +54,9 @@ struct flow_events {
 };
 
 struct flow_options {
-	uint32_t flows; /* in the table at a time; see counts.evicted */
-	uint16_t data_port;
-	uint64_t idle_ns; /* after which a connection without packets is forgotten */
+	uint32_t flows;     /* in the table at a time; see counts.evicted */
+	uint16_t data_port; /* 0: any */
+	uint64_t idle_ns;   /* after which a connection without packets is forgotten */
 	struct flow_events events;
 };
 

@@ -100,17 +100,6 @@ static void stop_event(struct cpu *c, unsigned cpu)
 	c->opened--;
 }
 
-static unsigned common_divisor(unsigned a, unsigned b)
-{
-	while (b) {
-		unsigned rest = a % b;
-
-		a = b;
-		b = rest;
-	}
-	return a;
-}
-
 /* Which CPU has which place in a period: neighbours are far apart. A step of about n divided by the golden ratio, coprime to n, comes by all. */
 static unsigned step_of(unsigned n)
 {

@@ -120,7 +120,9 @@ int unselect__iter(struct bpf_iter__task *ctx)
 
 sonde_inline int cgroup_event(struct cgroup *cgroup, const char *path, enum cgroup_change change)
 {
-	struct cgroup_changed *e = sonde_reserve_unfiltered(cgroup_changed, sizeof *e + CGROUP_PATH_MAX);
+	/* Whose doing it was says nothing here, and looking it up would take a third of these programs' time to load. */
+	struct sonde_owner nobody = { .flags = SONDE_FLAG_NO_TASK };
+	struct cgroup_changed *e = sonde_reserve_owned(cgroup_changed, sizeof *e + CGROUP_PATH_MAX, &nobody);
 	long n;
 
 	if (!e)

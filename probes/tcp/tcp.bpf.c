@@ -16,54 +16,26 @@
  * interrupted on this CPU. And what is still missed is made good by the next change that is seen: close() and
  * tcp_destroy_sock come from the task or run another program.
  */
-#include "sonde/probe.bpf.h"
-#include <bpf/bpf_endian.h>
-#include "tcp.h"
-/* Declared here, and so far only made by sonde replay. */
-#include "probes/dns/dns.h"
+#include "connection.bpf.h"
+#include "listen.bpf.h"
+#include "reset.bpf.h"
+#include "stats.bpf.h"
 
-#define AF_INET     2
-#define AF_INET6    10
-#define IPPROTO_TCP 6
+/* Arguments of the system call that a task is in; on arm64 its result comes over the first. */
+#if defined(__TARGET_ARCH_arm64)
+#define SYSCALL_FIRST(regs)  BPF_CORE_READ(regs, orig_x0)
+#define SYSCALL_SECOND(regs) BPF_CORE_READ(regs, user_regs.regs[1])
+#else
+#define SYSCALL_FIRST(regs)  BPF_CORE_READ(regs, di)
+#define SYSCALL_SECOND(regs) BPF_CORE_READ(regs, si)
+#endif
 
-#define ECANCELED     125
+#define EPERM         1
+#define EACCES        13
 #define EADDRNOTAVAIL 99
-
-/* Source: include/net/tcp_states.h, include/net/sock.h. */
-enum {
-	TCP_ESTABLISHED = 1,
-	TCP_SYN_SENT,
-	TCP_SYN_RECV,
-	TCP_FIN_WAIT1,
-	TCP_FIN_WAIT2,
-	TCP_TIME_WAIT,
-	TCP_CLOSE,
-	TCP_CLOSE_WAIT,
-	TCP_LAST_ACK,
-	TCP_LISTEN,
-	TCP_CLOSING
-};
-#define SOCK_DONE     (1ul << 1) /* enum sock_flags: the peer's FIN was taken in */
-#define SHUTDOWN_MASK 3          /* both ways */
-#define RTT_NONE      (~0u)      /* rtt_min before the first sample */
-
-#define CONNECTIONS_MAX 65536
-
-struct connection {
-	struct sonde_owner owner;
-	__u64 stack;        /* number of the stack that began a connect; 0: none was asked for */
-	__u64 since;        /* boot clock: SYN sent, then established; 0: not known */
-	__u32 handshake_us; /* server: SYN-ACK sent to ACK taken in */
-	__be16 rport; /* of another connection: the entry is a leftover of the socket that had this address before */
-	bool client, established, accepted;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, CONNECTIONS_MAX);
-	__type(key, __u64);
-	__type(value, struct connection);
-} tcp_connections SEC(".maps");
+#define ENETUNREACH   101
+#define EHOSTUNREACH  113
+#define ECANCELED     125
 
 /* Whether `state` runs on this CPU. */
 struct {
@@ -73,66 +45,25 @@ struct {
 	__type(value, __u32);
 } tcp_running SEC(".maps");
 
-sonde_inline struct connection *connection_of(struct tcp_sock *tp, __u64 key)
-{
-	struct connection *c = bpf_map_lookup_elem(&tcp_connections, &key);
-
-	return c && c->rport == tp->inet_conn.icsk_inet.sk.__sk_common.skc_dport ? c : NULL;
-}
-
-/* For what cannot be said to be any task's doing. Where filters are set, it is not what they ask for. */
-sonde_inline void owner_none(struct sonde_owner *owner)
-{
-	__u32 zero = 0;
-	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
-
-	__builtin_memset(owner, 0, sizeof *owner);
-	owner->flags = SONDE_FLAG_NO_TASK;
-	owner->filtered = s && s->filters;
-}
-
-sonde_inline void fill_ip4(struct sonde_ip *ip, __be32 address)
-{
-	__u32 words[4] = { 0, 0, bpf_htonl(0xffff), address };
-
-	__builtin_memcpy(ip->bytes, words, sizeof words);
-}
-
-sonde_inline void fill_ip6(struct sonde_ip *ip, const struct in6_addr *address)
-{
-	__u32 words[4] = { address->in6_u.u6_addr32[0], address->in6_u.u6_addr32[1], address->in6_u.u6_addr32[2],
-			   address->in6_u.u6_addr32[3] };
-
-	__builtin_memcpy(ip->bytes, words, sizeof words);
-}
-
-#define fill_ends(e, tp) fill_ends_of((tp), &(e)->laddr, &(e)->raddr, &(e)->lport, &(e)->rport)
-sonde_inline void fill_ends_of(struct tcp_sock *tp, struct sonde_ip *laddr, struct sonde_ip *raddr, __u16 *lport,
-			       __u16 *rport)
-{
-	struct sock_common *c = &tp->inet_conn.icsk_inet.sk.__sk_common;
-
-	/* skc_num is cleared before the state becomes CLOSE; inet_sport stays. Source: net/ipv4/tcp.c tcp_set_state(). */
-	*lport = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
-	*rport = bpf_ntohs(c->skc_dport);
-	if (c->skc_family == AF_INET) {
-		fill_ip4(laddr, c->skc_rcv_saddr);
-		fill_ip4(raddr, c->skc_daddr);
-	} else if (bpf_core_field_exists(c->skc_v6_daddr)) {
-		fill_ip6(laddr, &c->skc_v6_rcv_saddr);
-		fill_ip6(raddr, &c->skc_v6_daddr);
-	}
-}
-
 /* ---- the client's side: SYN sent, established or failed ---- */
+
+/* A client that did not bind its port has none yet: with a filter, it is asked when the answer comes. */
+sonde_inline void decide_early(struct tcp_sock *tp, struct connection *c)
+{
+	if (!sonde_socket_filtered || tp->inet_conn.icsk_inet.inet_sport)
+		decide(tp, c);
+}
 
 sonde_inline void connect_begins(struct tcp_sock *tp, __u64 key)
 {
 	struct connection c = { .client = true, .rport = tp->inet_conn.icsk_inet.sk.__sk_common.skc_dport };
 	long error;
 
-	sonde_owner_current(&c.owner);
-	c.stack = sonde_take_stack(&sonde_bulk, &c.owner);
+	decide_early(tp, &c);
+	if (!c.unmatched) {
+		sonde_owner_called(&c.owner);
+		c.stack = sonde_take_stack(&sonde_bulk, &c.owner);
+	}
 	c.since = bpf_ktime_get_boot_ns();
 	error = bpf_map_update_elem(&tcp_connections, &key, &c, BPF_ANY);
 	if (error) {
@@ -144,9 +75,12 @@ sonde_inline void connect_begins(struct tcp_sock *tp, __u64 key)
 /* Returns when it ended. */
 sonde_inline __u64 connect_ends(struct tcp_sock *tp, struct connection *c, __s32 error)
 {
-	struct tcp_connect *e = sonde_reserve_with(tcp_connect, sizeof *e, &c->owner, c->stack);
-	__u64 now = e ? e->event.time : bpf_ktime_get_boot_ns();
+	struct tcp_connect *e;
+	__u64 now;
 
+	decide(tp, c);
+	e = sonde_reserve_with(tcp_connect, sizeof *e, &c->owner, c->stack);
+	now = e ? e->event.time : bpf_ktime_get_boot_ns();
 	if (!e)
 		return now;
 	fill_ends(e, tp);
@@ -159,10 +93,11 @@ sonde_inline __u64 connect_ends(struct tcp_sock *tp, struct connection *c, __s32
 /* For a client that was established unseen. The handshake took a round trip: the first one measured. */
 sonde_inline void connect_late(struct tcp_sock *tp, struct connection *c)
 {
-	__u32 min_rtt = tp->rtt_min.s[0].v;
-	__u64 latency = min_rtt == RTT_NONE ? 0 : (__u64)min_rtt * 1000;
-	struct tcp_connect *e = sonde_reserve_with(tcp_connect, sizeof *e, &c->owner, c->stack);
+	__u64 latency = rtt_ns(tp->rtt_min.s[0].v);
+	struct tcp_connect *e;
 
+	decide(tp, c);
+	e = sonde_reserve_with(tcp_connect, sizeof *e, &c->owner, c->stack);
 	c->established = true;
 	c->since += latency;
 	if (!e)
@@ -184,6 +119,95 @@ sonde_inline __s32 connect_error(struct tcp_sock *tp)
 	return tp->segs_out ? ECANCELED : EADDRNOTAVAIL;
 }
 
+/* ---- refused before there was anything to send: no route, or a rule against it ---- */
+
+/* Such a socket never has a SYN to send. It is told from one whose SYN was answered that way by the sequence number that
+ * a SYN is given, and that stays. Source: net/ipv4/tcp_ipv4.c tcp_v4_connect(). */
+sonde_inline bool never_began(struct sock *sk, struct socket *socket, const struct ends *ends)
+{
+	return ends->state == TCP_CLOSE && is_tcp(sk, socket, ends) && !BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
+}
+
+/* The first bytes of sockaddr_in and sockaddr_in6. */
+struct destination {
+	__u16 family;
+	__be16 port;
+	__be32 ip4;
+	struct in6_addr ip6;
+};
+
+sonde_inline bool tells_refusal(long error)
+{
+	return error == ENETUNREACH || error == EHOSTUNREACH || error == EACCES || error == EPERM;
+}
+
+sonde_inline int refused(struct sock *sk, const struct ends *ends, const struct destination *to, __s32 error)
+{
+	struct sonde_filter_tuple t = { .protocol = IPPROTO_TCP, .lport = ends->port, .rport = bpf_ntohs(to->port) };
+	struct sonde_owner owner = {};
+	struct tcp_connect *e;
+
+	fill_ends_read(sk, ends, &t.laddr, &t.raddr);
+	if (to->family == AF_INET)
+		fill_ip4(&t.raddr, to->ip4);
+	else
+		fill_ip6(&t.raddr, &to->ip6);
+	if (sonde_socket_matches(&t))
+		sonde_owner_called(&owner);
+	else
+		owner.filtered = 1;
+	e = sonde_reserve_owned(tcp_connect, sizeof *e, &owner);
+	if (!e)
+		return 0;
+	e->laddr = t.laddr;
+	e->raddr = t.raddr;
+	e->lport = t.lport;
+	e->rport = t.rport;
+	e->error = error;
+	e->latency_ns = 0;
+	sonde_submit(tcp_connect, e, sizeof *e);
+	return 0;
+}
+
+/* By the program's own copy of the address: another thread may have changed it meanwhile, and has then deceived nobody but itself. */
+SONDE_COVERED_BY("refused__fexit")
+SEC("tracepoint/syscalls/sys_exit_connect")
+int refused__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct destination to = {};
+	struct pt_regs *saved;
+	struct socket *socket;
+	struct ends ends;
+	struct sock *sk;
+
+	if (!tells_refusal(-ctx->ret))
+		return 0;
+	saved = (struct pt_regs *)bpf_task_pt_regs(task);
+	socket = socket_of(task, (__u32)SYSCALL_FIRST(saved));
+	sk = BPF_CORE_READ(socket, sk);
+	if (read_ends(sk, &ends) || !never_began(sk, socket, &ends))
+		return 0;
+	if (bpf_probe_read_user(&to, ends.family == AF_INET ? 8 : sizeof to, (void *)SYSCALL_SECOND(saved)))
+		return 0;
+	return refused(sk, &ends, &to, -ctx->ret);
+}
+
+SONDE_PREFERRED
+SEC("fexit/inet_stream_connect")
+int BPF_PROG(refused__fexit, struct socket *socket, void *address, int length, int flags, int result)
+{
+	struct destination to = {};
+	struct sock *sk = socket->sk;
+	struct ends ends;
+
+	if (!tells_refusal(-result) || read_ends(sk, &ends) || !never_began(sk, socket, &ends))
+		return 0;
+	if (bpf_probe_read_kernel(&to, ends.family == AF_INET ? 8 : sizeof to, address))
+		return 0;
+	return refused(sk, &ends, &to, -result);
+}
+
 /* ---- the server's side: established, accepted ---- */
 
 /* The child socket keeps nothing of when its SYN came, but its first round-trip sample is the time from the SYN-ACK, sent as the
@@ -195,7 +219,8 @@ sonde_inline void server_established(struct tcp_sock *tp, __u64 key)
 				.rport = tp->inet_conn.icsk_inet.sk.__sk_common.skc_dport };
 	long error;
 
-	owner_none(&c.owner);
+	sonde_owner_none(&c.owner);
+	decide(tp, &c);
 	error = bpf_map_update_elem(&tcp_connections, &key, &c, BPF_ANY);
 	if (error)
 		sonde_failed(error);
@@ -214,74 +239,35 @@ sonde_inline void established(struct tcp_sock *tp, __u64 key, int from)
 		server_established(tp, key);
 }
 
-/* What accept() has of a socket is an address that the verifier does not trust: all is copied, as little as will do. */
-struct ends {
-	__be32 daddr, saddr;
-	__be16 dport;
-	__u16 port, family;
-	__u8 state;
-};
-
-/* Reads the first bytes of struct sock_common in one go. */
-sonde_inline long read_ends(struct sock *sk, struct ends *ret)
-{
-	char c[32] = {};
-
-	if (bpf_probe_read_kernel(c, sizeof c, sk))
-		return -1;
-#define AT(type, member) (*(type *)(c + bpf_core_field_offset(struct sock_common, member)))
-	ret->daddr = AT(__be32, skc_daddr);
-	ret->saddr = AT(__be32, skc_rcv_saddr);
-	ret->dport = AT(__be16, skc_dport);
-	ret->port = AT(__u16, skc_num);
-	ret->family = AT(__u16, skc_family);
-	ret->state = AT(__u8, skc_state);
-#undef AT
-	return 0;
-}
-
-sonde_inline void fill_ends_read(struct tcp_accept *e, struct sock *sk, const struct ends *ends)
-{
-	struct in6_addr address = {};
-
-	e->lport = ends->port;
-	e->rport = bpf_ntohs(ends->dport);
-	if (ends->family == AF_INET) {
-		fill_ip4(&e->laddr, ends->saddr);
-		fill_ip4(&e->raddr, ends->daddr);
-	} else if (bpf_core_field_exists(sk->__sk_common.skc_v6_daddr)) {
-		bpf_probe_read_kernel(&address, sizeof address, &sk->__sk_common.skc_v6_rcv_saddr);
-		__builtin_memcpy(&e->laddr, &address, sizeof address);
-		bpf_probe_read_kernel(&address, sizeof address, &sk->__sk_common.skc_v6_daddr);
-		__builtin_memcpy(&e->raddr, &address, sizeof address);
-	}
-}
-
-/* Whether `sk` is a living TCP socket, and `socket` its own: meanwhile another thread may have put another file behind the
- * descriptor, which need not be a socket at all. */
-sonde_inline bool is_tcp(struct sock *sk, struct socket *socket, const struct ends *ends)
-{
-	return (ends->family == AF_INET || ends->family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP &&
-	       BPF_CORE_READ(sk, sk_socket) == socket;
-}
-
 /* An entry for a socket that accept() returned while none was known: it was established before the agent began, or is yet to
  * be (fast open). */
-sonde_inline struct connection *late_entry(const struct ends *ends, __u64 key)
+sonde_inline struct connection *late_entry(struct sock *sk, const struct ends *ends, __u64 key)
 {
-	struct connection fresh = { .rport = ends->dport };
-	long error = bpf_map_update_elem(&tcp_connections, &key, &fresh, BPF_ANY);
+	struct connection fresh = { .rport = ends->dport, .older = ends->state != TCP_SYN_RECV, .decided = true };
+	long error;
 
+	fresh.unmatched = unmatched_read(sk, ends);
+	error = bpf_map_update_elem(&tcp_connections, &key, &fresh, BPF_ANY);
 	if (error)
 		sonde_failed(error);
 	return bpf_map_lookup_elem(&tcp_connections, &key);
 }
 
+/* Whom an accepted connection belongs to; `c` NULL: it was reset already. */
+sonde_inline void accept_owner(struct sonde_owner *owner, const struct connection *c, struct sock *sk,
+			       const struct ends *ends)
+{
+	if (c ? !c->unmatched : !unmatched_read(sk, ends))
+		sonde_owner_called(owner);
+	else
+		owner_unmatched(owner);
+}
+
 sonde_inline int accepted(struct sock *sk, struct socket *socket)
 {
-	__u64 key = (__u64)sk, since = 0;
+	__u64 key = (__u64)sk, since = 0, handshake_ns = 0;
 	struct connection *c = bpf_map_lookup_elem(&tcp_connections, &key);
-	struct sonde_owner owner;
+	struct sonde_owner owner = {};
 	struct tcp_accept *e;
 	struct ends ends;
 
@@ -290,34 +276,37 @@ sonde_inline int accepted(struct sock *sk, struct socket *socket)
 	if (!c || c->rport != ends.dport) {
 		if (!is_tcp(sk, socket, &ends))
 			return 0;
-		c = ends.state == TCP_CLOSE ? NULL : late_entry(&ends, key);
+		c = ends.state == TCP_CLOSE ? NULL : late_entry(sk, &ends, key);
 	} else if (c->client || c->accepted) {
 		return 0;
 	}
-	sonde_owner_current(&owner);
+	accept_owner(&owner, c, sk, &ends);
 	if (c) {
 		c->owner = owner;
 		c->accepted = true;
-		since = c->since ? c->since - (__u64)c->handshake_us * 1000 : 0;
+		since = c->since;
+		handshake_ns = (__u64)c->handshake_us * 1000;
 	}
 	e = sonde_reserve_owned(tcp_accept, sizeof *e, &owner);
 	if (!e)
 		return 0;
-	fill_ends_read(e, sk, &ends);
-	e->latency_ns = since ? e->event.time - since : 0;
+	fill_ends_read(sk, &ends, &e->laddr, &e->raddr);
+	e->lport = ends.port;
+	e->rport = bpf_ntohs(ends.dport);
+	e->accept_wait_ns = since ? e->event.time - since : 0;
+	e->handshake_ns = since ? handshake_ns : 0;
+	e->latency_ns = e->accept_wait_ns + e->handshake_ns;
 	sonde_submit(tcp_accept, e, sizeof *e);
 	return 0;
 }
 
 sonde_inline int accept_returns(long fd)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct file *file = NULL;
 	struct socket *socket;
 
-	if (fd < 0 || bpf_probe_read_kernel(&file, sizeof file, task->files->fdt->fd + fd))
+	if (fd < 0)
 		return 0;
-	socket = BPF_CORE_READ(file, private_data);
+	socket = socket_of(bpf_get_current_task_btf(), (__u32)fd);
 	return accepted(BPF_CORE_READ(socket, sk), socket);
 }
 
@@ -347,28 +336,43 @@ int BPF_PROG(accept__fexit, struct socket *sock, struct socket *newsock)
 
 /* ---- the end ---- */
 
-/* Sequence numbers are exact where byte counters are not: bytes_sent counts what the device refused and was sent again. The
- * client's SYN is among bytes_acked (tcp_ack() takes it in), the server's is not (the child begins behind it); a FIN is
- * the last number before write_seq. */
-sonde_inline __u64 sent_sequence(struct tcp_sock *tp, int from)
-{
-	bool fin = from == TCP_FIN_WAIT1 || from == TCP_FIN_WAIT2 || from == TCP_CLOSING || from == TCP_LAST_ACK;
-
-	return tp->bytes_acked + (__u32)(tp->snd_nxt - tp->snd_una) - (fin && tp->snd_nxt == tp->write_seq);
-}
-
-/* Whose end of a connection this is that began before the agent: by the SYN among what was sent. */
 sonde_inline void fill_sent(struct tcp_close *e, struct tcp_sock *tp, const struct connection *c, int from)
 {
-	__u64 sequence = sent_sequence(tp, from), bytes = tp->bytes_sent - tp->bytes_retrans;
+	__u64 sequence = sequence_sent(tp->bytes_acked, tp->snd_una, tp->snd_nxt, tp->write_seq, from),
+	      bytes = tp->bytes_sent - tp->bytes_retrans;
 
-	if (c && c->client)
-		e->side = TCP_SIDE_CLIENT;
-	else if (c || sequence == bytes)
-		e->side = TCP_SIDE_SERVER;
-	else
-		e->side = sequence == bytes + 1 ? TCP_SIDE_CLIENT : TCP_SIDE_UNKNOWN;
+	e->side = side_known(c);
+	if (!e->side)
+		e->side = side_by_sequence(sequence, bytes);
 	e->sent_bytes = e->side == TCP_SIDE_UNKNOWN ? bytes : sequence - (e->side == TCP_SIDE_CLIENT);
+}
+
+sonde_inline void fill_path(struct tcp_close *e, struct tcp_sock *tp)
+{
+	e->srtt_ns = (__u64)(tp->srtt_us >> 3) * 1000;
+	e->rttvar_ns = (__u64)(tp->mdev_us >> 2) * 1000;
+	e->min_rtt_ns = rtt_ns(tp->rtt_min.s[0].v);
+	e->retransmits = tp->total_retrans;
+	e->reordering = tp->reord_seen;
+	e->cwnd = tp->snd_cwnd;
+	BPF_CORE_READ_INTO(&e->congestion, tp, inet_conn.icsk_ca_ops, name);
+}
+
+/* What the kernel itself keeps of what held up the sender, one account at a time. Source: net/ipv4/tcp.c
+ * tcp_get_info_chrono_stats(). */
+enum { CHRONO_BUSY = 1, CHRONO_RWND_LIMITED, CHRONO_SNDBUF_LIMITED };
+
+sonde_inline void fill_limits(struct tcp_close *e, struct tcp_sock *tp)
+{
+	__u8 runs = BPF_CORE_READ_BITFIELD(tp, chrono_type);
+	__u32 so_far = runs ? (__u32)bpf_jiffies64() - tp->chrono_start : 0;
+	__u32 rwnd = tp->chrono_stat[CHRONO_RWND_LIMITED - 1] + (runs == CHRONO_RWND_LIMITED ? so_far : 0);
+	__u32 sndbuf = tp->chrono_stat[CHRONO_SNDBUF_LIMITED - 1] + (runs == CHRONO_SNDBUF_LIMITED ? so_far : 0);
+	__u32 rest = tp->chrono_stat[CHRONO_BUSY - 1] + (runs == CHRONO_BUSY ? so_far : 0);
+
+	e->rwnd_limited_ns = (__u64)rwnd * sonde_tick_ns;
+	e->sndbuf_limited_ns = (__u64)sndbuf * sonde_tick_ns;
+	e->busy_ns = (__u64)rest * sonde_tick_ns + e->rwnd_limited_ns + e->sndbuf_limited_ns;
 }
 
 sonde_inline void connection_ends(struct tcp_sock *tp, const struct connection *c, int from)
@@ -376,21 +380,18 @@ sonde_inline void connection_ends(struct tcp_sock *tp, const struct connection *
 	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
 	struct sonde_owner none;
 	struct tcp_close *e;
-	__u32 min_rtt;
 
 	if (!c)
-		owner_none(&none);
+		owner_unseen(&none, tp);
 	e = sonde_reserve_owned(tcp_close, sizeof *e, c ? &c->owner : &none);
 	if (!e)
 		return;
 	fill_ends(e, tp);
 	fill_sent(e, tp, c, from);
+	fill_path(e, tp);
+	fill_limits(e, tp);
 	e->received_bytes = tp->bytes_received - !!(sk->__sk_common.skc_flags & SOCK_DONE);
 	e->life_ns = c && c->since ? e->event.time - c->since : 0;
-	e->srtt_ns = (__u64)(tp->srtt_us >> 3) * 1000;
-	min_rtt = tp->rtt_min.s[0].v;
-	e->min_rtt_ns = min_rtt == RTT_NONE ? 0 : (__u64)min_rtt * 1000;
-	e->retransmits = tp->total_retrans;
 	e->error = sk->sk_err;
 	sonde_submit(tcp_close, e, sizeof *e);
 }
@@ -404,7 +405,8 @@ sonde_inline void catch_up(struct tcp_sock *tp, struct connection *c, bool here)
 	if (c->client && !c->established)
 		connect_late(tp, c);
 	if (here && !c->client && !c->accepted) {
-		sonde_owner_current(&c->owner);
+		if (!c->unmatched)
+			sonde_owner_called(&c->owner);
 		c->accepted = true;
 	}
 }
@@ -416,6 +418,15 @@ sonde_inline bool closed_here(struct tcp_sock *tp, int from)
 	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
 
 	return (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT) && sk->sk_shutdown == SHUTDOWN_MASK && !sk->sk_err;
+}
+
+/* Whether this end gives the connection up, so that a reset may follow. Nobody but a task of this end does that with an open connection
+ * and leaves no error; where both ways were shut, the socket goes soon. */
+sonde_inline bool may_reset(struct tcp_sock *tp, int from)
+{
+	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+
+	return !sk->sk_err && (from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT || sk->sk_shutdown == SHUTDOWN_MASK);
 }
 
 sonde_inline void closed(struct tcp_sock *tp, __u64 key, int from)
@@ -430,8 +441,10 @@ sonde_inline void closed(struct tcp_sock *tp, __u64 key, int from)
 	} else if (c) { /* fast open: accepted, and dead before the handshake was done */
 		connection_ends(tp, c, from);
 	}
-	if (c)
-		bpf_map_delete_elem(&tcp_connections, &key);
+	if (c && may_reset(tp, from))
+		c->ended = (__u8)from;
+	else if (c)
+		forget(key, c->reported);
 }
 
 sonde_inline int state_changes(struct sock *sk, int from, int to)
@@ -447,7 +460,11 @@ sonde_inline int state_changes(struct sock *sk, int from, int to)
 		established(tp, key, from);
 	else if (to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK)
 		catch_up(tp, connection_of(tp, key), true);
-	else if (to == TCP_CLOSE && from != TCP_CLOSE && from != TCP_LISTEN)
+	else if (to == TCP_LISTEN)
+		listener_begins(tp, key);
+	else if (to == TCP_CLOSE && from == TCP_LISTEN)
+		listener_ends(key);
+	else if (to == TCP_CLOSE && from != TCP_CLOSE)
 		closed(tp, key, from);
 	return 0;
 }
@@ -456,7 +473,7 @@ sonde_inline int state_changes(struct sock *sk, int from, int to)
 sonde_inline bool tells(int to)
 {
 	return to == TCP_SYN_SENT || to == TCP_ESTABLISHED || to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK ||
-	       to == TCP_CLOSE;
+	       to == TCP_CLOSE || to == TCP_LISTEN;
 }
 
 sonde_inline volatile __u32 *state_runs(void)
@@ -489,23 +506,28 @@ int BPF_PROG(state_nested__tp_btf, struct sock *sk, int from, int to)
 	return state_changes(sk, from, to);
 }
 
-/* An entry that is still there: the end was not seen. The client's SYN was answered if something of it was acknowledged. */
+/* An entry that is still there: a reset may follow yet, or the end was not seen. The client's SYN was answered if something of
+ * it was acknowledged. */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(destroy__tp_btf, struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct connection *c = bpf_map_lookup_elem(&tcp_connections, &key);
 	struct tcp_sock *tp;
+	bool reported;
 
 	if (!c)
 		return 0;
+	reported = c->reported;
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (tp && c->rport == sk->__sk_common.skc_dport)
+	if (c->ended)
+		gone_keep(c, key);
+	else if (tp && c->rport == sk->__sk_common.skc_dport)
 		closed(tp, key,
 		       c->client && !tp->bytes_acked ? TCP_SYN_SENT
 		       : sk->sk_err                  ? TCP_ESTABLISHED
 						     : TCP_LAST_ACK);
-	bpf_map_delete_elem(&tcp_connections, &key);
+	forget(key, reported);
 	return 0;
 }
 

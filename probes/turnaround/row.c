@@ -50,7 +50,7 @@ static void fill_ends(struct tcp_turnaround *row, const struct turnaround_key *k
 	row->side = key->side;
 }
 
-static void fill_sums(struct tcp_turnaround *row, const struct histogram *h)
+void turnaround_fill_times(struct tcp_turnaround *row, const struct histogram *h)
 {
 	row->count = h->count;
 	row->sum_ns = h->sum;
@@ -73,7 +73,7 @@ bool turnaround_row(struct turnaround_row *to, const struct turnaround_key *key,
 	memset(row, 0, sizeof *row);
 	fill_event(&row->event, key, sums, time);
 	fill_ends(row, key);
-	fill_sums(row, &to->times);
+	turnaround_fill_times(row, &to->times);
 	row->errors = sums->errors;
 	row->socket_wait_ns = sums->socket_wait_ns;
 	row->window_ns = window_ns;

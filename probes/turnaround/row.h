@@ -14,6 +14,9 @@ struct turnaround_row {
 	struct histogram times; /* begins with all zeros; between rows, of the last one */
 };
 
+/* What the row has of the times. */
+void turnaround_fill_times(struct tcp_turnaround *row, const struct histogram *times);
+
 /* Whether there is anything to say: false for what the filters leave out, and where nothing was answered. */
 bool turnaround_row(struct turnaround_row *to, const struct turnaround_key *key, const struct turnaround_sums *sums,
 		    uint64_t time, uint64_t window_ns);

@@ -14,13 +14,9 @@
  * The kernel skips a program that already runs on the same CPU, and arrivals nest. One that was missed is found by the read: the
  * socket has received more than was seen.
  */
-#include "sonde/probe.bpf.h"
-#include <bpf/bpf_endian.h>
+#include "probes/tcp/ends.bpf.h"
 #include "turnaround.h"
 
-#define AF_INET       2
-#define AF_INET6      10
-#define IPPROTO_TCP   6
 #define TCP_LISTEN    10
 #define SOCK_DONE     (1ul << 1) /* the peer's FIN was taken in: it is among bytes_received */
 #define FIN_SENT      (1u << 4 | 1u << 5 | 1u << 9 | 1u << 11) /* FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING */
@@ -36,7 +32,8 @@ struct turn {
 	__u64 seen;     /* server: when it was read; client: when the answer came that was not read yet; 0: neither */
 	bool waiting;   /* a request has no answer yet */
 	__u8 side;      /* enum tcp_side, as in the key */
-	__u16 _pad;
+	bool unmatched; /* by the filter of sockets: nothing is looked at any more */
+	__u8 _pad;
 	__u32 pid;                /* whom the key names */
 	__u64 execs;              /* of that task: it is another program's after an exec */
 	__u64 ran_ns, delayed_ns; /* server: of the thread that read, as it did */
@@ -134,13 +131,17 @@ sonde_inline struct turn *turn_begin(struct sock *sk, struct tcp_sock *tp, __u8 
 		sonde_failed(-12);
 		return NULL;
 	}
+	if (!tcp_socket_matches(tp)) {
+		t->unmatched = true;
+		return NULL;
+	}
 	t->side = t->key.side = side;
 	fill_service(&t->key, tp);
 	return t;
 }
 
-/* A socket that was disconnected and connected anew counts from 0 again. */
-sonde_inline void renew(struct turn *t, struct tcp_sock *tp)
+/* A socket that was disconnected and connected anew counts from 0 again. False: it is not meant any more. */
+sonde_inline bool renew(struct turn *t, struct tcp_sock *tp)
 {
 	__u8 side = side_of(tp);
 
@@ -148,20 +149,22 @@ sonde_inline void renew(struct turn *t, struct tcp_sock *tp)
 	t->waiting = false;
 	t->seen = 0;
 	if (side == TCP_SIDE_UNKNOWN)
-		return;
+		return true;
 	t->side = t->key.side = side;
 	fill_service(&t->key, tp);
+	t->unmatched = !tcp_socket_matches(tp);
+	return !t->unmatched;
 }
 
 /* The task that reads or sends is whose service it is. */
 sonde_inline void take_owner(struct turn *t)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct sonde_owner owner;
+	struct sonde_owner owner = {};
 
 	if (t->pid == (__u32)task->tgid && t->execs == task->self_exec_id)
 		return;
-	sonde_owner_current(&owner);
+	sonde_owner_called(&owner);
 	t->pid = owner.pid;
 	t->execs = task->self_exec_id;
 	t->key.proc = owner.proc;
@@ -174,16 +177,13 @@ sonde_inline void take_owner(struct turn *t)
  * ask for. */
 sonde_inline void fill_owner(struct turnaround_sums *sums, bool here)
 {
-	struct sonde_settings *s;
-	struct sonde_owner owner;
-	__u32 zero = 0;
+	struct sonde_owner owner = {};
 
 	if (!here) {
-		s = bpf_map_lookup_elem(&sonde_settings, &zero);
-		sums->filtered = s && s->filters;
+		sums->filtered = sonde_filters_set();
 		return;
 	}
-	sonde_owner_current(&owner);
+	sonde_owner_called(&owner);
 	sums->parent = owner.parent;
 	sums->flags = owner.flags;
 	sums->filtered = owner.filtered;
@@ -284,26 +284,21 @@ sonde_inline void split(struct tcp_slow *e, const struct turn *t, __u64 now)
 	e->off_cpu_ns = whole - delayed - ran;
 }
 
-sonde_inline void fill_ends(struct tcp_slow *e, struct tcp_sock *tp)
-{
-	struct turnaround_key local = { .side = TCP_SIDE_SERVER }, remote = { .side = TCP_SIDE_CLIENT };
-
-	fill_service(&local, tp);
-	fill_service(&remote, tp);
-	e->laddr = local.ip;
-	e->raddr = remote.ip;
-	e->lport = local.port;
-	e->rport = remote.port;
-}
-
 /* Here, by the task that sends the answer or reads it. */
 sonde_inline void say_slow(struct sock *sk, const struct turn *t, __u64 ns, __u64 wait, __u64 now)
 {
+	struct sonde_owner owner = {};
 	struct tcp_sock *tp;
 	struct tcp_slow *e;
 
-	if (ns < slow || !slow || !may_say(now))
+	if (ns < slow || !slow)
 		return;
+	if (!may_say(now)) {
+		sonde_owner_called(&owner);
+		if (!owner.filtered)
+			sonde_lost(tcp_slow, SONDE_DROP_RATE);
+		return;
+	}
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return;
@@ -356,11 +351,11 @@ sonde_inline int data_arrives(struct sock *sk)
 	t = turn_of(sk);
 	if (!t)
 		t = turn_begin(sk, tp, TCP_SIDE_SERVER);
-	if (!t)
+	if (!t || t->unmatched)
 		return 0;
 	received = received_of(tp);
-	if (received < t->received)
-		renew(t, tp);
+	if (received < t->received && !renew(t, tp))
+		return 0;
 	if (received != t->received) /* else a FIN, or word of what was seen */
 		arrived(t, received, arrival_of(tp));
 	return 0;
@@ -414,13 +409,13 @@ sonde_inline struct turn *catch_up(struct sock *sk, struct turn *t, __u64 now)
 		return NULL;
 	if (!t)
 		t = turn_begin(sk, tp, TCP_SIDE_SERVER);
-	if (!t)
+	if (!t || t->unmatched)
 		return NULL;
 	received = received_of(tp);
 	if (received == t->received)
 		return NULL;
-	if (received < t->received)
-		renew(t, tp);
+	if (received < t->received && !renew(t, tp))
+		return NULL;
 	arrived(t, received, now);
 	return is_known(t) ? t : NULL;
 }
@@ -430,8 +425,11 @@ SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(read__tp_btf, struct sock *sk)
 {
 	struct turn *t = turn_of(sk);
-	__u64 now = bpf_ktime_get_ns();
+	__u64 now;
 
+	if (t && t->unmatched)
+		return 0;
+	now = bpf_ktime_get_ns();
 	if (!t || !is_known(t)) {
 		t = catch_up(sk, t, now);
 		if (!t)
@@ -465,14 +463,14 @@ sonde_inline int request_sent(struct sock *sk, struct turn *t)
 		return 0;
 	if (!t)
 		t = turn_begin(sk, tp, TCP_SIDE_CLIENT);
-	if (!t)
+	if (!t || t->unmatched)
 		return 0;
 	take_owner(t);
 	if (t->seen)
 		settle(t, 0, true);
 	received = received_of(tp);
-	if (received < t->received)
-		renew(t, tp);
+	if (received < t->received && !renew(t, tp))
+		return 0;
 	t->received = received;
 	t->request = bpf_ktime_get_ns();
 	t->waiting = true;

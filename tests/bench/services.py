@@ -65,7 +65,7 @@ class Service:
         self.process.wait(30)
 
     def wrk(self, seconds, scheme="http", *more):
-        text = run(["wrk", "-t1", "-c4", f"-d{seconds:g}s", "--latency", *more, f"{scheme}://127.0.0.1:{self.port}/"])
+        text = run(["wrk", "-t1", "-c4", f"-d{round(seconds)}s", "--latency", *more, f"{scheme}://127.0.0.1:{self.port}/"])
         units = {"us": 1e-6, "ms": 1e-3, "s": 1}
         found = {int(m[1]): float(m[2]) * units[m[3]] for m in re.finditer(r"(50|99)%\s+([\d.]+)(us|ms|s)", text)}
         return found[50], found[99]
@@ -123,12 +123,12 @@ class Postgres(Service):
         return run(["runuser", "-u", "postgres", "--", f"{self.bin}/{argv[0]}", *argv[1:]], cwd=self.folder, **options)
 
     def load(self, seconds):
-        self.as_user(["pgbench", "-h", "127.0.0.1", "-p", str(self.port), "-n", "-c", "4", "-T", f"{seconds:g}", "-f", self.script, "-l", "--log-prefix", f"{self.folder}/log", "postgres"])
+        self.as_user(["pgbench", "-h", "127.0.0.1", "-p", str(self.port), "-n", "-c", "4", "-T", f"{round(seconds)}", "-f", self.script, "-l", "--log-prefix", f"{self.folder}/log", "postgres"])
         times = sorted(int(line.split()[2]) / 1e6 for name in os.listdir(self.folder) if name.startswith("log.") for line in open(os.path.join(self.folder, name)))
         return times[len(times) // 2], times[int(len(times) * 0.99)]
 
     def short(self, seconds):
-        self.as_user(["pgbench", "-h", "127.0.0.1", "-p", str(self.port), "-n", "-C", "-c", "4", "-T", f"{seconds:g}", "-f", self.script, "postgres"])
+        self.as_user(["pgbench", "-h", "127.0.0.1", "-p", str(self.port), "-n", "-C", "-c", "4", "-T", f"{round(seconds)}", "-f", self.script, "postgres"])
 
 
 class Redis(Service):
@@ -243,10 +243,10 @@ def rate(service, seconds):
         text = run(["redis-benchmark", "-p", str(service.port), "-c", "50", "-n", str(int(seconds * 40000)), "-t", "set,get", "--csv"])
         rates = [float(row["rps"]) for row in csv.DictReader(io.StringIO(text[text.index('"test"'):]))]
         return sum(rates) / len(rates)
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", run(["wrk", "-t1", "-c50", f"-d{seconds:g}s", f"http://127.0.0.1:{service.port}/plain"]))[1])
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", run(["wrk", "-t1", "-c50", f"-d{round(seconds)}s", f"http://127.0.0.1:{service.port}/plain"]))[1])
 
 
-def loss(common, name, modules, rounds=5, seconds=3):
+def loss(common, name, modules, rounds=3, seconds=3):
     """Of a service's rate at full speed, by turns without sonde and with these modules: (median without, median with)."""
     with tempfile.TemporaryDirectory(prefix="sonde-bench-") as folder:
         os.chmod(folder, 0o755)

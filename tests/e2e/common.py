@@ -36,7 +36,7 @@ SLOWNESS = float(os.environ.get("SONDE_SLOWNESS") or 1)
 GUEST = bool(os.environ.get("SONDE_GUEST"))
 SANITIZED = bool(os.environ.get("SONDE_SANITIZED"))
 SANITIZER_REPORT = re.compile(r"(Address|Thread|Leak|UndefinedBehavior)Sanitizer|: runtime error: ")
-MODULES = ("exec", "cpu", "tcp", "offcpu", "sched", "turnaround")
+MODULES = ("exec", "cpu", "tcp", "offcpu", "sched", "turnaround", "udp", "drops", "dns", "capture")
 HOST_ONLY = "host only: "
 GUEST_ONLY = "guest only: "
 

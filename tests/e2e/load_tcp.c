@@ -99,8 +99,9 @@ static void serve(int listener)
 		must(fd >= 0, "accept4");
 		receive_all(fd, &request, sizeof request);
 		receive_all(fd, buffer, request.up);
-		send_all(fd, buffer, request.down);
+		/* Before the client has all that it waits for: with the last one's end this process is killed. */
 		report("server", fd, request.down, sizeof request + request.up);
+		send_all(fd, buffer, request.down);
 		must(recv(fd, &end, 1, 0) == 0, "end");
 		close(fd);
 	}

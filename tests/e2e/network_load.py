@@ -13,17 +13,9 @@ import struct
 import sys
 import time
 
+from wire import receive
+
 REQUEST = 100
-
-
-def receive(sock, size):
-    data = b""
-    while len(data) < size:
-        more = sock.recv(size - len(data))
-        if not more:
-            return None
-        data += more
-    return data
 
 
 def info(sock):

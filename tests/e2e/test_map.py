@@ -17,6 +17,7 @@ import termios
 import unittest
 
 import common
+import wire
 import profiles
 if not common.GUEST:
     import browser
@@ -136,17 +137,7 @@ class Forms(Case):
     @common.host_only("ip is not there")
     def test_two_network_namespaces(self):
         """Both ends see the same addresses: rows of two namespaces are one edge, with the process at each end."""
-        space = f"sonde-m{os.getpid() % 10000}"
-
-        def ip(*words):
-            subprocess.run(["ip", *words], check=True)
-        ip("netns", "add", space)
-        self.addCleanup(ip, "netns", "del", space)
-        ip("link", "add", space[-8:] + "a", "type", "veth", "peer", "name", "b0", "netns", space)
-        ip("addr", "add", "10.211.7.1/30", "dev", space[-8:] + "a")
-        ip("link", "set", space[-8:] + "a", "up")
-        ip("-n", space, "addr", "add", "10.211.7.2/30", "dev", "b0")
-        ip("-n", space, "link", "set", "b0", "up")
+        space = wire.neighbour(self, "10.211.7")
         journal = self.path("spaces")
         with common.Agent(modules="tcp", journal=journal) as agent:
             port = talk("near", "far", 6, 500, "10.211.7.2", space)

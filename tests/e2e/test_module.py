@@ -168,7 +168,7 @@ class Module(common.TestCase):
             source = os.path.join(self.modules, "one.c")
             with open(source, "w") as file:
                 file.write(f'#include "sonde/{name}"\n')
-            run(["clang", *(["-target", "bpf", "-O2"] if kernel else ["-std=c17"]), "-Wall", "-Werror", "-I", folder, "-c", source,
+            run(["clang", *(["-target", "bpf", "-g", "-O2"] if kernel else ["-std=c17"]), "-Wall", "-Werror", "-I", folder, "-c", source,
                  "-o", os.path.join(self.modules, "one.o")])
 
     def test_pkg_config(self):

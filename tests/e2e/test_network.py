@@ -8,6 +8,7 @@ import sys
 import unittest
 
 import common
+import wire
 
 LOAD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "network_load.py")
 PORT = 7300
@@ -15,41 +16,17 @@ PORT = 7300
 SLACK_NS = 15e6 if common.GUEST else 2e6 * common.SLOWNESS
 
 
-def ip(*arguments):
-    subprocess.run(["ip", *arguments], check=True, stdout=subprocess.DEVNULL)
-
-
 class Network(common.TestCase):
-    """Two namespaces, 10.99.1.1/fd99:1::1 and 10.99.2.1/fd99:2::1, and a router between them: what a sender's own device drops is no loss."""
-
     def setUp(self):
-        *self.names, self.router = [f"sonde{os.getpid()}{part}" for part in "abr"]
-        for name in (*self.names, self.router):
-            ip("netns", "add", name)
-            self.addCleanup(subprocess.run, ["ip", "netns", "del", name], check=False)
-        for side, name in enumerate(self.names, 1):
-            ip("link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", f"eth{side}", "netns", self.router)
-            for where, device, number in ((name, "eth0", 1), (self.router, f"eth{side}", 254)):
-                ip("-n", where, "address", "add", f"10.99.{side}.{number}/24", "dev", device)
-                ip("-n", where, "address", "add", f"fd99:{side}::{number}/64", "dev", device, "nodad")
-                # Packets go one by one: no device puts several into one.
-                ip("-n", where, "link", "set", device, "gso_max_segs", "1")
-                ip("-n", where, "link", "set", device, "up")
-            ip("-n", name, "route", "add", "default", "via", f"10.99.{side}.254")
-            ip("-n", name, "-6", "route", "add", "default", "via", f"fd99:{side}::254")
-        for key in ("ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"):
-            subprocess.run(["ip", "netns", "exec", self.router, "sh", "-c", f"echo 1 >/proc/sys/net/{key}"], check=True)
-
-    def link(self, *qdisc):
-        """What the router does to packets, both ways."""
-        for device in ("eth1", "eth2"):
-            subprocess.run(["tc", "-n", self.router, "qdisc", "replace", "dev", device, "root", *qdisc], check=True)
+        self.spaces = wire.Routed()
+        self.addCleanup(self.spaces.__exit__)
+        self.spaces.__enter__()
 
     def start(self, side, *arguments):
-        return subprocess.Popen(["ip", "netns", "exec", self.names[side], sys.executable, LOAD, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        return self.spaces.start(side, sys.executable, LOAD, *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
-    def talk(self, delay=0.0, requests=0, size=0, address="10.99.2.1"):
-        """(what the client knows, what the server knows)"""
+    def talk(self, delay=0.0, requests=0, size=0, address="10.77.1.2"):
+        """What the client knows of its connection."""
         server = self.start(1, "server", address, PORT, delay)
         self.addCleanup(server.stdout.close)
         self.assertEqual(server.stdout.readline(), "ready\n")
@@ -76,13 +53,15 @@ class Network(common.TestCase):
     def assert_as_tcp_info(self, close, known, size):
         self.assertEqual(close["retransmits"], known["retransmits"])
         self.assertEqual(close["srtt_ns"], known["rtt_us"] * 1000)
+        self.assertEqual(close.get("rttvar_ns", 0), known["rttvar_us"] * 1000)
         self.assertEqual(close["min_rtt_ns"], known["min_rtt_us"] * 1000)
+        self.assertEqual(close.get("reordering", 0), known["reordered"])
         self.assertEqual(close["sent_bytes"], size)
 
     def test_a_narrow_link(self):
         """Two megabytes through 50 Mbit/s whose queue is short: some are lost, all others wait."""
-        for address in ("10.99.2.1", "fd99:2::1"):
-            self.link("tbf", "rate", "50mbit", "burst", "3000", "limit", "20000")
+        for address in ("10.77.1.2", "fd77:1::2"):
+            self.spaces.link("tbf", "rate", "50mbit", "burst", "3000", "limit", "20000")
             with common.Agent(modules="tcp") as agent:
                 known = self.talk(size=2000000, address=address)
                 _, close = self.rows(agent, known)
@@ -94,7 +73,7 @@ class Network(common.TestCase):
     @common.guest_only("needs netem")
     def test_known_delay(self):
         """100 ms each way; answers after 60 ms: a connect takes 200 ms, a turnaround 260 ms at the client and 60 ms at the server."""
-        self.link("netem", "delay", "100ms")
+        self.spaces.link("netem", "delay", "100ms")
         self.talk()  # neighbours are looked for over the same link
         with common.Agent(modules="tcp,turnaround", settings=["agent.window=2s"]) as agent:
             known = self.talk(delay=0.06, requests=8)
@@ -111,11 +90,20 @@ class Network(common.TestCase):
 
     @common.guest_only("needs netem")
     def test_known_loss(self):
-        self.link("netem", "delay", "5ms", "loss", "8%")
+        self.spaces.link("netem", "delay", "5ms", "loss", "8%")
         with common.Agent(modules="tcp") as agent:
             known = self.talk(size=300000)
             _, close = self.rows(agent, known)
         self.assertGreater(known["retransmits"], 0)
+        self.assert_as_tcp_info(close, known, 300000)
+
+    @common.guest_only("needs netem")
+    def test_known_reordering(self):
+        self.spaces.link("netem", "delay", "20ms", "reorder", "25%", "50%")
+        with common.Agent(modules="tcp") as agent:
+            known = self.talk(size=300000)
+            _, close = self.rows(agent, known)
+        self.assertGreater(known["reordered"], 0)
         self.assert_as_tcp_info(close, known, 300000)
 
 

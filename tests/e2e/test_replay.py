@@ -18,6 +18,7 @@ import unittest
 
 import captures
 import common
+import wire
 
 MARKER = b"the last packet of this capture"
 SERVER = r"""
@@ -158,56 +159,16 @@ print(json.dumps(known))
 """.replace("MARKER", MARKER.decode())
 
 
-def run(*argv):
-    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-
-
-class Network:
-    """A client's and a server's namespace with a router's between them, and what was captured of their conversation."""
+class Network(wire.Routed):
+    """And what was captured of their conversation, over a router whose queues are short."""
 
     def __init__(self, folder):
+        super().__init__()
         self.folder = folder
-        self.names = [f"sonde-{side}-{os.getpid()}" for side in ("a", "b", "r")]
-
-    def join(self, side):
-        """One end's way to the router, whose queue towards it is short."""
-        name, router, far = self.names[side], self.names[2], f"to{side}"
-        run("ip", "-n", name, "link", "set", "lo", "up")
-        run("ip", "-n", name, "link", "add", "veth0", "type", "veth", "peer", "name", far, "netns", router)
-        for here, device, v4, v6 in (name, "veth0", f"10.77.{side}.2/24", f"fd77:{side}::2/64"), \
-                                    (router, far, f"10.77.{side}.1/24", f"fd77:{side}::1/64"):
-            # Segments as the device takes them, and no larger: both captures then show the same ones.
-            run("ip", "-n", here, "link", "set", device, "gso_max_segs", "1")
-            run("ip", "-n", here, "addr", "add", v4, "dev", device)
-            run("ip", "-n", here, "addr", "add", v6, "dev", device, "nodad")
-            run("ip", "-n", here, "link", "set", device, "up")
-        run("ip", "-n", name, "route", "add", "default", "via", f"10.77.{side}.1")
-        run("ip", "-n", name, "route", "add", "default", "via", f"fd77:{side}::1")
-        run("tc", "-n", router, "qdisc", "add", "dev", far, "root", "tbf", "rate", "50mbit", "burst", "8kb", "limit", "24kb")
-
-    def __enter__(self):
-        try:
-            self.make()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
     def make(self):
-        for name in self.names:
-            run("ip", "netns", "add", name)
-        for side in 0, 1:
-            self.join(side)
-        for nowhere in "10.88.0.0/16", "fd88::/16":
-            run("ip", "-n", self.names[2], "route", "add", "unreachable", nowhere)
-        run("ip", "netns", "exec", self.names[2], "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-
-    def __exit__(self, *failure):
-        for name in self.names:
-            subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
-
-    def start(self, side, *argv, **options):
-        return subprocess.Popen(["ip", "netns", "exec", self.names[side], *argv], **options)
+        super().make()
+        self.link("tbf", "rate", "50mbit", "burst", "8kb", "limit", "24kb")
 
     def capture(self, side, path, *arguments):
         process = self.start(side, "tcpdump", "-n", "-U", "-B", "16384", "--immediate-mode", "-Z", "root", "-w", path, *arguments,

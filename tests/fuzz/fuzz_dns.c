@@ -10,6 +10,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static const uint64_t OWNER = 0x1122334455667788;
+
 static void check(bool holds)
 {
 	if (!holds)
@@ -22,6 +24,7 @@ static void on_query(void *context, const struct dns_query *q)
 
 	check(dns_name_text(q->name, text) == strlen(text) && strlen(text) < sizeof text);
 	check(strlen(dns_type_text(q->qtype, room)) && strlen(dns_rcode_text(q->rcode, room)));
+	check(*(const uint64_t *)q->owner == OWNER);
 	++*(uint64_t *)context;
 }
 
@@ -32,7 +35,7 @@ static void feed(struct dns *d, uint64_t time, uint8_t flags, const uint8_t *byt
 
 	ends.source_port = back.target_port = (uint16_t)(40000 + (flags >> 6));
 	if (flags & 2)
-		dns_stream(d, time, way, flags & 4 && !size ? NULL : bytes, size);
+		dns_stream(d, time, way, flags & 4 ? NULL : bytes, size);
 	else
 		dns_datagram(d, time, way, bytes, size);
 	if (flags & 8)
@@ -44,11 +47,12 @@ static void feed(struct dns *d, uint64_t time, uint8_t flags, const uint8_t *byt
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint64_t seen = 0, time = 0;
-	const struct dns_options options = { 16, 1024, 100, on_query, &seen };
+	const struct dns_options options = { 16, 1024, 100, on_query, &seen, sizeof(uint64_t) };
 	struct dns_counts counts;
 	struct dns *d;
 
 	check(dns_new(&d, &options) == 0);
+	dns_set_owner(d, &OWNER);
 	while (size >= 2) {
 		size_t n = MIN_OF((size_t)data[1], size - 2);
 		uint8_t *exact = malloc(n + 1);

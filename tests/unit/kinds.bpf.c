@@ -29,6 +29,7 @@ struct kinds_all {
 	struct sonde_text path SONDE_AS("path");
 	struct sonde_text hex SONDE_AS("hex");
 	struct sonde_text msgpack SONDE_AS("msgpack");
+	struct sonde_text table SONDE_AS("table");
 	__u32 _hidden;
 	__u64 last;
 };

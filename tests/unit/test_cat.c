@@ -261,8 +261,8 @@ static void test_mistakes_are_said(void **state)
 	static const struct {
 		const char *option, *value, *says;
 	} rows[] = {
-		{ "--format", "pcapng", "does not write pcapng yet" },
-		{ "--format", "xml", "none of text, json, msgpack, folded, pprof" },
+
+		{ "--format", "xml", "none of text, json, msgpack, folded, pprof, pcapng" },
 		{ "--where", "value =", "--where: column 8: expected a value" },
 		{ "--since", "tomorrow", "'tomorrow' is no time" },
 		{ "--type", "", "--type" },

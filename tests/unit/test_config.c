@@ -559,8 +559,8 @@ static void test_set_faults(void **state)
 	expect_set_fault(*state, "modules.cpu.rat=5",
 			 "--set modules.cpu.rat: unknown key; did you mean 'modules.cpu.rate'?");
 	expect_set_fault(*state, "brokers=a", "--set brokers: unknown key; did you mean 'sinks.kafka.brokers'?");
-	expect_set_fault(*state, "modules.dns.enabled=true",
-			 "--set modules.dns.enabled: unknown key; did you mean 'modules.cpu.enabled'?");
+	expect_set_fault(*state, "modules.cpx.enabled=true",
+			 "--set modules.cpx.enabled: unknown key; did you mean 'modules.cpu.enabled'?");
 	expect_set_fault(*state, "rings.zzzzzzzzzzz=1",
 			 "--set rings.zzzzzzzzzzz: unknown key; expected one of priority, bulk below rings");
 	expect_set_fault(*state, "rings=4MiB",
@@ -643,7 +643,7 @@ static void test_module_tables(void **state)
 		{ .type = SONDE_OPTION_BOOL, .key = "enabled", .value = "false", .help = "off unless asked for" },
 		{ 0 },
 	};
-	const struct option_table modules[] = { { "sample", "A sample", rows }, { "dns", NULL, NULL } };
+	const struct option_table modules[] = { { "sample", "A sample", rows }, { "other", NULL, NULL } };
 	const struct option_table bad = { "Bad.Name", NULL, NULL };
 	struct settings *settings = NULL;
 	struct config *config;
@@ -657,8 +657,8 @@ static void test_module_tables(void **state)
 	assert_int_equal(config_load(&config, tables, n, NULL, NULL, 0, &fault), 0);
 	assert_int_equal(config_number(config, "modules.sample.depth"), 3);
 	assert_false(config_bool(config, "modules.sample.enabled"));
-	assert_true(config_bool(config, "modules.dns.enabled"));
-	assert_string_equal(config_text(config, "modules.dns.overflow"), "drop-oldest");
+	assert_true(config_bool(config, "modules.other.enabled"));
+	assert_string_equal(config_text(config, "modules.other.overflow"), "drop-oldest");
 	config_free(config);
 	settings_free(settings);
 	assert_int_equal(settings_make(&settings, &bad, 1, &fault), -EINVAL);

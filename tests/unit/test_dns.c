@@ -244,12 +244,83 @@ static void test_stream(void **state)
 	}
 }
 
+/* Of a message that goes by in part, what was seen is enough; its begin must have been. */
+static void test_unseen(void **state)
+{
+	struct seen seen;
+	struct dns_counts counts;
+	struct dns *d = tracker(&seen, 8);
+	uint8_t ask[300] = { 0 }, answer[300] = { 0x10, 0 }, next[300] = { 0 };
+	size_t n = make(ask + 2, 7, 0x100, EXAMPLE, 1), known = make(answer + 2, 7, 0x8180, EXAMPLE, 1),
+	       more = make(next + 2, 8, 0x8183, EXAMPLE, 1);
+
+	ask[1] = (uint8_t)n;
+	next[1] = (uint8_t)more;
+	dns_stream(d, 10, &there, ask, n + 2);
+	dns_stream(d, 20, &back, answer, known + 2);
+	dns_stream(d, 30, &back, NULL, 4000 - known);
+	assert_int_equal(seen.n, 0);
+	dns_stream(d, 40, &back, next, 96); /* its end: of no use, but counted */
+	assert_int_equal(seen.n, 1);
+	assert_int_equal(seen.last.latency_ns, 30);
+	ask[3] = 8;
+	dns_stream(d, 50, &there, ask, n + 2);
+	dns_stream(d, 60, &back, next, more + 2);
+	assert_int_equal(seen.n, 2);
+	assert_int_equal(seen.last.rcode, 3);
+	dns_count(d, &counts);
+	assert_int_equal(counts.broken + counts.malformed, 0);
+	dns_stream(d, 70, &back, NULL, 10); /* where a message begins nobody can tell how long it is */
+	dns_stream(d, 80, &there, ask, 4);
+	dns_stream(d, 90, &there, NULL, n - 2); /* too little of it was seen */
+	dns_count(d, &counts);
+	assert_int_equal(counts.broken, 2);
+	assert_int_equal(counts.malformed, 1);
+	dns_free(d);
+}
+
+static void on_owned(void *context, const struct dns_query *q)
+{
+	((uint32_t *)context)[q->answered] = *(const uint32_t *)q->owner;
+}
+
+static void test_owner(void **state)
+{
+	uint32_t seen[2] = { 0 }, owner = 1;
+	const struct dns_options options = { .queries = 4,
+					     .stream_bytes = 4096,
+					     .timeout_ns = 5 * NS_PER_SEC,
+					     .query = on_owned,
+					     .context = seen,
+					     .owner_bytes = sizeof owner };
+	uint8_t bytes[300];
+	struct dns *d;
+
+	assert_int_equal(dns_new(&d, &options), 0);
+	dns_set_owner(d, &owner);
+	dns_datagram(d, 1000, &there, bytes, make(bytes, 1, 0x100, EXAMPLE, 1));
+	owner = 2;
+	dns_datagram(d, 1100, &there, bytes, make(bytes, 2, 0x100, EXAMPLE, 1));
+	owner = 3; /* whose answer it is does not matter */
+	dns_datagram(d, 1200, &back, bytes, make(bytes, 1, 0x8180, EXAMPLE, 1));
+	assert_int_equal(seen[true], 1);
+	dns_set_timeout(d, 100);
+	dns_tick(d, 1200);
+	assert_int_equal(seen[false], 2);
+	dns_free(d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_message),           cmocka_unit_test(test_names),
-		cmocka_unit_test(test_pointers),          cmocka_unit_test(test_match),
-		cmocka_unit_test(test_timeout_and_bound), cmocka_unit_test(test_stream),
+		cmocka_unit_test(test_message),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_pointers),
+		cmocka_unit_test(test_match),
+		cmocka_unit_test(test_timeout_and_bound),
+		cmocka_unit_test(test_stream),
+		cmocka_unit_test(test_unseen),
+		cmocka_unit_test(test_owner),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

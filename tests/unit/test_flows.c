@@ -19,6 +19,7 @@
 struct scene {
 	struct flows *flows;
 	unsigned connects, accepts, closes, answers, unanswered, gaps, data_ends;
+	uint32_t unseen, captured_most; /* captured_most: of a packet's payload; 0: all */
 	int error;
 	uint64_t connect_ns, accept_ns, answer_ns;
 	struct flow_close close;
@@ -72,6 +73,7 @@ static void on_data(void *context, const struct flow_ends *ends, enum flow_side 
 	struct scene *s = context;
 
 	s->gaps += !bytes;
+	s->unseen += bytes ? 0 : size;
 	if (bytes)
 		strncat(s->data[from], (const char *)bytes, size);
 }
@@ -115,6 +117,8 @@ static void packet(struct scene *s, uint64_t ms, enum flow_side from, uint8_t fl
 	p.tcp.scale = -1;
 	p.payload = (const uint8_t *)payload;
 	p.length = p.captured = (uint32_t)strlen(payload);
+	if (s->captured_most)
+		p.captured = MIN_OF(p.captured, s->captured_most);
 	flows_packet(s->flows, ms * NS_PER_MS, &p);
 }
 
@@ -296,6 +300,24 @@ static void test_sent_again(void **state)
 	assert_int_equal(s->gaps, 3);
 }
 
+/* Of what was not captured it is said how much it is; a part that was sent before is not said again. */
+static void test_cut_short(void **state)
+{
+	struct scene scene, *s = &scene;
+
+	begin(s, 8);
+	open_at(s, 1000);
+	s->captured_most = 4;
+	C(1020, ACK, 0, 0, "question");
+	S(1030, ACK, 0, 8, "an");
+	S(1040, ACK, 0, 8, "answer");
+	assert_string_equal(s->data[FLOW_CLIENT], "ques");
+	assert_string_equal(s->data[FLOW_SERVER], "answ");
+	assert_int_equal(s->gaps, 2);
+	assert_int_equal(s->unseen, 4 + 2);
+	finish(s);
+}
+
 static void test_zero_window(void **state)
 {
 	struct scene scene, *s = &scene;
@@ -438,9 +460,10 @@ static void test_services(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_whole_life), cmocka_unit_test(test_not_made),    cmocka_unit_test(test_resets),
-		cmocka_unit_test(test_sent_again), cmocka_unit_test(test_zero_window), cmocka_unit_test(test_middle),
-		cmocka_unit_test(test_bound),      cmocka_unit_test(test_histogram),   cmocka_unit_test(test_services),
+		cmocka_unit_test(test_whole_life), cmocka_unit_test(test_not_made),  cmocka_unit_test(test_resets),
+		cmocka_unit_test(test_sent_again), cmocka_unit_test(test_cut_short), cmocka_unit_test(test_zero_window),
+		cmocka_unit_test(test_middle),     cmocka_unit_test(test_bound),     cmocka_unit_test(test_histogram),
+		cmocka_unit_test(test_services),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

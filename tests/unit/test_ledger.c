@@ -81,7 +81,7 @@ static void test_equations(void **state)
 		switch (rand() % 5) {
 		case 0:
 		case 1:
-			ledger_made(f->ledger, type);
+			ledger_made(f->ledger, type, 1);
 			made++;
 			break;
 		case 2:
@@ -246,16 +246,16 @@ static const msgpack_object *value_of(const msgpack_object *map, const char *key
 static void test_map(void **state)
 {
 	struct fixture *f = *state;
-	const char *name = schema_type(f->schema, 3)->name;
+	const struct event_type *exec = schema_find(f->schema, "process.exec", 12);
 	msgpack_unpacked u;
 	uint8_t room[4096];
 	size_t size, at = 0;
 
 	for (int i = 0; i < 5; i++)
-		ledger_made(f->ledger, 3);
-	ledger_journaled(f->ledger, 3, 2);
-	ledger_acknowledged(f->ledger, 3);
-	ledger_dropped(f->ledger, 3, LEDGER_DISK_FULL, 2);
+		ledger_made(f->ledger, exec->id, 1);
+	ledger_journaled(f->ledger, exec->id, 2);
+	ledger_acknowledged(f->ledger, exec->id);
+	ledger_dropped(f->ledger, exec->id, LEDGER_DISK_FULL, 2);
 	size = ledger_pack(f->ledger, room, sizeof room);
 	assert_true(size > 0);
 	for (size_t small = 0; small < size; small++)
@@ -265,7 +265,7 @@ static void test_map(void **state)
 	assert_int_equal(at, size);
 	assert_int_equal(u.data.via.map.size, 1); /* types of which nothing is known are left out */
 
-	const msgpack_object *row = value_of(&u.data, name);
+	const msgpack_object *row = value_of(&u.data, exec->name);
 
 	assert_int_equal(value_of(row, "produced")->via.u64, 4);
 	assert_int_equal(value_of(row, "filtered")->via.u64, 0);

@@ -666,7 +666,10 @@ static void test_parts_outside(void **state)
 	};
 	struct field field = { .key = "part", .offset = 64, .size = 4 };
 	struct event_type type = { .name = "test.part", .size = 72, .fields = &field, .n_fields = 1 };
-	static const enum field_how hows[] = { FIELD_TEXT, FIELD_LIST, FIELD_PATH, FIELD_HEX, FIELD_MSGPACK };
+	static const enum field_how hows[] = {
+		FIELD_TEXT, FIELD_LIST, FIELD_PATH, FIELD_HEX, FIELD_MSGPACK, FIELD_TABLE
+	};
+	static const uint8_t map_of_nils[8] = { 0x81, 0xc0, 0xc0 }, array_of_nils[8] = { 0x92, 0xc0, 0xc0 };
 	struct envelope envelope;
 	uint8_t room[4096], record[80] = { 0 };
 	struct sonde_event *event = (void *)record;
@@ -682,10 +685,21 @@ static void test_parts_outside(void **state)
 			memcpy(record + 64, &bad[i], 4);
 			assert_int_equal(plan_encode(plan, &envelope, event, 1, NULL, room, sizeof room), 0);
 		}
-		memcpy(record + 64, &(struct sonde_text){ 72, 8 }, 4);
+		bool packed = hows[h] >= FIELD_MSGPACK;
+
+		memcpy(record + 72, hows[h] == FIELD_TABLE ? array_of_nils : map_of_nils, 8);
+		memcpy(record + 64, &(struct sonde_text){ 72, 3 }, 4);
 		assert_true(plan_encode(plan, &envelope, event, 1, NULL, room, sizeof room) > 0);
+		/* No value, less than one, more than one, one of another kind. */
 		memcpy(record + 64, &(struct sonde_text){ 65535, 0 }, 4);
-		assert_true(plan_encode(plan, &envelope, event, 1, NULL, room, sizeof room) > 0);
+		assert_true(!plan_encode(plan, &envelope, event, 1, NULL, room, sizeof room) == packed);
+		memcpy(record + 64, &(struct sonde_text){ 72, 2 }, 4);
+		assert_true(!plan_encode(plan, &envelope, event, 1, NULL, room, sizeof room) == packed);
+		memcpy(record + 64, &(struct sonde_text){ 72, 4 }, 4);
+		assert_true(!plan_encode(plan, &envelope, event, 1, NULL, room, sizeof room) == packed);
+		memcpy(record + 72, hows[h] == FIELD_TABLE ? map_of_nils : array_of_nils, 8);
+		memcpy(record + 64, &(struct sonde_text){ 72, 3 }, 4);
+		assert_true(!plan_encode(plan, &envelope, event, 1, NULL, room, sizeof room) == packed);
 		plan_free(plan);
 	}
 }

@@ -613,6 +613,18 @@ static void test_lines_of_connections(void **state)
 	check_line(&m, "tcp.close     sh[1234] 10.0.0.1:43210 <- 10.0.0.2:443 sent 100 B received 1.00 GiB life 10.0 s "
 		       "rtt 40.0 \u00b5s "
 		       "retransmits 2");
+	begin(&m, "tcp.reset");
+	put_endpoints(&m, "10.0.0.1", "10.0.0.2");
+	put_text(&m, "side", "client");
+	put_text(&m, "direction", "received");
+	put_text(&m, "state", "syn_sent");
+	check_line(&m, "tcp.reset     sh[1234] received 10.0.0.1:43210 <> 10.0.0.2:443 in syn_sent");
+	begin(&m, "packet.capture");
+	put_endpoints(&m, "10.0.0.1", "10.0.0.2");
+	put_number(&m, "count", 12);
+	put_text(&m, "reason", "reset");
+	put_list(&m, "packets", (const char *const[]){ "not for a line", NULL });
+	check_line(&m, "packet.capture sh[1234] 10.0.0.1:43210 <> 10.0.0.2:443 12 packets: reset");
 }
 
 static void test_lines_of_profiles_and_ledger(void **state)

@@ -31,18 +31,18 @@ static const struct expected {
 	bool optional;
 	const char *type;
 } all[] = {
-	{ "u8", FIELD_UINT, 1, false, "uint" },     { "u16", FIELD_UINT, 2, false, "uint" },
-	{ "u32", FIELD_UINT, 4, true, "uint" },     { "u64", FIELD_UINT, 8, false, "uint" },
-	{ "s8", FIELD_INT, 1, false, "int" },       { "truth", FIELD_BOOL, 1, false, "bool" },
-	{ "s16", FIELD_INT, 2, false, "int" },      { "s32", FIELD_INT, 4, false, "int" },
-	{ "s64", FIELD_INT, 8, false, "int" },      { "colour", FIELD_UINT, 4, false, "uint" },
-	{ "chars", FIELD_CHARS, 12, false, "str" }, { "ip", FIELD_IP, 16, false, "str" },
-	{ "id", FIELD_ID, 8, false, "str" },        { "time", FIELD_TIME, 8, false, "uint" },
-	{ "caps", FIELD_CAPS, 8, false, "array" },  { "error", FIELD_ERRNO, 4, false, "str" },
-	{ "names", FIELD_NAMES, 4, true, "str" },   { "text", FIELD_TEXT, 4, false, "str" },
-	{ "list", FIELD_LIST, 4, false, "array" },  { "path", FIELD_PATH, 4, false, "str" },
-	{ "hex", FIELD_HEX, 4, false, "str" },      { "msgpack", FIELD_MSGPACK, 4, false, "map" },
-	{ "last", FIELD_UINT, 8, false, "uint" },
+	{ "u8", FIELD_UINT, 1, false, "uint" },      { "u16", FIELD_UINT, 2, false, "uint" },
+	{ "u32", FIELD_UINT, 4, true, "uint" },      { "u64", FIELD_UINT, 8, false, "uint" },
+	{ "s8", FIELD_INT, 1, false, "int" },        { "truth", FIELD_BOOL, 1, false, "bool" },
+	{ "s16", FIELD_INT, 2, false, "int" },       { "s32", FIELD_INT, 4, false, "int" },
+	{ "s64", FIELD_INT, 8, false, "int" },       { "colour", FIELD_UINT, 4, false, "uint" },
+	{ "chars", FIELD_CHARS, 12, false, "str" },  { "ip", FIELD_IP, 16, false, "str" },
+	{ "id", FIELD_ID, 8, false, "str" },         { "time", FIELD_TIME, 8, false, "uint" },
+	{ "caps", FIELD_CAPS, 8, false, "array" },   { "error", FIELD_ERRNO, 4, false, "str" },
+	{ "names", FIELD_NAMES, 4, true, "str" },    { "text", FIELD_TEXT, 4, false, "str" },
+	{ "list", FIELD_LIST, 4, false, "array" },   { "path", FIELD_PATH, 4, false, "str" },
+	{ "hex", FIELD_HEX, 4, false, "str" },       { "msgpack", FIELD_MSGPACK, 4, false, "map" },
+	{ "table", FIELD_TABLE, 4, false, "table" }, { "last", FIELD_UINT, 8, false, "uint" },
 };
 
 static void test_every_kind(void **state)

@@ -37,7 +37,8 @@
 #define SONDE_OPTIONAL SONDE_TAG("optional")
 /* How the value is written, where the C type does not say it:
  *   id      __u64 as 16 hex digits              time    __u64 of the boot clock as ns since the epoch
- *   msgpack sonde_text of msgpack bytes, taken as they are
+ *   msgpack sonde_text of the bytes of a msgpack map, table   the same, of an array of arrays
+ *           taken as they are
  *   errno   number (either sign) as its name,   caps    __u64 of capability bits as an array of names
  *           absent when 0                       list    sonde_text of NUL-terminated items as an array
  *   path    sonde_text of NUL-terminated path   hex     sonde_text or char[N] of bytes as hex digits
@@ -81,16 +82,17 @@ struct sonde_ip {
 		__u32 id;                                                                                              \
 		struct record layout[0];                                                                               \
 	} record##_type __attribute__((section(".rodata"), used)) SONDE_TAG("event=" name) SONDE_TAG("ring=" #ring)    \
-		SONDE_TAG(more) SONDE_DOC(doc) = {};                                                                   \
+		more SONDE_DOC(doc) = {};                                                                              \
 	static __attribute__((always_inline, unused)) inline void *record##_ring(void)                                 \
 	{                                                                                                              \
 		return &sonde_##ring;                                                                                  \
 	}                                                                                                              \
 	_Static_assert(1, "")
-#define SONDE_EVENT(record, name, version, ring, doc) SONDE_TYPE(record, name, ring, doc, "version=" #version)
+#define SONDE_EVENT(record, name, version, ring, doc)                                                                  \
+	SONDE_TYPE(record, name, ring, doc, SONDE_TAG("version=" #version))
 /* A type that only the module's own code sees: counted in the ledger, handed to sonde_module.record, never journaled as
  * it is. */
-#define SONDE_INTERNAL_EVENT(record, name, ring, doc) SONDE_TYPE(record, name, ring, doc, "internal")
+#define SONDE_INTERNAL_EVENT(record, name, ring, doc) SONDE_TYPE(record, name, ring, doc, SONDE_TAG("internal"))
 /* A number that the configuration sets before load: modules.NAME.<variable>. Its initial value is the default. */
 #define SONDE_SETTING(type, name, value, least, most, unit, doc)                                                       \
 	const volatile type name __attribute__((section(".rodata"), used)) SONDE_TAG("setting")                        \

@@ -56,6 +56,24 @@
 	__weak __noinline int name(const struct sonde_filter_packet *packet, __u32 captured, __u32 length)             \
 		SONDE_FILTER_BODY("r"(packet), "r"(captured), "r"(length))
 
+/* One line for a module that is about sockets: it then has the option modules.NAME.filter, and it and filter.socket are asked by
+ * sonde_socket_matches(). */
+#define SONDE_SOCKET_FILTER()                                                                                          \
+	/* Set by the agent before load: whether they are held against anything. */                                    \
+	const volatile __u32 sonde_socket_filtered __attribute__((section(".rodata"))) = 0;                            \
+	SONDE_FILTER_MEMORY(sonde_socket_filter)                                                                       \
+	static __always_inline bool sonde_socket_matches(const struct sonde_filter_tuple *tuple)                       \
+	{                                                                                                              \
+		struct sonde_filter_packet packet;                                                                     \
+		__u32 length;                                                                                          \
+                                                                                                                       \
+		if (!sonde_socket_filtered)                                                                            \
+			return true;                                                                                   \
+		length = sonde_filter_packet_of(&packet, tuple);                                                       \
+		return sonde_socket_filter(&packet, length, length) != 0;                                              \
+	}                                                                                                              \
+	_Static_assert(1, "")
+
 /* Where the IP header of a packet lies that the kernel holds, for SONDE_FILTER_KERNEL. */
 struct sonde_filter_span {
 	__u64 packet;

@@ -15,9 +15,10 @@
 
 #define SONDE_MODULE_ABI 1u
 /* What must be the same on both sides for the structs to be the same: checked at load, byte for byte. */
-#define SONDE_MODULE_SIGNATURE "sonde-1/event64/option1/host1/module2"
+#define SONDE_MODULE_SIGNATURE "sonde-1/event64/option1/host1/module3"
 
 struct symbols;
+struct bpf_object;
 struct sonde_host;
 
 /* What the agent does for a module. `host` is first argument of all; valid from attach to detach. */
@@ -38,7 +39,7 @@ struct sonde_host {
 	 * produced, then journaled or dropped. */
 	int (*emit)(struct sonde_host *host, const char *type, void *row);
 	/* For internal types: `count` records taken in from the ring have reached a journaled row (or were dropped for
-	 * `reason`). */
+	 * `reason`). For others: `count` of them should have been emitted and were not, for `reason`. */
 	void (*settled)(struct sonde_host *host, const char *type, uint64_t count, const char *reason);
 	/* One sentence for the agent's log. */
 	void (*notice)(struct sonde_host *host, const char *text);
@@ -66,6 +67,14 @@ struct sonde_module {
 	/* A request of the control socket that begins with the module's name; `words` are those behind it. Writes one
 	 * JSON value; {"error":"sentence"} where it refuses. -EINVAL: unknown words. May be NULL. */
 	int (*request)(struct sonde_host *host, const char *words, FILE *out);
+	/* Before load: gives maps of the object the sizes that the module's options ask for; `number` reads one. 0 or a negative errno.
+	 * May be NULL. */
+	int (*prepare)(struct bpf_object *object, uint64_t (*number)(const void *context, const char *key),
+		       const void *context);
+	/* The name of a type ("tcp.slow") whose events the module is shown as they come out of the ring, and where. `seq` is that of
+	 * the record; 0: it has none, or not yet. May be NULL. */
+	const char *watches;
+	void (*watched)(struct sonde_host *host, const struct sonde_event *event, uint64_t seq);
 };
 
 #endif

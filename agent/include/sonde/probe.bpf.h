@@ -9,7 +9,7 @@
  *	sonde_submit(e, sizeof *e);
  *
  * A program is named MEASURE__HOOK: programs of one MEASURE are alternatives, of which the agent loads the first that
- * the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe. SONDE_PREFERRED before a
+ * the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe before cgroup. SONDE_PREFERRED before a
  * program puts it before all others of its measure; SONDE_COVERED_BY("PROGRAM") says that while that other program is in
  * use this one has nothing to do; SONDE_WHEN("OPTION") that it is there for an option of the module that is on. On new kernels tracepoint programs may be preempted: never keep per-CPU scratch over a
  * call; build the event in the ring.
@@ -28,6 +28,7 @@
 const volatile __u64 sonde_boot __attribute__((section(".rodata"))) = 0; /* salt of `proc`: this boot of this host */
 const volatile __u32 sonde_module_number __attribute__((section(".rodata"))) = 0;
 const volatile __u32 sonde_page_bytes __attribute__((section(".rodata"))) = 4096;
+const volatile __u32 sonde_tick_ns __attribute__((section(".rodata"))) = 0;    /* of jiffies */
 const volatile __s32 sonde_cgroup_v1 __attribute__((section(".rodata"))) = -1; /* index of the chosen v1 controller */
 /* An eighth of each ring, in bytes. */
 const volatile __u32 sonde_wake_priority __attribute__((section(".rodata"))) = 0;
@@ -233,10 +234,9 @@ sonde_inline void sonde_copy_comm(char *comm, struct task_struct *task)
 	to[1] &= ((end & -end) >> 7) - 1;
 }
 
-/* The owner of what `task`, one that the verifier knows, does. */
-sonde_inline void sonde_owner_of(struct sonde_owner *owner, struct task_struct *task)
+/* The owner of what `task`, one that the verifier knows, does; `known`: what is kept with it, NULL where a program cannot look. */
+sonde_inline void sonde_owner_known(struct sonde_owner *owner, struct task_struct *task, struct sonde_task *known)
 {
-	struct sonde_task *known = bpf_task_storage_get(&sonde_tasks, task, NULL, 0);
 	struct cgroup *cgroup;
 
 	owner->pid = (__u32)task->tgid;
@@ -256,10 +256,46 @@ sonde_inline void sonde_owner_of(struct sonde_owner *owner, struct task_struct *
 	owner->filtered = sonde_is_filtered(owner, known, cgroup);
 }
 
+sonde_inline void sonde_owner_of(struct sonde_owner *owner, struct task_struct *task)
+{
+	sonde_owner_known(owner, task, bpf_task_storage_get(&sonde_tasks, task, NULL, 0));
+}
+
 /* The owner of what the task that runs now does. */
 sonde_inline void sonde_owner_current(struct sonde_owner *owner)
 {
 	sonde_owner_of(owner, bpf_get_current_task_btf());
+}
+
+/* The same as a function that the verifier checks once and by itself, for what is seldom done: each pointer that it follows costs about a
+ * millisecond of the agent's start, on each way that leads there. Built on the stack: before Linux 6.2 nothing else that a function is
+ * given can be the key of a map, as the user is for filters. */
+__attribute__((weak, noinline)) int sonde_owner_called(struct sonde_owner *ret)
+{
+	struct sonde_owner owner;
+
+	if (!ret)
+		return -1;
+	sonde_owner_current(&owner);
+	*ret = owner;
+	return 0;
+}
+
+/* Whether there are filters by task. What cannot be said to be any task's doing is not what they ask for. */
+sonde_inline bool sonde_filters_set(void)
+{
+	__u32 zero = 0;
+	struct sonde_settings *s = bpf_map_lookup_elem(&sonde_settings, &zero);
+
+	return s && s->filters;
+}
+
+/* The owner of what cannot be said to be any task's doing. */
+sonde_inline void sonde_owner_none(struct sonde_owner *owner)
+{
+	__builtin_memset(owner, 0, sizeof *owner);
+	owner->flags = SONDE_FLAG_NO_TASK;
+	owner->filtered = sonde_filters_set();
 }
 
 /* ---- events ---- */
@@ -396,21 +432,17 @@ sonde_inline void *sonde_begin_owned(void *ring, __u32 type, const __u64 bytes, 
 	return sonde_begin_with(ring, type, bytes, owner, sonde_take_stack(ring, owner));
 }
 
-sonde_inline void *sonde_begin(void *ring, __u32 type, const __u64 bytes, bool unfiltered)
+sonde_inline void *sonde_begin(void *ring, __u32 type, const __u64 bytes)
 {
 	struct sonde_owner owner;
 
 	sonde_owner_current(&owner);
-	if (unfiltered)
-		owner.filtered = 0;
 	return sonde_begin_owned(ring, type, bytes, &owner);
 }
 
 /* Room for one event of `record`'s type and its variable parts, `bytes` (a constant) in all; the header is filled and
  * the event counted. NULL: filtered or lost, counted. Members are not cleared. Every room must be submitted. */
-#define sonde_reserve(record, bytes) ((struct record *)sonde_begin(record##_ring(), record##_type.id, (bytes), false))
-#define sonde_reserve_unfiltered(record, bytes)                                                                        \
-	((struct record *)sonde_begin(record##_ring(), record##_type.id, (bytes), true))
+#define sonde_reserve(record, bytes) ((struct record *)sonde_begin(record##_ring(), record##_type.id, (bytes)))
 /* With a stack that sonde_take_stack() took before, for what ends in another thread than it began in. */
 #define sonde_reserve_with(record, bytes, owner, stack)                                                                \
 	((struct record *)sonde_begin_with(record##_ring(), record##_type.id, (bytes), (owner), (stack)))

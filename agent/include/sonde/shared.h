@@ -17,6 +17,7 @@ enum sonde_drop {
 	SONDE_DROP_MAP_FULL,  /* a table that the measure needs was full */
 	SONDE_DROP_READ,      /* the kernel's memory could not be read */
 	SONDE_DROP_TOO_LARGE, /* no size class holds it */
+	SONDE_DROP_RATE,      /* more than the module may say in a second */
 	SONDE_DROP_KERNEL_REASONS,
 };
 

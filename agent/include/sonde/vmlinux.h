@@ -50,6 +50,7 @@ enum {
 	BPF_NOEXIST = 1,
 	BPF_EXIST = 2,
 	BPF_F_NO_PREALLOC = 1,
+	BPF_F_CLONE = 1 << 9,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 	BPF_SK_STORAGE_GET_F_CREATE = 1,
 	BPF_RB_NO_WAKEUP = 1,
@@ -104,8 +105,21 @@ struct cgroup_namespace {
 	struct ns_common ns;
 };
 
+struct netns_ipv4 {
+	__u8 sysctl_tcp_syncookies;
+};
+
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct net_device {
+	possible_net_t nd_net;
 };
 
 struct nsproxy {
@@ -207,6 +221,7 @@ struct user_pt_regs {
 
 struct pt_regs {
 	struct user_pt_regs user_regs;
+	__u64 orig_x0;
 	__s32 syscallno;
 };
 
@@ -346,20 +361,45 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 	unsigned long skc_flags;
 };
 
+struct sk_buff_head {
+	struct sk_buff *prev;
+	__u32 qlen;
+};
+
+/* Linux 6.18. */
+struct numa_drop_counters {
+	atomic_t drops0, drops1;
+};
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
+
 struct sock {
 	struct sock_common __sk_common;
-	__u16 sk_protocol;
+	__u16 sk_protocol, sk_type;
 	int sk_err;
+	__u8 sk_kern_sock : 1;
 	__u8 sk_shutdown;
+	__u32 sk_ack_backlog, sk_max_ack_backlog;
+	atomic_t sk_drops;
+	struct numa_drop_counters *sk_drop_counters;
+	struct sk_buff_head sk_error_queue;
 	struct socket *sk_socket;
+	struct sock_cgroup_data sk_cgrp_data;
 };
 
 struct socket {
 	struct sock *sk;
+};
+
+struct msghdr {
+	void *msg_name;
 };
 
 struct inet_sock {
@@ -367,8 +407,18 @@ struct inet_sock {
 	__be16 inet_sport;
 };
 
+struct request_sock_queue {
+	atomic_t qlen;
+};
+
+struct tcp_congestion_ops {
+	char name[16];
+};
+
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct request_sock_queue icsk_accept_queue;
+	const struct tcp_congestion_ops *icsk_ca_ops;
 };
 
 struct minmax_sample {
@@ -382,9 +432,13 @@ struct minmax {
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 snd_una, snd_nxt, write_seq;
-	__u32 srtt_us;
+	__u32 srtt_us, mdev_us;
 	__u32 total_retrans;
+	__u32 reord_seen;
+	__u32 snd_cwnd;
 	__u32 segs_out;
+	__u32 chrono_start, chrono_stat[3];
+	__u8 chrono_type : 2;
 	__u64 bytes_sent, bytes_retrans, bytes_acked, bytes_received;
 	__u64 tcp_clock_cache;
 	struct minmax rtt_min;
@@ -407,15 +461,81 @@ struct bpf_iter_meta {
 };
 
 struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	char cb[48];
 	unsigned int len;
-	__u16 network_header;
+	int skb_iif;
+	__be16 protocol;
+	__u16 transport_header, network_header;
 	unsigned int tail;
 	unsigned char *head, *data;
 };
 
+/* What `cb` is in a socket's queue of errors. */
+struct sock_extended_err {
+	__u8 ee_origin;
+};
+
+struct sock_exterr_skb {
+	struct sock_extended_err ee;
+};
+
+/* Linux 5.17; numbers differ from kernel to kernel. */
+enum skb_drop_reason { SKB_NOT_DROPPED_YET, SKB_CONSUMED };
+
+/* What a tracepoint gives, as far as it differs from kernel to kernel. */
+struct trace_event_raw_kfree_skb {
+	void *rx_sk;
+	enum skb_drop_reason reason;
+};
+
+/* Numbers of helpers, which tell how old a kernel is. */
+enum bpf_func_id { BPF_FUNC_dynptr_from_mem };
+
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
+};
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct sock *sk;
+};
+
+struct bpf_map;
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key, *value;
+};
+
+/* Numbers differ from kernel to kernel: take them by bpf_core_enum_value(). */
+enum sk_rst_reason {
+	SK_RST_REASON_NO_SOCKET = 1,
+	SK_RST_REASON_TCP_INVALID_ACK_SEQUENCE,
+	SK_RST_REASON_TCP_RFC7323_PAWS,
+	SK_RST_REASON_TCP_TOO_OLD_ACK,
+	SK_RST_REASON_TCP_ACK_UNSENT_DATA,
+	SK_RST_REASON_TCP_FLAGS,
+	SK_RST_REASON_TCP_OLD_ACK,
+	SK_RST_REASON_TCP_ABORT_ON_DATA,
+	SK_RST_REASON_TCP_TIMEWAIT_SOCKET,
+	SK_RST_REASON_INVALID_SYN,
+	SK_RST_REASON_TCP_ABORT_ON_CLOSE,
+	SK_RST_REASON_TCP_ABORT_ON_LINGER,
+	SK_RST_REASON_TCP_ABORT_ON_MEMORY,
+	SK_RST_REASON_TCP_STATE,
+	SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT,
+	SK_RST_REASON_TCP_DISCONNECT_WITH_DATA,
 };
 
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
@@ -440,9 +560,60 @@ struct bpf_perf_event_data {
 	__u64 sample_period, addr;
 };
 
-/* What a program on packets is given: also part of the user interface. */
+/* What a program on packets is given: also part of the user interface, and accesses are by these offsets. */
+struct bpf_sock {
+	__u32 bound_dev_if;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+	__u32 mark;
+	__u32 priority;
+	__u32 src_ip4;
+	__u32 src_ip6[4];
+	__u32 src_port;
+	__be16 dst_port;
+	__u16 : 16;
+	__u32 dst_ip4;
+	__u32 dst_ip6[4];
+	__u32 state;
+	__s32 rx_queue_mapping;
+};
+
 struct __sk_buff {
 	__u32 len;
+	__u32 pkt_type;
+	__u32 mark;
+	__u32 queue_mapping;
+	__u32 protocol;
+	__u32 vlan_present;
+	__u32 vlan_tci;
+	__u32 vlan_proto;
+	__u32 priority;
+	__u32 ingress_ifindex;
+	__u32 ifindex;
+	__u32 tc_index;
+	__u32 cb[5];
+	__u32 hash;
+	__u32 tc_classid;
+	__u32 data;
+	__u32 data_end;
+	__u32 napi_id;
+	__u32 family;
+	__u32 remote_ip4;
+	__u32 local_ip4;
+	__u32 remote_ip6[4];
+	__u32 local_ip6[4];
+	__u32 remote_port;
+	__u32 local_port;
+	__u32 data_meta;
+	__u64 flow_keys;
+	__u64 tstamp;
+	__u32 wire_len;
+	__u32 gso_segs;
+	union {
+		struct bpf_sock *sk;
+		__u64 : 64;
+	} __attribute__((aligned(8)));
 };
 
 #endif
