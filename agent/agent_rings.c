@@ -58,7 +58,7 @@ static void take_with_stack(struct agent *a, const struct sonde_event *e, size_t
 
 void agent_on_stack(void *context, const struct sonde_event *event, const struct stack_text *stack)
 {
-	intake_write(((struct agent *)context)->intake, event, stack);
+	agent_write(context, event, stack);
 }
 
 static void take_internal(struct agent *a, const struct event_type *type, const struct sonde_event *e)
@@ -104,6 +104,20 @@ static void show(struct agent *a, const struct event_type *type, const struct so
 	}
 }
 
+static bool drain_ring(struct agent *a, struct ring_buffer *ring, bool priority_ring);
+
+/* A program's first event on bulk can come out before the program's own on priority, which then still lies there. */
+static void note_process(struct agent *a, const struct event_type *type, const struct sonde_event *e)
+{
+	unsigned left = a->batch_left;
+
+	if (type->security && !type->priority && e->proc && !processes_find(a->processes, e->proc)) {
+		drain_ring(a, a->priority, true);
+		a->batch_left = left;
+	}
+	agent_note_process(a, type, e);
+}
+
 static void take_record(struct agent *a, const void *data, size_t size)
 {
 	const struct sonde_event *e = data;
@@ -113,6 +127,8 @@ static void take_record(struct agent *a, const void *data, size_t size)
 	if (!type)
 		return; /* its type's count stays open, and becomes unaccounted */
 	ledger_received(a->ledger, type->id);
+	if (e->size <= size && e->size >= type->size && !type->internal)
+		note_process(a, type, e);
 	if (e->size > size || e->size < type->size)
 		ledger_dropped(a->ledger, type->id, LEDGER_MALFORMED, 1);
 	else if (type->internal)
@@ -120,7 +136,7 @@ static void take_record(struct agent *a, const void *data, size_t size)
 	else if (e->flags & SONDE_FLAG_STACK && size >= sizeof *e + sizeof(uint64_t))
 		take_with_stack(a, e, size);
 	else
-		written = intake_write(a->intake, e, NULL) == 0;
+		written = agent_write(a, e, NULL) == 0;
 	if (a->watched[type->id] && e->size <= size && e->size >= type->size)
 		show(a, type, e, written ? intake_seq(a->intake) : 0);
 }

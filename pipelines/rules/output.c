@@ -218,6 +218,10 @@ static void put_values(struct writing *w, struct operand_walk *walk)
 		put(w, "<NA>", 4);
 		return;
 	}
+	if (list && walk->ref->field && walk->ref->field->many == RULE_EITHER) {
+		put_value(w, &value); /* names of one thing: the likeliest */
+		return;
+	}
 	if (list)
 		put(w, "(", 1);
 	for (; more && n < 64; more = operand_next(walk, &value)) {

@@ -201,6 +201,27 @@ uint32_t rules_match(const struct rules *rules, struct rule_event *event, uint32
 	return found;
 }
 
+uint32_t rules_of_types(const struct rules *rules, const struct event_types *types, uint32_t *room)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < rules->n_untyped; i++) {
+		const struct event_types *own = &rules->rules[rules->untyped[i]].info.types;
+		bool common = false;
+
+		for (unsigned w = 0; w < EVENT_TYPE_WORDS; w++)
+			common |= (own->words[w] & types->words[w]) != 0;
+		if (common)
+			room[n++] = rules->untyped[i];
+	}
+	return n;
+}
+
+bool rules_holds(const struct rules *rules, uint32_t rule, struct rule_event *event)
+{
+	return program_holds(rules->program, &rules->rules[rule].condition, event);
+}
+
 /* --- output --- */
 
 size_t rules_format(const struct rules *rules, uint32_t rule, struct rule_event *event, char *room, size_t size)

@@ -70,6 +70,11 @@ const struct rule_ref *rules_ref(const struct rules *rules, uint32_t slot);
 /* The rules that the event fulfils, in the order of the files; at most `max`, returned is how many there are. Allocates nothing. */
 uint32_t rules_match(const struct rules *rules, struct rule_event *event, uint32_t *matched, uint32_t max);
 
+/* Those rules that are matched, and can hold for one of `types`: their numbers, ascending, into `room` for rules_count() of them. */
+uint32_t rules_of_types(const struct rules *rules, const struct event_types *types, uint32_t *room);
+/* One rule alone. */
+bool rules_holds(const struct rules *rules, uint32_t rule, struct rule_event *event);
+
 /* The output of a rule for an event, as UTF-8 with control characters escaped, cut at `size` bytes with its NUL; returns its length. A field
  * without a value is <NA>. */
 size_t rules_format(const struct rules *rules, uint32_t rule, struct rule_event *event, char *room, size_t size);

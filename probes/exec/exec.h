@@ -3,7 +3,7 @@
 #ifndef SONDE_EXEC_H
 #define SONDE_EXEC_H
 
-#include "sonde/event.h"
+#include "sonde/security.h"
 
 struct process_exec {
 	struct sonde_event event;
@@ -56,7 +56,7 @@ struct process_exit {
 	__u8 _pad[7];
 };
 
-SONDE_EVENT(process_exec, "process.exec", 1, priority, "A process began a program.");
+SONDE_SECURITY_EVENT(process_exec, "process.exec", 1, priority, "A process began a program.");
 SONDE_EVENT(process_fork, "process.fork", 1, priority, "A process was made; threads are not.");
 SONDE_EVENT(process_exit, "process.exit", 1, priority, "A process ended, with its last thread.");
 
