@@ -5,7 +5,9 @@
  */
 #include "arguments.h"
 #include "command.h"
+#include "command_setup.h"
 #include "paragraph.h"
+#include "rule_files.h"
 #include "rule_lines.h"
 #include "rules/field.h"
 #include "rules/rules.h"
@@ -109,15 +111,37 @@ static void print_summary(const struct loaded *loaded, bool verbose)
 	       event_types_count(&types), loaded->warnings);
 }
 
+static void on_unserved(void *context, const char *sentence)
+{
+	on_report(context, RULES_WARNING, sentence);
+}
+
+/* Which rules the modules of a configuration make no events for. */
+static int check_served(struct loaded *loaded, const char *config)
+{
+	const struct argument_texts none = { 0 };
+	struct setup setup = { 0 };
+	int code = command_setup(&setup, config, &none);
+
+	if (code >= 0)
+		return code;
+	rule_files_unserved(loaded->rules, &setup, on_unserved, loaded);
+	setup_free(&setup);
+	return EXIT_OK;
+}
+
 static int run_check(int argc, char **argv)
 {
 	struct argument_texts files = { 0 };
+	const char *config = NULL;
 	bool lenient = false, verbose = false, quiet = false;
 	const struct argument arguments[] = {
 		{ 0, "lenient", .help = "leave a rule with an unknown field out, with a warning", .flag = &lenient },
 		{ 'v', "verbose", .help = "a line for each rule: priority, event types, tests, what it costs at most",
 		  .flag = &verbose },
 		{ 'q', "quiet", .help = "no warnings", .flag = &quiet },
+		{ 'c', "config", "FILE", "say also which rules need a module that this configuration leaves off",
+		  .text = &config },
 		{ 0, NULL, "FILE", "a rule file; later ones are read over earlier ones", .texts = &files },
 		{ 0 },
 	};
@@ -134,6 +158,8 @@ static int run_check(int argc, char **argv)
 		return code;
 	loaded.quiet = quiet;
 	code = load(&loaded, files.items, files.n, lenient);
+	if (code == EXIT_OK && config)
+		code = check_served(&loaded, config);
 	if (code == EXIT_OK)
 		print_summary(&loaded, verbose);
 	else if (loaded.errors > 0)

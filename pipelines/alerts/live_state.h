@@ -14,10 +14,11 @@
 /* Keys of the stream that fields are served by. */
 #define LIVE_KEYS(X)                                                                                                   \
 	X(path)                                                                                                        \
-	X(new_path) X(path_given) X(target) X(flags) X(mode) X(ino) X(dev) X(fd) X(created) X(error) X(ret) X(uid)     \
-		X(euid) X(gid) X(egid) X(cap_eff) X(caps) X(exe) X(args) X(cwd) X(tty) X(ns_pid) X(sid) X(pgid)        \
-			X(loginuid) X(memfd) X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family)        \
-				X(protocol) X(side) X(request) X(signal) X(target_pid) X(call) X(op) X(latency_ns)
+	X(new_path)                                                                                                    \
+	X(path_given) X(target) X(flags) X(mode) X(ino) X(dev) X(fd) X(created) X(error) X(ret) X(uid) X(euid) X(gid)  \
+		X(egid) X(cap_eff) X(caps) X(exe) X(args) X(cwd) X(tty) X(ns_pid) X(sid) X(pgid) X(loginuid) X(memfd)  \
+			X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family) X(protocol) X(side)         \
+				X(request) X(signal) X(target_pid) X(call) X(op) X(latency_ns)
 
 enum live_key {
 #define KEY_NUMBER(name) KEY_##name,
@@ -173,6 +174,7 @@ enum what {
 	W_DIRECTION,
 	W_HOST,
 	W_ONE,
+	W_NEVER,
 	W_RESULT,
 	W_RAW_RESULT,
 	W_FAILED_COUNT,

@@ -270,6 +270,8 @@ bool get_event(struct live *live, const struct rule_ref *ref, const struct serve
 		return give_text(ret, live->setup.host, strlen(live->setup.host));
 	case W_ONE:
 		return give_number(ret, 1);
+	case W_NEVER:
+		return give_truth(ret, false);
 	case W_RESULT:
 		return give_result(live, ret);
 	case W_RAW_RESULT:
