@@ -12,13 +12,13 @@
 #define TEXTS_ROOM (256u << 10) /* of what is made for one event; beyond it a text is cut */
 
 /* Keys of the stream that fields are served by. */
+/* clang-format off */
 #define LIVE_KEYS(X)                                                                                                   \
-	X(path)                                                                                                        \
-	X(new_path)                                                                                                    \
-	X(path_given) X(target) X(flags) X(mode) X(ino) X(dev) X(fd) X(created) X(error) X(ret) X(uid) X(euid) X(gid)  \
-		X(egid) X(cap_eff) X(caps) X(exe) X(args) X(cwd) X(tty) X(ns_pid) X(sid) X(pgid) X(loginuid) X(memfd)  \
-			X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family) X(protocol) X(side)         \
-				X(request) X(signal) X(target_pid) X(call) X(op) X(latency_ns)
+	X(path) X(new_path) X(path_given) X(target) X(flags) X(mode) X(ino) X(dev) X(fd) X(created) X(error) X(ret)    \
+	X(uid) X(euid) X(gid) X(egid) X(cap_eff) X(caps) X(exe) X(args) X(cwd) X(tty) X(ns_pid) X(sid) X(pgid)         \
+	X(loginuid) X(memfd) X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family) X(protocol) X(side)    \
+	X(request) X(signal) X(target_pid) X(call) X(latency_ns)
+/* clang-format on */
 
 enum live_key {
 #define KEY_NUMBER(name) KEY_##name,
