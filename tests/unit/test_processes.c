@@ -188,6 +188,43 @@ static void test_model(void **state)
 	processes_close(p);
 }
 
+/* Whatever is told, however little it fits together: the tables stay whole. */
+static void test_nonsense(void **state)
+{
+	struct processes *p = table(64 << 10);
+	uint64_t seed = 7;
+
+	for (int i = 0; i < 400000; i++) {
+		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+		uint64_t proc = seed >> 58, parent = seed >> 50 & 63;
+		uint32_t pid = (uint32_t)(seed >> 40) & 31;
+		const struct process *found = processes_find(p, proc), *now = processes_of_pid(p, pid);
+		struct process copy = found ? *found : (struct process){ .exe = "", .cwd = "", .args = "" };
+
+		if (found)
+			assert_int_equal(found->proc, proc);
+		if (now)
+			assert_int_equal(now->pid, pid);
+		copy.proc = proc;
+		copy.parent = parent;
+		copy.pid = pid;
+		switch (seed >> 36 & 3) {
+		case 0:
+			processes_fork(p, parent, proc, pid, 1);
+			break;
+		case 1:
+			processes_exec(p, &copy);
+			break;
+		case 2:
+			processes_exit(p, proc);
+			break;
+		default:
+			processes_found(p, &copy);
+		}
+	}
+	processes_close(p);
+}
+
 static void test_details_of_this_process(void **state)
 {
 	struct processes *p = table(BYTES);
@@ -285,6 +322,7 @@ int main(void)
 		cmocka_unit_test(test_eviction),
 		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_model),
+		cmocka_unit_test(test_nonsense),
 		cmocka_unit_test(test_details_of_this_process),
 		cmocka_unit_test(test_users),
 		cmocka_unit_test(test_odd_users),
