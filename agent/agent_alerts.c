@@ -116,8 +116,8 @@ int agent_load_rules(struct agent *a, struct fault *fault)
 		alerts_flush(a->alerts);
 	alerts_close(a->alerts);
 	a->alerts = fresh;
-	if (a->ledger) /* modules run: this is a reload */
-		read_details(a);
+	if (a->ledger) /* a reload: modules that were restarted have missed some */
+		agent_list_processes(a);
 	return 0;
 }
 
