@@ -81,13 +81,13 @@ static struct live_setup setup_of(struct world *w)
 				    .context = w };
 }
 
-static void open_world(struct world *w, const char *text)
+static void open_world_with(struct world *w, const char *text, bool off)
 {
 	const struct rules_file file = { "rules.yaml", text, strlen(text) };
 	const struct rules_options options = { .report = on_report };
 	struct fault fault = { 0 };
 
-	*w = (struct world){ 0 };
+	*w = (struct world){ .off = off };
 	assert_int_equal(schema_new(&w->schema), 0);
 	add_object(w->schema, "exec", builtin("exec"));
 	add_object(w->schema, "tcp", builtin("tcp"));
@@ -99,6 +99,11 @@ static void open_world(struct world *w, const char *text)
 	const struct live_setup setup = setup_of(w);
 
 	assert_int_equal(live_open(&w->live, &setup), 0);
+}
+
+static void open_world(struct world *w, const char *text)
+{
+	open_world_with(w, text, false);
 }
 
 static void close_world(struct world *w)
@@ -121,6 +126,9 @@ struct record {
 		struct file_symlink symlink;
 		struct process_ptrace ptrace;
 		struct net_dup dup;
+		struct cred_change cred;
+		struct uring_op op;
+		struct net_connect net_connect;
 		struct tcp_connect connect;
 		uint8_t bytes[65536];
 	};
@@ -250,12 +258,14 @@ static void test_sockets(void **state)
 			     remote[16] = { [10] = 0xff, 0xff, 8, 8, 4, 4 };
 	struct world w;
 
-	open_world(&w,
-		   RULE("c", "evt.type = connect and fd.sip = 8.8.4.4 and fd.sport = 443 and fd.snet in (8.0.0.0/8)",
-			"%fd.name %fd.cip %fd.cport %fd.lip %fd.rport %fd.l4proto %fd.type %fd.typechar %fd.sockfamily "
-			"%fd.is_server %fd.connected")
-			   RULE("d", "evt.type in (dup, dup2) and fd.num in (0, 1, 2) and fd.type in (ipv4, ipv6)",
-				"%fd.name %evt.arg.domain %fd.l4proto"));
+	open_world_with(
+		&w,
+		RULE("c", "evt.type = connect and fd.sip = 8.8.4.4 and fd.sport = 443 and fd.snet in (8.0.0.0/8)",
+		     "%fd.name %fd.cip %fd.cport %fd.lip %fd.rport %fd.l4proto %fd.type %fd.typechar %fd.sockfamily "
+		     "%fd.is_server %fd.connected")
+			RULE("d", "evt.type in (dup, dup2) and fd.num in (0, 1, 2) and fd.type in (ipv4, ipv6)",
+			     "%fd.name %evt.arg.domain %fd.l4proto"),
+		true);
 	begin(&w, "tcp.connect");
 	memcpy(record.connect.laddr.bytes, local, 16);
 	memcpy(record.connect.raddr.bytes, remote, 16);
@@ -276,6 +286,52 @@ static void test_sockets(void **state)
 	expect_output(&w, "d", "10.0.0.5:1->8.8.4.4:4444 AF_INET tcp");
 	record.dup.fd = 3;
 	expect(&w, 1, "");
+	close_world(&w);
+}
+
+/* Where the record says which call it was, it is that one alone. */
+static void test_records_that_name_their_call(void **state)
+{
+	struct world w;
+
+	open_world(&w,
+		   RULE("s", "evt.type = setuid", "%evt.type") RULE("c", "evt.type in (capset, setgid)", "%evt.type")
+			   RULE("o", "evt.type in (open, openat) and fd.name = /a", "%evt.type %fd.name")
+				   RULE("x", "evt.type = rename", "o"));
+	begin(&w, "cred.change");
+	record.cred.call = 1;
+	expect(&w, 1, "s");
+	expect_output(&w, "s", "setuid");
+	record.cred.call = 2;
+	expect(&w, 1, "c");
+	record.cred.call = 0;
+	expect(&w, 1, "");
+	begin(&w, "uring.op");
+	record.op.op = 1;
+	record.op.path = put("a\0", 2);
+	expect(&w, 1, "o");
+	expect_output(&w, "o", "openat /a");
+	record.op.op = 2;
+	expect(&w, 1, "");
+	close_world(&w);
+}
+
+/* A connect that failed has the address that it was given; and where net.connect is there, tcp.connect says nothing anew. */
+static void test_a_failed_connect(void **state)
+{
+	static const uint8_t remote[16] = { [10] = 0xff, 0xff, 8, 8, 4, 4 };
+	struct world w;
+
+	open_world(&w,
+		   RULE("c", "evt.type = connect and fd.sip = 8.8.4.4", "%fd.name %fd.sport %evt.res %fd.connected"));
+	begin(&w, "net.connect");
+	record.net_connect.error = -ENETUNREACH;
+	memcpy(record.net_connect.addr_given.bytes, remote, 16);
+	record.net_connect.port_given = 53;
+	expect(&w, 1, "c");
+	expect_output(&w, "c", "8.8.4.4:53 53 ENETUNREACH false");
+	begin(&w, "tcp.connect");
+	assert_false(live_wants(w.live, record.event.type));
 	close_world(&w);
 }
 
@@ -514,6 +570,8 @@ int main(void)
 		cmocka_unit_test(test_links),
 		cmocka_unit_test(test_sockets),
 		cmocka_unit_test(test_ptrace),
+		cmocka_unit_test(test_records_that_name_their_call),
+		cmocka_unit_test(test_a_failed_connect),
 		cmocka_unit_test(test_programs_and_ancestors),
 		cmocka_unit_test(test_which_rules_are_served),
 		cmocka_unit_test(test_every_field_is_served_or_says_so),
