@@ -77,7 +77,7 @@ int agent_open_processes(struct agent *a, struct fault *fault);
 void agent_list_processes(struct agent *a);
 void agent_note_process(struct agent *a, const struct event_type *type, const struct sonde_event *e);
 int agent_load_rules(struct agent *a, struct fault *fault);
-int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack);
+int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack, uint64_t *ret_seq);
 
 /* agent_rings.c: records of the rings */
 struct guest *agent_guest(struct agent *a, const char *module);
