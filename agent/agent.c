@@ -90,6 +90,7 @@ static void view(struct agent *a, struct agent_view *ret, struct sink_health *ka
 				    .ledger = a->ledger,
 				    .journal = a->journal,
 				    .kafka = a->kafka ? kafka : NULL,
+				    .processes = a->processes,
 				    .run = a->run,
 				    .began = a->options->began,
 				    .attach_ns = a->attach_ns,
@@ -130,6 +131,8 @@ static void every_second(struct agent *a, uint64_t now)
 	if (intake_has_room(a->intake))
 		report_losses(a, now);
 	set_sched_offset(a);
+	if (a->alerts)
+		users_refresh(a->users);
 	if (a->metrics)
 		metrics_serve(a->metrics);
 	journal_publish(a->journal);
@@ -153,6 +156,8 @@ static void timers(struct agent *a)
 	if (now >= a->next_tick) {
 		tick_modules(a, now);
 		event_stacks_tick(a->stacks, now);
+		if (a->alerts)
+			alerts_tick(a->alerts, now);
 		a->next_tick = now + TICK_NS;
 	}
 	if (now >= a->next_second) {
@@ -369,6 +374,7 @@ static int begin_probes(struct agent *a, struct fault *fault)
 				      .ledger = a->ledger,
 				      .journal = a->journal,
 				      .cgroups = a->cgroups,
+				      .processes = a->processes,
 				      .host = a->host,
 				      .run = a->run };
 
@@ -380,7 +386,11 @@ static int begin_probes(struct agent *a, struct fault *fault)
 	r = filter_apply(a->setup.loader, a->setup.config, fault);
 	if (r == 0)
 		r = open_rings(a, fault);
-	return r == 0 ? agent_start_modules(a, fault) : r;
+	if (r == 0)
+		r = agent_start_modules(a, fault);
+	if (r == 0)
+		agent_list_processes(a);
+	return r;
 }
 
 /* Another agent's control socket is no reason not to run; a port that is taken is, since it was asked for. */
@@ -452,6 +462,10 @@ static int begin(struct agent *a, struct fault *fault)
 		r = open_journal(a, fault);
 	if (r == 0)
 		r = open_cgroups(a, fault);
+	if (r == 0)
+		r = agent_open_processes(a, fault);
+	if (r == 0)
+		r = agent_load_rules(a, fault);
 	if (r == 0)
 		r = begin_probes(a, fault);
 	if (r == 0)
@@ -537,6 +551,8 @@ static void finish(struct agent *a)
 	event_stacks_flush(a->stacks, LAST_FLUSH_MS);
 	for (size_t i = loader_count(a->setup.loader); i-- > 1;)
 		agent_stop_module(a, loader_module(a->setup.loader, i), LAST_FLUSH_MS);
+	if (a->alerts)
+		alerts_flush(a->alerts);
 	ledger_refresh(a->ledger, true);
 	settle(a);
 	expired = ledger_expired_sum(a->ledger);
@@ -561,6 +577,10 @@ static void close_all(struct agent *a)
 	event_stacks_close(a->stacks);
 	if (a->symbols)
 		symbols_close(a->symbols);
+	alerts_close(a->alerts);
+	live_close(a->reader);
+	processes_close(a->processes);
+	users_close(a->users);
 	intake_close(a->intake);
 	journal_close(a->journal);
 	if (a->cgroups)

@@ -93,7 +93,8 @@ static int restart_changed(struct agent *a, const struct changes *c, struct faul
 	}
 	if (r == 0 && c->filter)
 		r = filter_apply(a->setup.loader, a->setup.config, fault);
-	return r;
+	/* Their files may have changed where the configuration did not. */
+	return r == 0 ? agent_load_rules(a, fault) : r;
 }
 
 /* The new configuration is read and checked whole before anything changes; what then cannot be started is taken back. */

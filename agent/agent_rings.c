@@ -58,7 +58,7 @@ static void take_with_stack(struct agent *a, const struct sonde_event *e, const 
 
 void agent_on_stack(void *context, const struct sonde_event *event, const struct stack_text *stack)
 {
-	intake_write(((struct agent *)context)->intake, event, stack);
+	agent_write(context, event, stack, NULL);
 }
 
 static void take_internal(struct agent *a, const struct event_type *type, const struct sonde_event *e)
@@ -111,6 +111,20 @@ static void show(struct agent *a, const struct event_type *type, const struct so
 	}
 }
 
+static bool drain_ring(struct agent *a, struct ring_buffer *ring, bool priority_ring);
+
+/* A program's first event on bulk can come out before the program's own on priority, which then still lies there. */
+static void note_process(struct agent *a, const struct event_type *type, const struct sonde_event *e)
+{
+	unsigned left = a->batch_left;
+
+	if (type->security && !type->priority && e->proc && !processes_find(a->processes, e->proc)) {
+		drain_ring(a, a->priority, true);
+		a->batch_left = left;
+	}
+	agent_note_process(a, type, e);
+}
+
 /* The event as it is to be written. NULL: it is malformed. */
 static const struct sonde_event *refined(struct agent *a, const struct sonde_event *e)
 {
@@ -122,18 +136,19 @@ static const struct sonde_event *refined(struct agent *a, const struct sonde_eve
 static void take_event(struct agent *a, const struct event_type *type, const struct sonde_event *record, size_t size)
 {
 	const struct sonde_event *e = refined(a, record);
-	bool written = false;
+	uint64_t seq = 0;
 
 	if (!e) {
 		ledger_dropped(a->ledger, type->id, LEDGER_MALFORMED, 1);
 		return;
 	}
+	note_process(a, type, e);
 	if (e->flags & SONDE_FLAG_STACK && size >= sizeof *e + sizeof(uint64_t))
 		take_with_stack(a, e, record, size);
 	else
-		written = intake_write(a->intake, e, NULL) == 0;
+		agent_write(a, e, NULL, &seq);
 	if (a->watched[type->id])
-		show(a, type, e, written ? intake_seq(a->intake) : 0);
+		show(a, type, e, seq);
 }
 
 static void take_record(struct agent *a, const void *data, size_t size)

@@ -95,6 +95,46 @@ int agent_write_loss(void *context, uint16_t type, const char *reason, uint64_t 
 	return row_write(a, &row, "agent_loss");
 }
 
+/* The event that a rule fired on, as it went into the journal. A second rule on the same event finds the copy. */
+static void put_event(struct agent *a, struct row *row, const struct alert_row *alert, struct sonde_text *text)
+{
+	uint32_t size;
+	const void *map = intake_last(a->intake, &size);
+
+	if (!alert->seq || alert->count)
+		return;
+	if (a->judged_seq != alert->seq) {
+		if (intake_seq(a->intake) != alert->seq || size > sizeof a->judged)
+			return;
+		memcpy(a->judged, map, size);
+		a->judged_seq = alert->seq;
+		a->judged_size = size;
+	}
+	row_put(a, row, text, a->judged, a->judged_size);
+}
+
+void agent_write_alert(void *context, const struct alert_row *alert)
+{
+	struct agent *a = context;
+	struct row row = row_begin(a, sizeof(struct alert));
+	struct alert *e = (void *)row.event;
+
+	e->header = *alert->event;
+	e->header.flags &= (uint16_t) ~(SONDE_FLAG_STACK | SONDE_FLAG_TRUNCATED);
+	e->priority = alert->rule->priority;
+	e->event_seq = alert->seq;
+	e->count = alert->count;
+	row_put_text(a, &row, &e->rule, alert->rule->name);
+	row_put_text(a, &row, &e->source, alert->rule->source);
+	row_put_text(a, &row, &e->event_type, schema_type(a->setup.schema, alert->event->type)->name);
+	row_put(a, &row, &e->output, alert->output, alert->output_size);
+	for (size_t i = 0; i < alert->rule->n_tags; i++)
+		row_put_item(a, &row, &e->tags, alert->rule->tags[i]);
+	row_put_text(a, &row, &e->desc, alert->rule->desc);
+	put_event(a, &row, alert, &e->event);
+	row_write(a, &row, "alert");
+}
+
 static void put_errors(struct agent *a, struct row *row, struct sonde_text *text)
 {
 	int map = loader_map(a->setup.loader, "sonde_errors");

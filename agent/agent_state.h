@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent.h"
+#include "alerts.h"
 #include "intake.h"
 #include "probes/identity/identity.h"
 #include "stacks/event_stacks.h"
@@ -42,8 +43,13 @@ struct agent {
 	struct sched_clock *clock;
 	struct ring_buffer *priority, *bulk;
 	struct guest guests[MODULES_MAX];
-	bool watched[SONDE_TYPES_MAX];           /* types that a guest wants to see */
-	struct guest *refiners[SONDE_TYPES_MAX]; /* who completes the events of a type; NULL: nobody */
+	bool watched[SONDE_TYPES_MAX];               /* types that a guest wants to see */
+	struct guest *refiners[SONDE_TYPES_MAX];     /* who completes the events of a type; NULL: nobody */
+	const struct event_type *exec, *fork, *exit; /* of processes; NULL: no module declares it */
+	struct processes *processes;
+	struct users *users;
+	struct live *reader;   /* of what records say of their process */
+	struct alerts *alerts; /* NULL: no rules */
 	struct kafka *kafka;
 	uint64_t first_position; /* of this run's records */
 	struct control *control;
@@ -54,12 +60,25 @@ struct agent {
 	bool waits[2]; /* by ring (1: priority): not looked at, since it is blocked */
 	uint64_t next_tick, next_second, ledger_interval, last_ledger, loss_since;
 	uint8_t row[65536]; /* where the agent's own events are put together */
+	/* A copy of the map of the event that rules were tried on last, once one fired: its seq and size; 0: none. */
+	uint64_t judged_seq;
+	uint32_t judged_size;
+	uint8_t judged[49152];
 };
 
 /* agent_rows.c: the agent's own events */
 void agent_write_ledger(struct agent *a, bool final);
 void agent_write_start(struct agent *a);
 int agent_write_loss(void *context, uint16_t type, const char *reason, uint64_t count);
+
+void agent_write_alert(void *context, const struct alert_row *alert);
+
+/* agent_alerts.c: the table of processes, and rules */
+int agent_open_processes(struct agent *a, struct fault *fault);
+void agent_list_processes(struct agent *a);
+void agent_note_process(struct agent *a, const struct event_type *type, const struct sonde_event *e);
+int agent_load_rules(struct agent *a, struct fault *fault);
+int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack, uint64_t *ret_seq);
 
 /* agent_rings.c: records of the rings */
 struct guest *agent_guest(struct agent *a, const char *module);

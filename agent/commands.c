@@ -8,9 +8,10 @@
 #include <string.h>
 
 const struct command *const commands[] = {
-	&command_run,   &command_check,   &command_probes, &command_schema,   &command_tap,
-	&command_cat,   &command_flame,   &command_map,    &command_incident, &command_top,
-	&command_burst, &command_capture, &command_stats,  &command_replay,   NULL,
+	&command_run,      &command_check,  &command_probes, &command_schema,
+	&command_tap,      &command_cat,    &command_flame,  &command_map,
+	&command_incident, &command_top,    &command_burst,  &command_capture,
+	&command_stats,    &command_replay, &command_rules,  NULL,
 };
 
 #define COMMANDS_MAX ARRAY_SIZE(commands)

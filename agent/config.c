@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Configuration: for each row of the tables one value, which begins as the row's default, is replaced where the file
- * names it, and again where a --set names it. All three go the same way: YAML to a tree (config_tree.c), the tree
+ * names it, and again where a --set names it. All three go the same way: YAML to a tree (pipelines/yaml), the tree
  * walked against the index of full keys (options.c), each leaf read by its row's type.
  *
  * Invariants: `values[i]` belongs to `index.entries[i]`; a value is replaced whole or not at all; nothing that stands
@@ -10,7 +10,7 @@
 #include "config.h"
 
 #include "config_text.h"
-#include "config_tree.h"
+#include "yaml/yaml_tree.h"
 #include "config_values.h"
 
 #include <errno.h>
@@ -90,12 +90,12 @@ static int _printf_(4, 5) refuse(const struct source *from, unsigned line, unsig
 
 /* --- one value --- */
 
-static const char *kind_name(const struct config_node *node)
+static const char *kind_name(const struct yaml_node *node)
 {
-	return node->kind == CONFIG_SEQUENCE ? "a list" : node->kind == CONFIG_MAPPING ? "a section" : "text";
+	return node->kind == YAML_IS_SEQUENCE ? "a list" : node->kind == YAML_IS_MAPPING ? "a section" : "text";
 }
 
-static int refuse_kind(const struct source *from, const struct config_node *node, const char *key,
+static int refuse_kind(const struct source *from, const struct yaml_node *node, const char *key,
 		       const struct sonde_option *row)
 {
 	char expected[320];
@@ -111,16 +111,16 @@ static bool is_text(const struct sonde_option *row)
 }
 
 /* Errors repeat what was written, not what an environment variable put in its place. */
-static int set_scalar(const struct source *from, const struct config_node *node, const struct option_entry *entry,
+static int set_scalar(const struct source *from, const struct yaml_node *node, const struct option_entry *entry,
 		      struct value *value)
 {
 	const struct sonde_option *row = entry->row;
-	bool null = config_node_is_null(node);
+	bool null = yaml_node_is_null(node);
 	const char *wrong;
 	char *text, expected[320];
 	struct fault inner;
 
-	if (node->kind != CONFIG_SCALAR)
+	if (node->kind != YAML_IS_SCALAR)
 		return refuse_kind(from, node, entry->key, row);
 	option_expected(row, expected, sizeof expected);
 	if (null && !is_text(row))
@@ -136,7 +136,7 @@ static int set_scalar(const struct source *from, const struct config_node *node,
 }
 
 /* Adds `text` as it was written; `name` is NULL in a list. A name that is there already has its text replaced. */
-static int add_item(const struct source *from, const struct config_node *node, const char *key, const char *name,
+static int add_item(const struct source *from, const struct yaml_node *node, const char *key, const char *name,
 		    struct value *value)
 {
 	struct fault inner;
@@ -144,7 +144,7 @@ static int add_item(const struct source *from, const struct config_node *node, c
 
 	if (value->n == ITEMS_MAX)
 		return refuse(from, node->line, node->column, "%s has more than %u entries", key, ITEMS_MAX);
-	if (config_text_resolve(config_node_is_null(node) ? "" : node->text, name != NULL, &text, &inner) < 0)
+	if (config_text_resolve(yaml_node_is_null(node) ? "" : node->text, name != NULL, &text, &inner) < 0)
 		return refuse(from, node->line, node->column, "%s%s%s %s", key, name ? "." : "",
 			      name ? clip(name).text : "", inner.text);
 	for (size_t i = 0; name && i < value->n; i++) {
@@ -168,15 +168,15 @@ static int add_item(const struct source *from, const struct config_node *node, c
 	return 0;
 }
 
-static int set_list(const struct source *from, const struct config_node *node, const struct option_entry *entry,
+static int set_list(const struct source *from, const struct yaml_node *node, const struct option_entry *entry,
 		    struct value *value)
 {
-	if (config_node_is_null(node))
+	if (yaml_node_is_null(node))
 		return 0;
-	if (node->kind != CONFIG_SEQUENCE)
+	if (node->kind != YAML_IS_SEQUENCE)
 		return refuse_kind(from, node, entry->key, entry->row);
-	for (const struct config_edge *e = node->first; e; e = e->next) {
-		if (e->node->kind != CONFIG_SCALAR)
+	for (const struct yaml_edge *e = node->first; e; e = e->next) {
+		if (e->node->kind != YAML_IS_SCALAR)
 			return refuse(from, e->node->line, e->node->column, "an item of %s is %s; expected text",
 				      entry->key, kind_name(e->node));
 
@@ -193,15 +193,15 @@ static int set_list(const struct source *from, const struct config_node *node, c
 	return 0;
 }
 
-static int set_map(const struct source *from, const struct config_node *node, const struct option_entry *entry,
+static int set_map(const struct source *from, const struct yaml_node *node, const struct option_entry *entry,
 		   struct value *value)
 {
-	if (config_node_is_null(node))
+	if (yaml_node_is_null(node))
 		return 0;
-	if (node->kind != CONFIG_MAPPING)
+	if (node->kind != YAML_IS_MAPPING)
 		return refuse_kind(from, node, entry->key, entry->row);
-	for (const struct config_edge *e = node->first; e; e = e->next) {
-		if (e->node->kind != CONFIG_SCALAR)
+	for (const struct yaml_edge *e = node->first; e; e = e->next) {
+		if (e->node->kind != YAML_IS_SCALAR)
 			return refuse(from, e->node->line, e->node->column, "%s.%s is %s; expected text", entry->key,
 				      clip(e->key).text, kind_name(e->node));
 
@@ -213,7 +213,7 @@ static int set_map(const struct source *from, const struct config_node *node, co
 	return 0;
 }
 
-static int set_origin(const struct source *from, const struct config_node *node, struct value *value)
+static int set_origin(const struct source *from, const struct yaml_node *node, struct value *value)
 {
 	int n = from->marks ? asprintf(&value->origin, "%s:%u:%u", from->label, node->line, node->column)
 			    : asprintf(&value->origin, "%s", from->label);
@@ -226,7 +226,7 @@ static int set_origin(const struct source *from, const struct config_node *node,
 }
 
 /* Replaces the value of `entry`: whole, or not at all. */
-static int set_value(const struct source *from, const struct config_node *node, const struct option_entry *entry)
+static int set_value(const struct source *from, const struct yaml_node *node, const struct option_entry *entry)
 {
 	struct value *old = &from->config->values[entry - from->config->index.entries];
 	struct value fresh = { .given = true };
@@ -300,7 +300,7 @@ static const char *key_that_ends_so(const struct option_index *index, const char
 	return NULL;
 }
 
-static int refuse_key(const struct source *from, const struct config_edge *edge, const char *section)
+static int refuse_key(const struct source *from, const struct yaml_edge *edge, const char *section)
 {
 	struct children children;
 	struct clipped name = clip(edge->key);
@@ -323,9 +323,9 @@ static int refuse_key(const struct source *from, const struct config_edge *edge,
 		      section, children.sentence);
 }
 
-static int walk(const struct source *from, const struct config_node *node, const char *section);
+static int walk(const struct source *from, const struct yaml_node *node, const char *section);
 
-static int walk_edge(const struct source *from, const struct config_edge *edge, const char *section)
+static int walk_edge(const struct source *from, const struct yaml_edge *edge, const char *section)
 {
 	char key[OPTION_KEY_MAX];
 	int length = snprintf(key, sizeof key, "%s%s%s", section, *section ? "." : "", edge->key);
@@ -346,14 +346,14 @@ static int walk_edge(const struct source *from, const struct config_edge *edge, 
 }
 
 /* The depth is that of the tables: only known sections are entered. */
-static int walk(const struct source *from, const struct config_node *node, const char *section)
+static int walk(const struct source *from, const struct yaml_node *node, const char *section)
 {
 	struct children children;
 
-	if (config_node_is_null(node))
+	if (yaml_node_is_null(node))
 		return 0;
-	if (node->kind == CONFIG_MAPPING) {
-		for (const struct config_edge *e = node->first; e; e = e->next) {
+	if (node->kind == YAML_IS_MAPPING) {
+		for (const struct yaml_edge *e = node->first; e; e = e->next) {
 			int r = walk_edge(from, e, section);
 
 			if (r < 0)
@@ -372,21 +372,21 @@ static int load_default(struct config *config, const struct option_entry *entry,
 {
 	_cleanup_(free_pointer) char *label = NULL;
 	struct source from = { config, fault, NULL, false };
-	struct config_node nothing = { .kind = CONFIG_SCALAR, .plain = true, .text = "" };
-	const struct config_node *root;
-	struct config_tree *tree;
+	struct yaml_node nothing = { .kind = YAML_IS_SCALAR, .plain = true, .text = "" };
+	const struct yaml_node *root;
+	struct yaml_tree *tree;
 	const char *text = entry->row->value ? entry->row->value : "";
 
 	if (asprintf(&label, "the default of %s", entry->key) < 0)
 		return fault_set(fault, -ENOMEM, "out of memory");
 	from.label = label;
 
-	int r = config_tree_parse(&tree, &root, text, strlen(text), label, fault);
+	int r = yaml_tree_parse(&tree, &root, text, strlen(text), label, fault);
 
 	if (r < 0)
 		return r;
 	r = set_value(&from, root ? root : &nothing, entry);
-	config_tree_free(tree);
+	yaml_tree_free(tree);
 	return r;
 }
 
@@ -413,8 +413,8 @@ static int load_file(struct config *config, const char *path, struct fault *faul
 {
 	_cleanup_(free_pointer) char *text = NULL;
 	struct source from = { config, fault, path, true };
-	const struct config_node *root;
-	struct config_tree *tree;
+	const struct yaml_node *root;
+	struct yaml_tree *tree;
 	size_t size;
 	int r = check_file(path, fault);
 
@@ -426,12 +426,12 @@ static int load_file(struct config *config, const char *path, struct fault *faul
 		return fault_set(fault, r, "%.300s: larger than 1MiB, which no configuration is", path);
 	if (r < 0)
 		return fault_set(fault, r, "%.300s: cannot be read: %s", path, strerror(-r));
-	r = config_tree_parse(&tree, &root, text, size, path, fault);
+	r = yaml_tree_parse(&tree, &root, text, size, path, fault);
 	if (r < 0)
 		return r;
 	forget_given(config);
 	r = root ? walk(&from, root, "") : 0;
-	config_tree_free(tree);
+	yaml_tree_free(tree);
 	return r;
 }
 
@@ -484,9 +484,9 @@ static int refuse_set_key(const struct source *from, const char *key)
 static int set_plain_list(const struct source *from, const struct option_entry *entry, const char *text)
 {
 	_cleanup_(free_pointer) char *items = strdup(text);
-	struct config_node nodes[CHILDREN_MAX];
-	struct config_edge edges[CHILDREN_MAX];
-	struct config_node list = { .kind = CONFIG_SEQUENCE };
+	struct yaml_node nodes[CHILDREN_MAX];
+	struct yaml_edge edges[CHILDREN_MAX];
+	struct yaml_node list = { .kind = YAML_IS_SEQUENCE };
 	char *rest = items;
 	size_t n = 0;
 
@@ -495,8 +495,8 @@ static int set_plain_list(const struct source *from, const struct option_entry *
 	for (char *item; *text && (item = strsep(&rest, ",")); n++) {
 		if (n == CHILDREN_MAX)
 			return refuse(from, 0, 0, "more than %u items; longer lists belong in the file", CHILDREN_MAX);
-		nodes[n] = (struct config_node){ .kind = CONFIG_SCALAR, .text = item };
-		edges[n] = (struct config_edge){ .node = &nodes[n] };
+		nodes[n] = (struct yaml_node){ .kind = YAML_IS_SCALAR, .text = item };
+		edges[n] = (struct yaml_edge){ .node = &nodes[n] };
 		if (n)
 			edges[n - 1].next = &edges[n];
 	}
@@ -506,7 +506,7 @@ static int set_plain_list(const struct source *from, const struct option_entry *
 
 static int set_plain(const struct source *from, const struct option_entry *entry, const char *name, const char *text)
 {
-	struct config_node node = { .kind = CONFIG_SCALAR, .text = text, .plain = !*text };
+	struct yaml_node node = { .kind = YAML_IS_SCALAR, .text = text, .plain = !*text };
 
 	if (name)
 		return add_item(from, &node, entry->key, name,
@@ -528,9 +528,9 @@ static bool is_written_in_yaml(const struct option_entry *entry, const char *nam
 static int set_yaml(const struct source *from, const struct option_entry *entry, const char *name, const char *key,
 		    const char *text)
 {
-	const struct config_node *root;
-	struct config_tree *tree;
-	int r = config_tree_parse(&tree, &root, text, strlen(text), from->label, from->fault);
+	const struct yaml_node *root;
+	struct yaml_tree *tree;
+	int r = yaml_tree_parse(&tree, &root, text, strlen(text), from->label, from->fault);
 
 	if (r < 0)
 		return r;
@@ -539,13 +539,13 @@ static int set_yaml(const struct source *from, const struct option_entry *entry,
 		r = refuse(from, 0, 0, "has no value");
 	else if (!entry)
 		r = walk(from, root, key);
-	else if (name && root->kind == CONFIG_SCALAR)
+	else if (name && root->kind == YAML_IS_SCALAR)
 		r = set_plain(from, entry, name, root->text);
 	else if (name)
 		r = refuse(from, 0, 0, "%s.%s is %s; expected text", entry->key, clip(name).text, kind_name(root));
 	else
 		r = set_value(from, root, entry);
-	config_tree_free(tree);
+	yaml_tree_free(tree);
 	return r;
 }
 

@@ -35,6 +35,9 @@ struct intake {
 	uint64_t first_position; /* of this run */
 	uint64_t chunk_bytes;
 	uint64_t marks[MARKS]; /* positions + 1; 0: none */
+	char lineage[LINEAGE_ROOM];
+	const void *last;
+	uint32_t last_size;
 };
 
 int intake_open(struct intake **ret, const struct intake_setup *setup)
@@ -87,6 +90,11 @@ void intake_set_followed(struct intake *intake, bool followed)
 void intake_update_clock(struct intake *intake)
 {
 	envelope_update_clock(&intake->envelope);
+}
+
+int64_t intake_boot_to_epoch(const struct intake *intake)
+{
+	return intake->envelope.boot_to_epoch;
 }
 
 uint64_t intake_seq(const struct intake *intake)
@@ -172,6 +180,15 @@ static void identify(const struct intake *intake, const struct sonde_event *even
 				       .container_length = name.container_length };
 }
 
+static void add_lineage(struct intake *intake, const struct event_type *type, const struct sonde_event *event,
+			struct identity_text *identity)
+{
+	if (!type->security || !intake->setup.processes || !event->parent)
+		return;
+	identity->lineage = intake->lineage;
+	identity->lineage_size = (uint32_t)processes_lineage(intake->setup.processes, event->parent, intake->lineage);
+}
+
 static void add_stack(const struct stack_text *stack, struct identity_text *identity)
 {
 	identity->stack = stack->texts;
@@ -197,10 +214,12 @@ int intake_write(struct intake *intake, const struct sonde_event *event, const s
 	if (!plan)
 		return drop(intake, type, LEDGER_TABLE_FULL, -ENOMEM);
 	identify(intake, event, &identity);
+	add_lineage(intake, type, event, &identity);
 	if (stack)
 		add_stack(stack, &identity);
 	room = plan_room(plan, event->size,
 			 identity.cgroup_length + identity.container_length +
+				 IDENTITY_LINEAGE_ROOM(identity.lineage_size) +
 				 (stack ? IDENTITY_STACK_ROOM(identity.stack_size) : 0));
 	if (keeps_out(intake, type, room))
 		return drop(intake, type, LEDGER_JOURNAL_FULL, -ENOBUFS);
@@ -210,9 +229,17 @@ int intake_write(struct intake *intake, const struct sonde_event *event, const s
 	size = plan_encode(plan, &intake->envelope, event, intake->seq + 1, &identity, map, room);
 	if (!size)
 		return drop(intake, type, LEDGER_MALFORMED, -EBADMSG);
-	if (type->priority && strcmp(type->module, OWN_MODULE))
+	if (type->priority && (type->security || strcmp(type->module, OWN_MODULE)))
 		mark(intake, journal_end(intake->setup.journal));
 	journal_commit(intake->setup.journal, size, ++intake->seq);
 	ledger_journaled(intake->setup.ledger, type->id, 1);
+	intake->last = map;
+	intake->last_size = size;
 	return 0;
+}
+
+const void *intake_last(const struct intake *intake, uint32_t *ret_size)
+{
+	*ret_size = intake->last_size;
+	return intake->last;
 }

@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "decode/schema.h"
 #include "identity/cgroup.h"
+#include "identity/processes.h"
 #include "journal/journal.h"
 #include "ledger.h"
 
@@ -21,7 +22,8 @@ struct intake_setup {
 	const struct schema *schema;
 	struct ledger *ledger;
 	struct journal *journal;
-	struct cgroups *cgroups; /* NULL: no paths */
+	struct cgroups *cgroups;     /* NULL: no paths */
+	struct processes *processes; /* NULL: no lineage */
 	const char *host, *run;
 };
 
@@ -43,6 +45,12 @@ void intake_end_blocking(struct intake *intake);
 /* Whether the agent's own events can be written without pushing out what a module's policy keeps. If not, those that can wait
  * should: a ledger is a sum, and losses are told later. */
 bool intake_has_room(const struct intake *intake);
+
+/* The map of the last record, until the next one is written. */
+const void *intake_last(const struct intake *intake, uint32_t *ret_size);
+
+/* Nanoseconds to add to the boot clock, as in the records. */
+int64_t intake_boot_to_epoch(const struct intake *intake);
 
 void intake_update_clock(struct intake *intake);
 uint64_t intake_seq(const struct intake *intake); /* of the last record */

@@ -73,6 +73,9 @@ int module_program(const struct module *module, const char *name);
 /* Marks the tasks that run already: once after identity started, and again when filter.pid changed (`reselect`). */
 int loader_snapshot(struct loader *loader, bool reselect, struct fault *fault);
 
+/* Each process that runs, as a struct sonde_task_found (probes/identity/identity.h). */
+int loader_tasks(struct loader *loader, void (*take)(void *context, const void *task), void *context);
+
 /* Whether the kernel offers what sonde needs: BTF, and for whom. -ENOENT without BTF, -EPERM without privileges. */
 int loader_check_kernel(struct fault *fault);
 

@@ -5,7 +5,7 @@
  * order, each name once. What is written depends on the tables alone, so checked-in copies can be compared byte for
  * byte.
  */
-#include "config_tree.h"
+#include "yaml/yaml_tree.h"
 #include "options.h"
 #include "paragraph.h"
 
@@ -166,16 +166,16 @@ static void write_json_text(FILE *out, const char *text)
 	fputc('"', out);
 }
 
-static void write_json_node(FILE *out, const struct config_node *node)
+static void write_json_node(FILE *out, const struct yaml_node *node)
 {
 	const char *between = "";
 
-	if (node->kind == CONFIG_SCALAR) {
-		write_json_text(out, config_node_is_null(node) ? "" : node->text);
+	if (node->kind == YAML_IS_SCALAR) {
+		write_json_text(out, yaml_node_is_null(node) ? "" : node->text);
 		return;
 	}
-	fputc(node->kind == CONFIG_SEQUENCE ? '[' : '{', out);
-	for (const struct config_edge *e = node->first; e; e = e->next) {
+	fputc(node->kind == YAML_IS_SEQUENCE ? '[' : '{', out);
+	for (const struct yaml_edge *e = node->first; e; e = e->next) {
 		fputs(between, out);
 		if (e->key) {
 			write_json_text(out, e->key);
@@ -184,25 +184,25 @@ static void write_json_node(FILE *out, const struct config_node *node)
 		write_json_node(out, e->node);
 		between = ", ";
 	}
-	fputc(node->kind == CONFIG_SEQUENCE ? ']' : '}', out);
+	fputc(node->kind == YAML_IS_SEQUENCE ? ']' : '}', out);
 }
 
 static void write_json_default(FILE *out, const struct sonde_option *row)
 {
-	const struct config_node *root;
-	struct config_tree *tree;
+	const struct yaml_node *root;
+	struct yaml_tree *tree;
 	const char *text = default_text(row);
 
-	if (config_tree_parse(&tree, &root, text, strlen(text), "default", NULL) < 0)
+	if (yaml_tree_parse(&tree, &root, text, strlen(text), "default", NULL) < 0)
 		return;
 	fputs(", \"default\": ", out);
 	if (row->type == SONDE_OPTION_BOOL || row->type == SONDE_OPTION_UINT)
-		fputs(root && root->kind == CONFIG_SCALAR && *root->text ? root->text : "null", out);
+		fputs(root && root->kind == YAML_IS_SCALAR && *root->text ? root->text : "null", out);
 	else if (root)
 		write_json_node(out, root);
 	else
 		fputs("\"\"", out);
-	config_tree_free(tree);
+	yaml_tree_free(tree);
 }
 
 /* Every scalar may come from the environment. */

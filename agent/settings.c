@@ -104,6 +104,30 @@ static const struct sonde_option journal_rows[] = {
 	{ 0 },
 };
 
+static const struct sonde_option rule_rows[] = {
+	{ .type = SONDE_OPTION_LIST,
+	  .key = "files",
+	  .value = "[]",
+	  .live = 1,
+	  .help = "files of rules in Falco's language, such as /etc/sonde/rules.yaml; later ones are read over earlier "
+		  "ones (docs/rules.md)" },
+	{ .type = SONDE_OPTION_BOOL,
+	  .key = "lenient",
+	  .value = "false",
+	  .live = 1,
+	  .help = "a rule with an unknown field is left out with a warning, where it is a mistake otherwise" },
+	{ .type = SONDE_OPTION_DURATION,
+	  .key = "fold",
+	  .value = "10s",
+	  .max = 3600 * NS_PER_SEC,
+	  .unit = "ns",
+	  .live = 1,
+	  .help = "within which further alerts of one rule and one proc are counted, and told as one at its end; 0s: "
+		  "each "
+		  "is told" },
+	{ 0 },
+};
+
 static const struct sonde_option kafka_rows[] = {
 	{ .type = SONDE_OPTION_BOOL, .key = "enabled", .value = "false", .help = "publish the journal to Kafka" },
 	{ .type = SONDE_OPTION_TEXT,
@@ -201,6 +225,7 @@ static const struct option_table agent_tables[] = {
 	  filter_rows },
 	{ "rings", "The two ways out of the kernel", ring_rows },
 	{ "journal", "The stream on disk, which everything else reads", journal_rows },
+	{ "rules", "Rules over the events: what fires is an event of type alert", rule_rows },
 	{ "sinks.kafka", "Kafka follows the journal: nothing leaves it before the broker holds it", kafka_rows },
 	{ "agent", "The agent itself", agent_rows },
 };

@@ -121,3 +121,16 @@ void setup_kafka(const struct config *config, struct kafka_options *ret)
 	ret->n_properties = config_map(config, "sinks.kafka.options", &properties);
 	ret->properties = properties;
 }
+
+bool setup_enables(void *context, const char *module)
+{
+	const struct setup *setup = context;
+	char key[128];
+
+	for (size_t i = 1; i < loader_count(setup->loader); i++)
+		if (!strcmp(module_name(loader_module(setup->loader, i)), module)) {
+			snprintf(key, sizeof key, "modules.%s.enabled", module);
+			return config_bool(setup->config, key);
+		}
+	return false;
+}

@@ -33,6 +33,9 @@ void setup_free(struct setup *setup);
 int setup_reload(const struct setup *setup, const char *const *sets, size_t n_sets, struct config **ret,
 		 struct fault *fault);
 
+/* Whether the configuration switches the module on. `setup` is a struct setup: it is the callback of who asks. */
+bool setup_enables(void *setup, const char *module);
+
 /* What the configuration says of Kafka; `version` and `context` stay the caller's. Borrows from `config`. */
 void setup_kafka(const struct config *config, struct kafka_options *ret);
 

@@ -48,6 +48,11 @@ const struct common_key stack_keys[] = {
 	{ 0 },
 };
 
+const struct common_key lineage_keys[] = {
+	{ "lineage", "array", "names of the processes that made this one, nearest first, at most 16", NULL, NULL },
+	{ 0 },
+};
+
 int schema_new(struct schema **ret)
 {
 	*ret = calloc(1, sizeof **ret);
@@ -261,7 +266,7 @@ static bool key_is_free(const char *key)
 	for (const struct common_key *k = common_keys; k->key; k++)
 		if (!strcmp(k->key, key))
 			return false;
-	return strlen(key) <= KEY_MOST && strcmp(key, "truncated") != 0;
+	return strlen(key) <= KEY_MOST && strcmp(key, "truncated") != 0 && strcmp(key, lineage_keys[0].key) != 0;
 }
 
 static int read_field(const struct btf *btf, uint32_t struct_id, int index, struct field *field, struct fault *fault)
@@ -380,6 +385,12 @@ static int layout_of(const struct btf *btf, const struct btf_type *variable, uin
 	return 0;
 }
 
+/* class.event; an alert is of no class. */
+static bool is_type_name(const char *name)
+{
+	return (strchr(name, '.') || !strcmp(name, "alert")) && strlen(name) <= 63;
+}
+
 static int read_type(const struct btf *btf, uint32_t var_id, uint32_t offset, const char *module,
 		     struct event_type **ret, struct fault *fault)
 {
@@ -392,7 +403,7 @@ static int read_type(const struct btf *btf, uint32_t var_id, uint32_t offset, co
 
 	if (!type)
 		return -ENOMEM;
-	if (layout_of(btf, var, &layout) < 0 || !strchr(name, '.') || strlen(name) > 63)
+	if (layout_of(btf, var, &layout) < 0 || !is_type_name(name))
 		return fault_set(fault, -EINVAL, "event '%s' is not declared by SONDE_EVENT as class.event", name);
 	type->name = strdup(name);
 	type->module = strdup(module);
@@ -401,6 +412,7 @@ static int read_type(const struct btf *btf, uint32_t var_id, uint32_t offset, co
 	if (r < 0 || !type->name || !type->module || !type->record)
 		return -ENOMEM;
 	type->internal = tag_of(btf, var_id, -1, "internal") != NULL;
+	type->security = tag_of(btf, var_id, -1, "security") != NULL;
 	type->version = (uint16_t)(version ? strtoul(version, NULL, 10) : 1);
 	type->priority = ring && !strcmp(ring, "priority");
 	type->id_offset = offset;

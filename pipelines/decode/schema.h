@@ -47,6 +47,7 @@ struct event_type {
 	uint16_t id; /* of this run: index in the schema */
 	uint16_t version;
 	bool internal;      /* never journaled as it is */
+	bool security;      /* carries the lineage of its process */
 	bool priority;      /* its ring */
 	uint32_t size;      /* of the struct */
 	uint32_t id_offset; /* of its number in the object's .rodata */
@@ -76,6 +77,8 @@ struct common_key {
 extern const struct common_key common_keys[];
 /* Keys at the end of the map, of events that carry a stack: all but those that have such keys of their own. */
 extern const struct common_key stack_keys[];
+/* Behind the common keys, of events of security. */
+extern const struct common_key lineage_keys[];
 
 /* The msgpack type that a field becomes: "uint", "str", "array of str" ...; its JSON and SQL counterparts follow from it. */
 const char *field_type_name(const struct field *field);

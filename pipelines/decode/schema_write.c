@@ -129,6 +129,14 @@ static struct row stack_row(const struct common_key *k)
 	return r;
 }
 
+static struct row lineage_row(void)
+{
+	struct row r = common_row(&lineage_keys[0]);
+
+	r.optional = true;
+	return r;
+}
+
 static void write_text_row(FILE *out, const struct row *r)
 {
 	fprintf(out, "  %-16s %-6s %s%s", r->key, r->type, r->doc ? r->doc : "", r->optional ? " (may be absent)" : "");
@@ -213,6 +221,12 @@ static void each_row(FILE *out, const struct event_type *type, enum schema_forma
 
 		r.only = i ? NULL : type->name;
 		write_row(out, &r, format, first);
+	}
+	if (type->security) {
+		struct row r = lineage_row();
+
+		write_row(out, &r, format, first);
+		first = false;
 	}
 	for (size_t i = 0; i < type->n_fields; i++, first = false) {
 		struct row r = field_row(&type->fields[i]);

@@ -75,6 +75,11 @@ static const char *const cap_names[] = {
 	"CAP_CHECKPOINT_RESTORE",
 };
 
+const char *capability_name(unsigned capability)
+{
+	return capability < ARRAY_SIZE(cap_names) ? cap_names[capability] : NULL;
+}
+
 int envelope_init(struct envelope *envelope, const char *host, const char *run)
 {
 	struct pack p = pack_over(envelope->host_run, sizeof envelope->host_run);
@@ -527,6 +532,11 @@ static void encode_task(struct pack *p, const struct sonde_event *e, const struc
 	if (identity && identity->cgroup_length) {
 		PACK_KEY(p, "cgroup");
 		pack_str(p, identity->cgroup, identity->cgroup_length);
+		++*count;
+	}
+	if (identity && identity->lineage_size) {
+		PACK_KEY(p, "lineage");
+		pack_list(p, identity->lineage, identity->lineage_size);
 		++*count;
 	}
 }

@@ -23,6 +23,9 @@ void envelope_update_clock(struct envelope *envelope); /* the wall clock may be 
 int plan_compile(struct plan **ret, const struct event_type *type);
 void plan_free(struct plan *plan);
 
+/* "CAP_CHOWN"; NULL past the last one. */
+const char *capability_name(unsigned capability);
+
 /* Room that is always enough for a record of `record_bytes`. */
 uint32_t plan_room(const struct plan *plan, uint32_t record_bytes, uint32_t identity_bytes);
 
@@ -34,9 +37,12 @@ struct identity_text {
 	uint32_t stack_size;
 	uint64_t stack_id;
 	bool stack_truncated;
+	const char *lineage; /* names of the ancestors, nearest first, a NUL behind each */
+	uint32_t lineage_size;
 };
 
-#define IDENTITY_STACK_ROOM(size) ((size) + (size) / 16 + 96) /* bytes of the three keys, added to `identity_bytes` */
+#define IDENTITY_LINEAGE_ROOM(size) ((size) + 16) /* bytes of its key and values, added to `identity_bytes` */
+#define IDENTITY_STACK_ROOM(size)   ((size) + (size) / 16 + 96) /* bytes of the three keys, added to `identity_bytes` */
 
 /* Writes the map into `room`: its length, or 0 when the record is malformed (a variable part outside of it, a size that
  * cannot be) or the room too small. `event->size` must be at most the bytes there. */

@@ -1,30 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Expressions, evaluated. An expression is a row of tests, each of which knows the test that follows when it holds and
- * the one that follows when it does not: `and`, `or` and `not` are nothing but those two numbers, and evaluation is a
- * walk without a stack.
- *
- * The record is walked at most once, and only as far as the tests need: every top-level key that the expression names
+ * Records as a source of values. A record is walked at most once, and only as far as the tests need: every top-level key that the expression names
  * has a slot, and the walk that looks for one key fills the slots of the others on its way.
- *
- * Invariants: a test leads only to later tests, or to the end, so a walk ends; nothing is allocated and nothing of the
- * expression is written after compilation, so any number of threads may share it.
  */
-#include "rules/expr_program.h"
+#include "rules/expr.h"
 
 #include "encode/record.h"
+#include "rules/program.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
-enum order { LESS = -1, SAME = 0, MORE = 1, UNORDERED = 2 };
+#define EXPR_TEXT_MAX 4096u
+/* The shortest test is `a=1 or `: more keys do not fit the text. */
+#define EXPR_KEYS_MAX 1024u
+
+struct expr {
+	struct program *program;
+	struct condition condition;
+};
 
 /* The walk over one record's top-level keys. */
-struct scan {
+struct record {
+	struct rule_event event;
+	const struct program *program;
 	const uint8_t *at, *end;
 	uint32_t left; /* pairs not walked yet */
 	bool damaged;
-	const uint8_t *found[EXPR_KEYS_MAX]; /* the value of each slot, or NULL */
+	const uint8_t *found[EXPR_KEYS_MAX]; /* the value of each slot's key, or NULL */
 };
 
 /* --- finding values --- */
@@ -71,37 +75,38 @@ static inline const uint8_t *read_name(const uint8_t *at, const uint8_t *end, co
 	return key.next ? key.next : value_skip(at, end);
 }
 
-static inline bool same_name(const struct name *wanted, const uint8_t *name, uint32_t length)
+static inline bool same_name(const struct rule_step *wanted, const uint8_t *name, uint32_t length)
 {
 	return wanted->length == length && wanted->text[0] == (char)name[0] && memcmp(wanted->text, name, length) == 0;
 }
 
-/* The value of the key in `slot`, or NULL; `damaged` is set when the record ends too early. */
-static const uint8_t *find_slot(const struct expr *expr, struct scan *scan, uint32_t slot)
+/* The value of the top-level key of slot `slot`, or NULL; `damaged` is set when the record ends too early. */
+static const uint8_t *find_slot(struct record *record, uint32_t slot)
 {
+	const struct program *program = record->program;
 	const uint8_t *name, *value;
 	uint32_t length = 0;
 
-	while (!scan->found[slot] && scan->left) {
-		value = read_name(scan->at, scan->end, &name, &length);
-		scan->at = value ? skip(value, scan->end) : NULL;
-		if (!scan->at) {
-			scan->damaged = true;
-			scan->left = 0;
+	while (!record->found[slot] && record->left) {
+		value = read_name(record->at, record->end, &name, &length);
+		record->at = value ? skip(value, record->end) : NULL;
+		if (!record->at) {
+			record->damaged = true;
+			record->left = 0;
 			return NULL;
 		}
-		scan->left--;
+		record->left--;
 		if (!name || !length)
 			continue;
-		for (uint32_t i = 0; i < expr->n_keys; i++)
-			if (same_name(&expr->keys[i], name, length) && !scan->found[i])
-				scan->found[i] = value;
+		for (uint32_t i = 0; i < program->n_refs; i++)
+			if (same_name(program->refs[i].steps, name, length) && !record->found[i])
+				record->found[i] = value;
 	}
-	return scan->found[slot];
+	return record->found[slot];
 }
 
 /* One step down: a map's value by name, an array's element by number. */
-static const uint8_t *descend(const uint8_t *at, const uint8_t *end, const struct step *step)
+static const uint8_t *descend(const uint8_t *at, const uint8_t *end, const struct rule_step *step)
 {
 	const uint8_t *name;
 	struct value v;
@@ -110,194 +115,207 @@ static const uint8_t *descend(const uint8_t *at, const uint8_t *end, const struc
 	if (value_read(at, end, &v) < 0)
 		return NULL;
 	at = v.body;
-	if (step->name.text && v.kind == VALUE_MAP) {
+	if (!step->bracket && v.kind == VALUE_MAP) {
 		for (uint32_t i = 0; i < v.count && at; i++) {
 			at = read_name(at, end, &name, &length);
-			if (at && name && length && same_name(&step->name, name, length))
+			if (at && name && length && same_name(step, name, length))
 				return at;
 			at = at ? skip(at, end) : NULL;
 		}
-	} else if (!step->name.text && v.kind == VALUE_ARRAY && step->index < v.count) {
-		for (uint32_t i = 0; i < step->index && at; i++)
+	} else if (step->bracket && v.kind == VALUE_ARRAY) {
+		uint64_t index = strtoull(step->text, NULL, 10);
+
+		if (index >= v.count)
+			return NULL;
+		for (uint64_t i = 0; i < index && at; i++)
 			at = skip(at, end);
 		return at;
 	}
 	return NULL;
 }
 
-/* --- comparing --- */
+/* --- values --- */
 
-static bool is_number(const struct value *v)
+static void give_scalar(const struct value *v, struct rule_value *ret)
 {
-	return v->kind == VALUE_UINT || v->kind == VALUE_INT || v->kind == VALUE_FLOAT;
-}
-
-#define ORDER(a, b) ((a) < (b) ? LESS : (a) > (b) ? MORE : (a) == (b) ? SAME : UNORDERED)
-
-/* Exact: whole numbers as 128 bits; where one has a fraction, as long double, which holds 64 bits on every machine we
- * run on. */
-static enum order order_numbers(const struct value *v, const struct literal *l)
-{
-	__int128 whole = v->kind == VALUE_UINT ? (__int128)v->u : (__int128)v->i;
-	long double fraction;
-
-	if (v->kind != VALUE_FLOAT && l->kind == LITERAL_WHOLE)
-		return ORDER(whole, l->whole);
-	fraction = l->kind == LITERAL_WHOLE ? (long double)l->whole : (long double)l->fraction;
-	return v->kind == VALUE_FLOAT ? ORDER((long double)v->f, fraction) : ORDER((long double)whole, fraction);
-}
-
-/* A value as text: its own bytes, or a scalar's notation in `room` (of 40 bytes). */
-static size_t text_of(const struct value *v, char *room, const char **ret_text)
-{
-	*ret_text = room;
 	switch (v->kind) {
 	case VALUE_STR:
 	case VALUE_BIN:
-		*ret_text = (const char *)v->body;
-		return v->length;
+		ret->kind = RULE_TEXT;
+		ret->text = (const char *)v->body;
+		ret->length = v->length;
+		return;
 	case VALUE_BOOL:
-		*ret_text = v->truth ? "true" : "false";
-		return v->truth ? 4 : 5;
+		ret->kind = RULE_TRUTH;
+		ret->truth = v->truth;
+		return;
 	case VALUE_UINT:
-		return (size_t)snprintf(room, 40, "%llu", (unsigned long long)v->u);
 	case VALUE_INT:
-		return (size_t)snprintf(room, 40, "%lld", (long long)v->i);
+		ret->kind = RULE_NUMBER;
+		ret->number = v->kind == VALUE_UINT ? (__int128)v->u : (__int128)v->i;
+		return;
 	case VALUE_FLOAT:
-		return (size_t)snprintf(room, 40, "%.17g", v->f);
+		ret->kind = RULE_FRACTION;
+		ret->fraction = v->f;
+		return;
 	default:
-		return 0;
+		ret->kind = RULE_OTHER;
+		return;
 	}
 }
 
-static enum order order_of(const struct value *v, const struct literal *l)
+/* The element at `at`; `left` elements are behind it. */
+static bool give_element(struct record *record, const uint8_t *at, uint32_t left, struct rule_value *ret)
 {
-	char room[40];
-	const char *text;
-	size_t length;
+	struct value v;
+
+	if (!at || value_read(at, record->end, &v) < 0)
+		return false;
+	give_scalar(&v, ret);
+	ret->list = true;
+	ret->left = left;
+	ret->cursor = at;
+	return true;
+}
+
+static bool give(struct record *record, const uint8_t *at, struct rule_value *ret)
+{
+	struct value v;
+
+	if (value_read(at, record->end, &v) < 0 || v.kind == VALUE_NIL)
+		return false;
+	if (v.kind != VALUE_ARRAY) {
+		give_scalar(&v, ret);
+		return true;
+	}
+	ret->count = v.count;
+	ret->list = true;
+	ret->left = 0;
+	if (v.count == 0 || !give_element(record, v.body, v.count - 1, ret))
+		ret->kind = RULE_OTHER;
+	return true;
+}
+
+static bool first_of(struct rule_event *event, const struct rule_ref *ref, struct rule_value *ret)
+{
+	struct record *record = (struct record *)event;
+	const uint8_t *at = find_slot(record, ref->slot);
+
+	for (uint32_t i = 1; i < ref->n_steps && at; i++)
+		at = descend(at, record->end, &ref->steps[i]);
+	return at && give(record, at, ret);
+}
+
+static bool next_of(struct rule_event *event, const struct rule_ref *ref, struct rule_value *value)
+{
+	struct record *record = (struct record *)event;
+
+	if (value->left == 0)
+		return false;
+	return give_element(record, skip(value->cursor, record->end), value->left - 1, value);
+}
+
+/* --- compiling --- */
+
+static int check_index(const struct syntax *s, const struct rule_step *step, struct fault *fault)
+{
+	uint64_t index = 0;
+
+	for (uint32_t i = 0; i < step->length; i++) {
+		index = index * 10 + (uint64_t)(step->text[i] - '0');
+		if (!isdigit((unsigned char)step->text[i]) || index > UINT32_MAX)
+			return syntax_fault(s, fault, -EINVAL, step->at, "expected a number and ']', found '%.*s'",
+					    (int)MIN_OF(step->length, 40u), step->text);
+	}
+	return 0;
+}
+
+/* The steps outlive the syntax: a copy, each text with a NUL behind it. */
+static int keep_steps(struct program *program, const struct rule_step *from, uint32_t n, struct rule_ref *ret)
+{
+	struct rule_step *steps = program_take(program, n * sizeof *steps);
+
+	if (!steps)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		steps[i] = from[i];
+		steps[i].text = program_keep(program, from[i].text, from[i].length);
+		if (!steps[i].text)
+			return -ENOMEM;
+	}
+	ret->steps = steps;
+	ret->n_steps = n;
+	return 0;
+}
+
+static int resolve(void *context, struct program *program, const struct syntax *syntax,
+		   const struct syntax_operand *operand, struct rule_ref *ret, struct fault *fault)
+{
+	const struct rule_step *steps = &syntax->steps[operand->steps];
+
+	for (uint32_t i = 0; i < operand->n_steps; i++)
+		if (steps[i].bracket && check_index(syntax, &steps[i], fault) < 0)
+			return -EINVAL;
+	ret->name = program_keep(program, syntax->text + operand->at, operand->length);
+	if (!ret->name || keep_steps(program, steps, operand->n_steps, ret) < 0)
+		return fault_set(fault, -ENOMEM, "out of memory");
+	return 0;
+}
+
+static int compile(struct expr *expr, const char *text, struct fault *fault)
+{
+	const struct syntax_options options = { .size_max = EXPR_TEXT_MAX, .noun = "key" };
+	const struct program_scope scope = { .resolve = resolve };
+	struct syntax *syntax;
+	int r = syntax_parse(&syntax, text, strnlen(text, EXPR_TEXT_MAX + 1), &options, fault);
+
+	if (r < 0)
+		return r;
+	r = program_add(expr->program, syntax, &scope, &expr->condition, fault);
+	syntax_free(syntax);
+	return r;
+}
+
+int expr_compile(struct expr **ret, const char *text, struct fault *fault)
+{
+	struct expr *expr = calloc(1, sizeof *expr);
 	int r;
 
-	if (is_number(v) && (l->kind == LITERAL_WHOLE || l->kind == LITERAL_FRACTION))
-		return order_numbers(v, l);
-	length = text_of(v, room, &text);
-	r = memcmp(text, l->text, MIN_OF(length, (size_t)l->length));
-	return r ? ORDER(r, 0) : ORDER(length, (size_t)l->length);
-}
-
-static bool text_holds(enum operator op, const struct value *v, const struct literal *l)
-{
-	char room[40];
-	const char *text;
-	size_t length = text_of(v, room, &text);
-
-	if (length < l->length)
-		return false;
-	if (op == OP_STARTSWITH)
-		return memcmp(text, l->text, l->length) == 0;
-	if (op == OP_ENDSWITH)
-		return memcmp(text + length - l->length, l->text, l->length) == 0;
-	return memmem(text, length, l->text, l->length);
-}
-
-static bool is_one_of(const struct value *v, const struct literal *l, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (order_of(v, &l[i]) == SAME)
-			return true;
-	return false;
-}
-
-static bool scalar_holds(const struct expr *expr, const struct test *test, const struct value *v)
-{
-	const struct literal *l = &expr->literals[test->literals];
-	enum order order;
-
-	if (test->op == OP_IN)
-		return is_one_of(v, l, test->n_literals);
-	if (test->op >= OP_CONTAINS)
-		return text_holds(test->op, v, l);
-	order = order_of(v, l);
-	switch (test->op) {
-	case OP_EQUAL:
-		return order == SAME;
-	case OP_UNEQUAL:
-		return order != SAME;
-	case OP_LESS:
-		return order == LESS;
-	case OP_LESS_EQUAL:
-		return order == LESS || order == SAME;
-	case OP_MORE:
-		return order == MORE;
-	default:
-		return order == MORE || order == SAME;
+	if (!expr || program_new(&expr->program) < 0) {
+		free(expr);
+		return fault_set(fault, -ENOMEM, "out of memory");
 	}
-}
-
-/* Nil is as absent. A map as a whole equals nothing; an array holds what one of its elements holds. */
-static bool value_holds(const struct expr *expr, const struct test *test, const uint8_t *at, const uint8_t *end)
-{
-	struct value v, element;
-
-	if (value_read(at, end, &v) < 0 || v.kind == VALUE_NIL)
-		return false;
-	if (test->op == OP_EXISTS)
-		return true;
-	if (v.kind < VALUE_ARRAY)
-		return scalar_holds(expr, test, &v);
-	if (v.kind == VALUE_MAP)
-		return false;
-	at = v.body;
-	for (uint32_t i = 0; i < v.count && at; i++) {
-		if (value_read(at, end, &element) < 0)
-			return false;
-		if (element.kind < VALUE_ARRAY && element.kind != VALUE_NIL && scalar_holds(expr, test, &element))
-			return true;
-		at = skip(at, end);
+	r = compile(expr, text, fault);
+	if (r < 0) {
+		expr_free(expr);
+		return r;
 	}
-	return false;
-}
-
-static bool test_holds(const struct expr *expr, const struct test *test, struct scan *scan)
-{
-	const uint8_t *at = find_slot(expr, scan, test->key);
-
-	for (uint32_t i = 0; i < test->n_steps && at; i++)
-		at = descend(at, scan->end, &expr->steps[test->steps + i]);
-	return at && value_holds(expr, test, at, scan->end);
-}
-
-bool expr_match(const struct expr *expr, const void *map, size_t size)
-{
-	struct value record;
-	struct scan scan;
-	uint32_t next = expr->entry;
-
-	scan.end = (const uint8_t *)map + size;
-	if (value_read(map, scan.end, &record) < 0 || record.kind != VALUE_MAP)
-		return false;
-	scan.at = record.body;
-	scan.left = record.count;
-	scan.damaged = false;
-	for (uint32_t i = 0; i < expr->n_keys; i++)
-		scan.found[i] = NULL;
-	while (next < EXPR_FAILS) {
-		const struct test *test = &expr->tests[next];
-
-		next = test_holds(expr, test, &scan) ? test->if_true : test->if_false;
-		if (scan.damaged)
-			return false;
-	}
-	return next == EXPR_HOLDS;
+	*ret = expr;
+	return 0;
 }
 
 void expr_free(struct expr *expr)
 {
 	if (!expr)
 		return;
-	free(expr->tests);
-	free(expr->literals);
-	free(expr->steps);
-	free(expr->keys);
-	free(expr->arena);
+	program_free(expr->program);
 	free(expr);
+}
+
+bool expr_match(const struct expr *expr, const void *map, size_t size)
+{
+	struct value value;
+	struct record record;
+
+	record.end = (const uint8_t *)map + size;
+	if (value_read(map, record.end, &value) < 0 || value.kind != VALUE_MAP)
+		return false;
+	record.event = (struct rule_event){ first_of, next_of };
+	record.program = expr->program;
+	record.at = value.body;
+	record.left = value.count;
+	record.damaged = false;
+	for (uint32_t i = 0; i < expr->program->n_refs; i++)
+		record.found[i] = NULL;
+	return program_holds(expr->program, &expr->condition, &record.event) && !record.damaged;
 }

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The expression language of --where and, later, of rules: comparisons over the keys of one record.
+ * --where: a condition over the keys of one record, in the language of the rules (syntax.h), without macros and named lists.
  *
- *   expression = or; or = and { "or" and }; and = not { "and" not }; not = "not" not | "(" or ")" | test
- *   test       = key ( "=" | "==" | "!=" | "<" | "<=" | ">" | ">=" ) value
- *              | key ( "contains" | "startswith" | "endswith" ) value | key "in" "(" value { "," value } ")" | key "exists"
- *   key        = name { "." name | "[" number "]" }       e.g. pid, event.type, args[0]; a name may be "quoted"
- *   value      = number | 10s, 5ms (ns) | 64MiB (bytes) | bare word | "quoted \" text" | true | false
+ *   key   = name { "." name | "[" number "]" }       e.g. pid, event.type, args[0]; a name may be "quoted"
+ *   value = number | 10s, 5ms (ns) | 64MiB (bytes) | bare word | "quoted \" text" | true | false
  *
- * An absent key makes every test on it false, except that `exists` says so. On an array, a test is true when it is true
- * of one element. Text compares as text, numbers as numbers; a number against text compares as text.
+ * An absent key makes every test on it false, except that `exists` says so. On an array, a test is true when it is true of one element. Text
+ * compares as text, numbers as numbers; a number against text compares as text.
  */
 #ifndef SONDE_EXPR_H
 #define SONDE_EXPR_H

@@ -20,7 +20,7 @@
 #define S_ISGID  0002000
 
 /* The kernel's own device numbers, major:12 minor:20. Source: include/linux/kdev_t.h, include/uapi/linux/major.h. */
-#define DEV_NULL      (1u << 20 | 3)
+#define DEV_NULL (1u << 20 | 3)
 
 /* The inode's time of change, in ns; where it is kept changed with 6.6 (torvalds/linux 13bc24457850) and 6.11 (3aa63a569c64). */
 sonde_inline __u64 changed_at(struct inode *inode)

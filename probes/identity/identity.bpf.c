@@ -106,6 +106,26 @@ int snapshot__iter(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+/* The same, told to user space: once, for its table of processes. */
+SEC("iter/task")
+int tasks__iter(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct sonde_task_found found = { 0 };
+	struct sonde_task *t;
+
+	if (!task || task->pid != task->tgid)
+		return 0;
+	t = bpf_task_storage_get(&sonde_tasks, task, NULL, 0);
+	found.proc = t && t->proc ? t->proc : sonde_proc_of(task);
+	found.parent = t ? t->parent : 0;
+	found.began = task->start_boottime;
+	found.pid = task->tgid;
+	bpf_probe_read_kernel_str(found.comm, sizeof found.comm, task->comm);
+	bpf_seq_write(ctx->meta->seq, &found, sizeof found);
+	return 0;
+}
+
 /* Before filter.pid changes: nobody has the mark that is not in use. */
 SEC("iter/task")
 int unselect__iter(struct bpf_iter__task *ctx)

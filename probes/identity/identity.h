@@ -3,7 +3,7 @@
 #ifndef SONDE_IDENTITY_H
 #define SONDE_IDENTITY_H
 
-#include "sonde/event.h"
+#include "sonde/security.h"
 #include "sonde/stack.h"
 
 #define CGROUP_PATH_MAX 1024
@@ -53,10 +53,38 @@ struct agent_loss {
 	__u64 to SONDE_AS("time") SONDE_DOC("end of the span in which they were lost");
 };
 
+/* In the order of enum rule_priority. */
+#define ALERT_PRIORITIES "names=emergency|alert|critical|error|warning|notice|informational|debug"
+
+struct alert {
+	struct sonde_event header; /* of the event that the rule fired on: its time, process and cgroup */
+	struct sonde_text rule SONDE_DOC("name of the rule") SONDE_ECS("rule.name");
+	struct sonde_text desc SONDE_DOC("what the rule says of itself") SONDE_ECS("rule.description") SONDE_OPTIONAL;
+	struct sonde_text output SONDE_DOC("the rule's output, its fields filled in") SONDE_ECS("message");
+	struct sonde_text tags SONDE_AS("list") SONDE_DOC("tags of the rule") SONDE_ECS("tags") SONDE_OPTIONAL;
+	struct sonde_text source SONDE_DOC("source of the rule: syscall");
+	struct sonde_text event_type SONDE_DOC("type of the event that the rule fired on");
+	struct sonde_text event SONDE_AS("msgpack")
+		SONDE_DOC("that event, whole, where it is in the stream and not too long") SONDE_OPTIONAL;
+	__u32 priority SONDE_AS(ALERT_PRIORITIES) SONDE_DOC("how much it matters, by Falco's names");
+	__u64 event_seq SONDE_DOC("seq of that event; absent where it is not in the stream, or not yet") SONDE_OPTIONAL;
+	__u64 count SONDE_DOC(
+		"how many further times the rule fired for this proc since the alert before; output, event_type "
+		"and event_seq are those of the last one") SONDE_OPTIONAL;
+};
+
+/* What the kernel says of each process that was there before the agent, by an iterator. */
+struct sonde_task_found {
+	__u64 proc, parent, began; /* began: boot clock */
+	__u32 pid, _pad;
+	char comm[16];
+};
+
 SONDE_INTERNAL_EVENT(cgroup_changed, "cgroup.change", priority, "A cgroup was made, renamed or removed.");
 SONDE_INTERNAL_EVENT(sonde_stack_sample, "stack.sample", bulk, "The stack of a thread, for an event that names it.");
 SONDE_EVENT(agent_start, "agent.start", 1, priority, "Everything is attached; written once a run.");
 SONDE_EVENT(agent_ledger, "agent.ledger", 1, priority, "What became of every event of this run, by type.");
 SONDE_EVENT(agent_loss, "agent.loss", 1, priority, "Events of one type were lost, and why.");
+SONDE_SECURITY_EVENT(alert, "alert", 1, priority, "A rule fired.");
 
 #endif

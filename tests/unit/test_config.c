@@ -238,18 +238,18 @@ static void test_unknown_key(void **state)
 	expect_file_fault(*state, "modules: {tpc: {}}\n", "1:11: unknown key 'tpc' in modules; did you mean 'tcp'?");
 	expect_file_fault(
 		*state, "xxxxxxxxxxxx: 1\n",
-		"1:1: unknown key 'xxxxxxxxxxxx'; expected one of host, modules, filter, rings, journal, sinks, "
+		"1:1: unknown key 'xxxxxxxxxxxx'; expected one of host, modules, filter, rings, journal, rules, sinks, "
 		"agent, vault");
-	expect_file_fault(
-		*state, "\"\": 1\n",
-		"1:1: unknown key ''; expected one of host, modules, filter, rings, journal, sinks, agent, vault");
-	expect_file_fault(
-		*state, "\"a\\n\\e[31m\": 1\n",
-		"1:1: unknown key 'a??[31m'; expected one of host, modules, filter, rings, journal, sinks, agent, "
-		"vault");
-	expect_file_fault(
-		*state, "<<: {host: a}\n",
-		"1:1: unknown key '<<'; expected one of host, modules, filter, rings, journal, sinks, agent, vault");
+	expect_file_fault(*state, "\"\": 1\n",
+			  "1:1: unknown key ''; expected one of host, modules, filter, rings, journal, rules, sinks, "
+			  "agent, vault");
+	expect_file_fault(*state, "\"a\\n\\e[31m\": 1\n",
+			  "1:1: unknown key 'a??[31m'; expected one of host, modules, filter, rings, journal, rules, "
+			  "sinks, agent, "
+			  "vault");
+	expect_file_fault(*state, "<<: {host: a}\n",
+			  "1:1: unknown key '<<'; expected one of host, modules, filter, rings, journal, rules, sinks, "
+			  "agent, vault");
 }
 
 static void test_wrong_type(void **state)
@@ -283,7 +283,7 @@ static void test_wrong_type(void **state)
 	expect_file_fault(
 		*state, "[a]\n",
 		"1:1: the configuration is a list; expected a section with host, modules, filter, rings, journal, "
-		"sinks, agent, vault");
+		"rules, sinks, agent, vault");
 }
 
 static void test_out_of_range(void **state)

@@ -263,6 +263,42 @@ static void test_paths_and_arrays(void **state)
 	check_all(rows, ARRAY_SIZE(rows));
 }
 
+/* What the language of rules brings: its other operators, transformers, another key on the right. */
+static void test_operators_of_rules(void **state)
+{
+	static const struct expectation rows[] = {
+		{ "comm icontains GIN", true },
+		{ "comm icontains GINN", false },
+		{ "comm glob n*x", true },
+		{ "comm glob n*y", false },
+		{ "comm iglob N?INX", true },
+		{ "comm regex '[a-z]{5}'", true },
+		{ "comm regex '[a-z]{4}'", false },
+		{ "args[0] pmatch (/usr/sbin, /bin)", true },
+		{ "args[0] pmatch (/usr/sb)", false },
+		{ "args intersects (x, -g)", true },
+		{ "comm in ()", false },
+		{ "comm bcontains 67696e", true },
+		{ "comm bstartswith 6e67", true },
+		{ "comm contains anyof (xx, gin)", true },
+		{ "comm startswith allof (n, ng)", true },
+		{ "comm = oneof (nginx, nginx)", false },
+		{ "toupper(comm) = NGINX", true },
+		{ "len(comm) = 5", true },
+		{ "len(args) = 3", true },
+		{ "len(none) = 0", true },
+		{ "len(absent) = 0", false },
+		{ "basename(args) = nginx", true },
+		{ "basename(args[0]) = val(comm)", true },
+		{ "toupper(args) = val(comm)", false },
+		{ "comm = tolower(comm)", true },
+		{ "digits = val(event.ports)", false },
+		{ "event.ports[0] = 0x50", true },
+	};
+
+	check_all(rows, ARRAY_SIZE(rows));
+}
+
 static void test_precedence(void **state)
 {
 	static const struct expectation rows[] = {
@@ -327,12 +363,18 @@ static void test_errors_name_their_column(void **state)
 		{ "pid = 1)", 1, 8, "found ')'" },
 		{ "pid in 1", 1, 8, "'('" },
 		{ "pid in (1", 1, 10, "',' or ')'" },
-		{ "pid in ()", 1, 9, "expected a value" },
+		{ "pid in (,)", 1, 9, "expected a value" },
 		{ "pid in (1,)", 1, 11, "expected a value" },
 		{ "comm = \"ngi", 1, 8, "never closed" },
 		{ "\"\" = 1", 1, 1, "at least one character" },
 		{ "args[x] = 1", 1, 6, "a number and ']'" },
-		{ "args[99999999999] = 1", 1, 16, "a number and ']'" },
+		{ "args[99999999999] = 1", 1, 6, "a number and ']'" },
+		{ "args[] = 1", 1, 6, "a number" },
+		{ "comm = \"a\\qb\"", 1, 8, "means nothing" },
+		{ "comm regex 'a(b'", 1, 12, "never closed" },
+		{ "comm regex val(exe)", 1, 16, "a constant" },
+		{ "lower(comm) = x", 1, 6, "expected an operator" },
+		{ "tolower(comm = x", 1, 14, "')' behind the field" },
 		{ "a. = 1", 1, 3, "expected a key" },
 		{ "pid = 1\nand\n  = 2", 3, 3, "expected a key" },
 		{ "pid=1234and comm=nginx", 1, 13, "found 'comm=nginx'" },
@@ -416,6 +458,7 @@ int main(void)
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_absent_keys),
 		cmocka_unit_test(test_paths_and_arrays),
+		cmocka_unit_test(test_operators_of_rules),
 		cmocka_unit_test(test_precedence),
 		cmocka_unit_test(test_every_combination),
 		cmocka_unit_test(test_errors_name_their_column),

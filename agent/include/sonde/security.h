@@ -39,7 +39,7 @@
 	__u32 _pad_target;                                                                                             \
 	char target_comm[16] SONDE_DOC("name of the process that it was done to") SONDE_OPTIONAL
 
-/* An event that a rule can be about: it carries the lineage of its process. */
+/* An event that a rule can be about. The agent adds `lineage`, the names of its process's ancestors. */
 #ifdef __bpf__
 #define SONDE_SECURITY_EVENT(record, name, version, ring, doc)                                                         \
 	SONDE_TYPE(record, name, ring, doc, SONDE_TAG("version=" #version) SONDE_TAG("security"))

@@ -6,15 +6,16 @@
  * built, never a copy, so aliases cost one edge each and cannot multiply; an anchor is known only once its node is
  * complete, so there are no cycles. Everything is allocated in one list of blocks and freed with the tree.
  */
-#include "config_tree.h"
+#include "yaml/yaml_tree.h"
 
 #include <errno.h>
 #include <string.h>
 #include <yaml.h>
 
-#define DEPTH_MAX  16u
-#define NODES_MAX  8192u
 #define ANCHOR_MAX 64u
+#define KEYS_MAX   1024u /* of one mapping: looking for a duplicate walks them all */
+
+static const struct yaml_bounds configuration_bounds = { .depth = 16, .nodes = 8192 };
 
 struct block {
 	struct block *next;
@@ -23,10 +24,10 @@ struct block {
 
 struct anchor {
 	const char *name;
-	const struct config_node *node;
+	const struct yaml_node *node;
 };
 
-struct config_tree {
+struct yaml_tree {
 	struct block *blocks;
 	struct anchor anchors[ANCHOR_MAX];
 	unsigned n_anchors, n_nodes;
@@ -34,14 +35,15 @@ struct config_tree {
 
 /* One parse: what every step needs. */
 struct builder {
-	struct config_tree *tree;
+	struct yaml_tree *tree;
 	yaml_parser_t parser;
+	const struct yaml_bounds *bounds;
 	const char *label, *input;
 	size_t size;
 	struct fault *fault;
 };
 
-static void *take(struct config_tree *tree, size_t size)
+static void *take(struct yaml_tree *tree, size_t size)
 {
 	struct block *b = calloc(1, sizeof *b + size);
 
@@ -52,7 +54,7 @@ static void *take(struct config_tree *tree, size_t size)
 	return b->bytes;
 }
 
-static const char *take_text(struct config_tree *tree, const void *text, size_t size)
+static const char *take_text(struct yaml_tree *tree, const void *text, size_t size)
 {
 	char *copy = take(tree, size + 1);
 
@@ -61,7 +63,7 @@ static const char *take_text(struct config_tree *tree, const void *text, size_t 
 	return copy;
 }
 
-void config_tree_free(struct config_tree *tree)
+void yaml_tree_free(struct yaml_tree *tree)
 {
 	if (!tree)
 		return;
@@ -74,9 +76,9 @@ void config_tree_free(struct config_tree *tree)
 	free(tree);
 }
 
-bool config_node_is_null(const struct config_node *node)
+bool yaml_node_is_null(const struct yaml_node *node)
 {
-	return node->kind == CONFIG_SCALAR && node->plain &&
+	return node->kind == YAML_IS_SCALAR && node->plain &&
 	       (!*node->text || !strcmp(node->text, "~") || !strcmp(node->text, "null"));
 }
 
@@ -121,11 +123,11 @@ static int next_event(struct builder *b, yaml_event_t *ret)
 	return yaml_parser_parse(&b->parser, ret) ? 0 : refuse_syntax(b);
 }
 
-static int parse_node(struct builder *b, yaml_event_t *event, unsigned depth, const struct config_node **ret);
+static int parse_node(struct builder *b, yaml_event_t *event, unsigned depth, const struct yaml_node **ret);
 
-static struct config_edge *take_edge(struct builder *b, struct config_edge ***tail)
+static struct yaml_edge *take_edge(struct builder *b, struct yaml_edge ***tail)
 {
-	struct config_edge *edge = take(b->tree, sizeof *edge);
+	struct yaml_edge *edge = take(b->tree, sizeof *edge);
 
 	if (edge) {
 		**tail = edge;
@@ -134,9 +136,9 @@ static struct config_edge *take_edge(struct builder *b, struct config_edge ***ta
 	return edge;
 }
 
-static int parse_sequence(struct builder *b, struct config_node *node, unsigned depth)
+static int parse_sequence(struct builder *b, struct yaml_node *node, unsigned depth)
 {
-	struct config_edge **tail = &node->first;
+	struct yaml_edge **tail = &node->first;
 
 	for (;;) {
 		_cleanup_(yaml_event_delete) yaml_event_t event = { 0 };
@@ -145,7 +147,7 @@ static int parse_sequence(struct builder *b, struct config_node *node, unsigned 
 		if (r < 0 || event.type == YAML_SEQUENCE_END_EVENT)
 			return r;
 
-		struct config_edge *edge = take_edge(b, &tail);
+		struct yaml_edge *edge = take_edge(b, &tail);
 
 		if (!edge)
 			return -ENOMEM;
@@ -155,16 +157,19 @@ static int parse_sequence(struct builder *b, struct config_node *node, unsigned 
 	}
 }
 
-static int check_key(struct builder *b, const struct config_node *mapping, const yaml_event_t *event)
+static int check_key(struct builder *b, const struct yaml_node *mapping, const yaml_event_t *event)
 {
 	const char *name = (const char *)event->data.scalar.value;
 	char sentence[160];
+	unsigned n = 0;
 
 	if (event->type != YAML_SCALAR_EVENT)
 		return refuse(b, event->start_mark, "a key must be plain text");
 	if (strlen(name) != event->data.scalar.length)
 		return refuse(b, event->start_mark, "a key must not hold a NUL character");
-	for (const struct config_edge *e = mapping->first; e; e = e->next) {
+	for (const struct yaml_edge *e = mapping->first; e; e = e->next) {
+		if (++n == KEYS_MAX)
+			return refuse(b, event->start_mark, "more than 1024 keys");
 		if (!e->key || strcmp(e->key, name))
 			continue;
 		snprintf(sentence, sizeof sentence, "duplicate key '%.64s', first given on line %u", name, e->line);
@@ -173,7 +178,7 @@ static int check_key(struct builder *b, const struct config_node *mapping, const
 	return 0;
 }
 
-static int parse_pair(struct builder *b, struct config_node *node, const yaml_event_t *key, struct config_edge ***tail,
+static int parse_pair(struct builder *b, struct yaml_node *node, const yaml_event_t *key, struct yaml_edge ***tail,
 		      unsigned depth)
 {
 	_cleanup_(yaml_event_delete) yaml_event_t event = { 0 };
@@ -182,7 +187,7 @@ static int parse_pair(struct builder *b, struct config_node *node, const yaml_ev
 	if (r < 0)
 		return r;
 
-	struct config_edge *edge = take_edge(b, tail);
+	struct yaml_edge *edge = take_edge(b, tail);
 
 	if (!edge)
 		return -ENOMEM;
@@ -195,9 +200,9 @@ static int parse_pair(struct builder *b, struct config_node *node, const yaml_ev
 	return r < 0 ? r : parse_node(b, &event, depth + 1, &edge->node);
 }
 
-static int parse_mapping(struct builder *b, struct config_node *node, unsigned depth)
+static int parse_mapping(struct builder *b, struct yaml_node *node, unsigned depth)
 {
-	struct config_edge **tail = &node->first;
+	struct yaml_edge **tail = &node->first;
 
 	for (;;) {
 		_cleanup_(yaml_event_delete) yaml_event_t key = { 0 };
@@ -211,7 +216,7 @@ static int parse_mapping(struct builder *b, struct config_node *node, unsigned d
 	}
 }
 
-static int follow_alias(struct builder *b, const yaml_event_t *event, const struct config_node **ret)
+static int follow_alias(struct builder *b, const yaml_event_t *event, const struct yaml_node **ret)
 {
 	for (unsigned i = b->tree->n_anchors; i-- > 0;) {
 		if (strcmp(b->tree->anchors[i].name, (const char *)event->data.alias.anchor))
@@ -223,9 +228,9 @@ static int follow_alias(struct builder *b, const yaml_event_t *event, const stru
 }
 
 static int keep_anchor(struct builder *b, const yaml_event_t *event, const yaml_char_t *name,
-		       const struct config_node *node)
+		       const struct yaml_node *node)
 {
-	struct config_tree *t = b->tree;
+	struct yaml_tree *t = b->tree;
 
 	if (!name)
 		return 0;
@@ -240,20 +245,24 @@ static int keep_anchor(struct builder *b, const yaml_event_t *event, const yaml_
 	return 0;
 }
 
-static int fill_scalar(struct builder *b, const yaml_event_t *event, struct config_node *node)
+static int fill_scalar(struct builder *b, const yaml_event_t *event, struct yaml_node *node)
 {
 	const char *text = (const char *)event->data.scalar.value;
 
 	if (strlen(text) != event->data.scalar.length)
 		return refuse(b, event->start_mark, "a value must not hold a NUL character");
-	node->kind = CONFIG_SCALAR;
+	node->kind = YAML_IS_SCALAR;
 	node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+	node->style = event->data.scalar.style == YAML_SINGLE_QUOTED_SCALAR_STYLE   ? YAML_SINGLE_QUOTED
+		      : event->data.scalar.style == YAML_DOUBLE_QUOTED_SCALAR_STYLE ? YAML_DOUBLE_QUOTED
+		      : node->plain                                                 ? YAML_PLAIN
+										    : YAML_BLOCK;
 	node->text = take_text(b->tree, text, event->data.scalar.length);
 	return node->text ? 0 : -ENOMEM;
 }
 
 /* `event` has been read and begins the node. */
-static int fill_node(struct builder *b, const yaml_event_t *event, unsigned depth, struct config_node *node)
+static int fill_node(struct builder *b, const yaml_event_t *event, unsigned depth, struct yaml_node *node)
 {
 	const yaml_char_t *tag, *anchor;
 	int r;
@@ -267,13 +276,13 @@ static int fill_node(struct builder *b, const yaml_event_t *event, unsigned dept
 	case YAML_SEQUENCE_START_EVENT:
 		tag = event->data.sequence_start.tag;
 		anchor = event->data.sequence_start.anchor;
-		node->kind = CONFIG_SEQUENCE;
+		node->kind = YAML_IS_SEQUENCE;
 		r = parse_sequence(b, node, depth);
 		break;
 	case YAML_MAPPING_START_EVENT:
 		tag = event->data.mapping_start.tag;
 		anchor = event->data.mapping_start.anchor;
-		node->kind = CONFIG_MAPPING;
+		node->kind = YAML_IS_MAPPING;
 		r = parse_mapping(b, node, depth);
 		break;
 	default:
@@ -286,16 +295,22 @@ static int fill_node(struct builder *b, const yaml_event_t *event, unsigned dept
 	return keep_anchor(b, event, anchor, node);
 }
 
-static int parse_node(struct builder *b, yaml_event_t *event, unsigned depth, const struct config_node **ret)
+static int parse_node(struct builder *b, yaml_event_t *event, unsigned depth, const struct yaml_node **ret)
 {
-	if (depth > DEPTH_MAX)
-		return refuse(b, event->start_mark, "nested more than 16 deep");
-	if (++b->tree->n_nodes > NODES_MAX)
-		return refuse(b, event->start_mark, "more than 8192 values");
+	char sentence[64];
+
+	if (depth > b->bounds->depth) {
+		snprintf(sentence, sizeof sentence, "nested more than %u deep", b->bounds->depth);
+		return refuse(b, event->start_mark, sentence);
+	}
+	if (++b->tree->n_nodes > b->bounds->nodes) {
+		snprintf(sentence, sizeof sentence, "more than %u values", b->bounds->nodes);
+		return refuse(b, event->start_mark, sentence);
+	}
 	if (event->type == YAML_ALIAS_EVENT)
 		return follow_alias(b, event, ret);
 
-	struct config_node *node = take(b->tree, sizeof *node);
+	struct yaml_node *node = take(b->tree, sizeof *node);
 
 	if (!node)
 		return -ENOMEM;
@@ -309,9 +324,10 @@ static int parse_node(struct builder *b, yaml_event_t *event, unsigned depth, co
 	return r;
 }
 
-static int parse_stream(struct builder *b, const struct config_node **ret_root)
+/* Each document becomes an element of `documents`. */
+static int parse_stream(struct builder *b, struct yaml_node *documents)
 {
-	bool seen = false;
+	struct yaml_edge **tail = &documents->first;
 
 	for (;;) {
 		_cleanup_(yaml_event_delete) yaml_event_t event = { 0 };
@@ -322,22 +338,42 @@ static int parse_stream(struct builder *b, const struct config_node **ret_root)
 		if (event.type == YAML_STREAM_START_EVENT || event.type == YAML_DOCUMENT_END_EVENT)
 			continue;
 		if (event.type == YAML_DOCUMENT_START_EVENT) {
-			if (seen)
+			/* An anchor is known in its own document only. */
+			b->tree->n_anchors = 0;
+			if (documents->first && !b->bounds->documents)
 				return refuse(b, event.start_mark, "a second document; a configuration is one");
-			seen = true;
 			continue;
 		}
-		r = parse_node(b, &event, 0, ret_root);
+
+		struct yaml_edge *edge = take_edge(b, &tail);
+
+		if (!edge)
+			return -ENOMEM;
+		edge->line = (unsigned)event.start_mark.line + 1;
+		edge->column = (unsigned)event.start_mark.column + 1;
+		r = parse_node(b, &event, 0, &edge->node);
 		if (r < 0)
 			return r;
 	}
 }
 
-int config_tree_parse(struct config_tree **ret, const struct config_node **ret_root, const char *text, size_t size,
-		      const char *label, struct fault *fault)
+static int parse_text(struct builder *b, const struct yaml_node **ret_documents)
 {
-	struct builder b = { .label = label, .input = text, .size = size, .fault = fault };
-	const struct config_node *root = NULL;
+	struct yaml_node *documents = take(b->tree, sizeof *documents);
+
+	if (!documents)
+		return -ENOMEM;
+	documents->kind = YAML_IS_SEQUENCE;
+	documents->line = documents->column = 1;
+	*ret_documents = documents;
+	return parse_stream(b, documents);
+}
+
+int yaml_documents_parse(struct yaml_tree **ret, const struct yaml_node **ret_documents, const char *text, size_t size,
+			 const char *label, const struct yaml_bounds *bounds, struct fault *fault)
+{
+	struct builder b = { .bounds = bounds, .label = label, .input = text, .size = size, .fault = fault };
+	const struct yaml_node *documents = NULL;
 
 	b.tree = calloc(1, sizeof *b.tree);
 	if (!b.tree || !yaml_parser_initialize(&b.parser)) {
@@ -346,14 +382,25 @@ int config_tree_parse(struct config_tree **ret, const struct config_node **ret_r
 	}
 	yaml_parser_set_input_string(&b.parser, (const unsigned char *)text, size);
 
-	int r = parse_stream(&b, &root);
+	int r = parse_text(&b, &documents);
 
 	yaml_parser_delete(&b.parser);
 	if (r < 0) {
-		config_tree_free(b.tree);
+		yaml_tree_free(b.tree);
 		return r == -ENOMEM ? fault_set(fault, r, "%s: out of memory", label) : r;
 	}
 	*ret = b.tree;
-	*ret_root = root;
+	*ret_documents = documents;
 	return 0;
+}
+
+int yaml_tree_parse(struct yaml_tree **ret, const struct yaml_node **ret_root, const char *text, size_t size,
+		    const char *label, struct fault *fault)
+{
+	const struct yaml_node *documents = NULL;
+	int r = yaml_documents_parse(ret, &documents, text, size, label, &configuration_bounds, fault);
+
+	if (r == 0)
+		*ret_root = documents->first ? documents->first->node : NULL;
+	return r;
 }

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the agent knows of processes, and the rules that it holds events against. */
+#include "agent_state.h"
+
+#include "probes/exec/exec.h"
+
+#define PROCESSES_PART 8 /* of agent.memory goes to the table of processes */
+
+/* As the module exec declares them: its header is what they are read by. */
+static const struct event_type *exec_type(const struct agent *a, const char *record, size_t size)
+{
+	const struct event_type *type = schema_find_record(a->setup.schema, "exec", record);
+
+	return type && type->size == size ? type : NULL;
+}
+
+int agent_open_processes(struct agent *a, struct fault *fault)
+{
+	int r = processes_open(&a->processes, config_number(a->setup.config, "agent.memory") / PROCESSES_PART);
+
+	if (r == 0)
+		r = users_open(&a->users, "/etc/passwd", "/etc/group");
+	if (r == 0) {
+		const struct live_setup setup = {
+			.schema = a->setup.schema, .processes = a->processes, .users = a->users, .host = a->host
+		};
+
+		r = live_open(&a->reader, &setup);
+	}
+	a->exec = exec_type(a, "process_exec", sizeof(struct process_exec));
+	a->fork = exec_type(a, "process_fork", sizeof(struct process_fork));
+	a->exit = exec_type(a, "process_exit", sizeof(struct process_exit));
+	return r < 0 ? fault_set(fault, r, "out of memory") : 0;
+}
+
+static void take_task(void *context, const void *task)
+{
+	const struct sonde_task_found *found = task;
+	struct process process = {
+		.proc = found->proc, .parent = found->parent, .began = found->began, .pid = found->pid, .loginuid = -1
+	};
+
+	memcpy(process.comm, found->comm, sizeof process.comm);
+	processes_found(((struct agent *)context)->processes, &process);
+}
+
+/* Only rules ask for more than names. */
+static void read_details(struct agent *a)
+{
+	if (a->alerts)
+		processes_read_details(a->processes, "/proc");
+}
+
+/* Those that were there before. Without them lineage ends at what began since; that is no reason not to run. */
+void agent_list_processes(struct agent *a)
+{
+	if (loader_tasks(a->setup.loader, take_task, a) < 0)
+		agent_say(a, "the processes that run already cannot be listed: lineage ends at those that began since");
+	read_details(a);
+}
+
+static void note_exec(struct agent *a, const struct sonde_event *e)
+{
+	struct process process = *live_own(a->reader, e);
+
+	process.began = 0;
+	processes_exec(a->processes, &process);
+}
+
+static void note_fork(struct agent *a, const struct sonde_event *e)
+{
+	const struct process_fork *fork = (const struct process_fork *)e;
+
+	processes_fork(a->processes, e->proc, fork->child_proc, fork->child_pid, e->time);
+}
+
+/* What its first thread calls itself now. */
+static void note_name(struct agent *a, const struct sonde_event *e)
+{
+	const struct process *known = processes_find(a->processes, e->proc);
+
+	if (known && memcmp(known->comm, e->comm, sizeof e->comm))
+		processes_rename(a->processes, e->proc, e->comm);
+}
+
+void agent_note_process(struct agent *a, const struct event_type *type, const struct sonde_event *e)
+{
+	if (type == a->exec)
+		note_exec(a, e);
+	else if (type == a->fork)
+		note_fork(a, e);
+	else if (type == a->exit)
+		processes_exit(a->processes, e->proc);
+	else if (type->security && e->pid == e->tid)
+		note_name(a, e);
+}
+
+/* Of the configuration in force; the rules before stay where these have a mistake. */
+int agent_load_rules(struct agent *a, struct fault *fault)
+{
+	const struct alerts_setup setup = { .setup = &a->setup,
+					    .processes = a->processes,
+					    .users = a->users,
+					    .cgroups = a->cgroups,
+					    .host = a->host,
+					    .began = a->options->began,
+					    .say = agent_say,
+					    .write = agent_write_alert,
+					    .context = a };
+	struct alerts *fresh;
+	int r = alerts_open(&fresh, &setup, a->setup.config, fault);
+
+	if (r < 0)
+		return r == -ENOMEM ? r : -EINVAL;
+	if (a->alerts)
+		alerts_flush(a->alerts);
+	alerts_close(a->alerts);
+	a->alerts = fresh;
+	if (a->ledger) /* a reload: modules that were restarted have missed some */
+		agent_list_processes(a);
+	return 0;
+}
+
+/* One event into the journal, and what rules say of it behind it. An alert does not depend on whether there was room for its event. `ret_seq` (may be NULL):
+ * of the event; 0: it was not written. */
+int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack, uint64_t *ret_seq)
+{
+	int r = intake_write(a->intake, e, stack);
+	uint64_t seq = r == 0 ? intake_seq(a->intake) : 0;
+
+	if (ret_seq)
+		*ret_seq = seq;
+	if (alerts_wants(a->alerts, e->type))
+		alerts_judge(a->alerts, e, seq, intake_boot_to_epoch(a->intake));
+	return r;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "alerts.h"
+
+#include "rule_files.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define MATCHED_MAX 256u   /* rules that fire on one event; further ones do not */
+#define OUTPUT_MAX  16384u /* bytes of an output; longer ones are cut */
+
+struct alerts {
+	struct alerts_setup setup;
+	struct rules *rules;
+	struct live *live;
+	struct fold *fold;
+	char output[OUTPUT_MAX];
+};
+
+static void on_report(void *context, enum rules_level level, const char *sentence)
+{
+	struct alerts *alerts = context;
+
+	char text[600];
+
+	snprintf(text, sizeof text, "%s%s", level == RULES_ERROR ? "" : "warning: ", sentence);
+	alerts->setup.say(alerts->setup.context, text);
+}
+
+static void on_folded(void *context, const struct folded *folded)
+{
+	struct alerts *alerts = context;
+	const struct alert_row row = { .rule = rules_at(alerts->rules, folded->rule),
+				       .event = &folded->event,
+				       .seq = folded->seq,
+				       .count = folded->count,
+				       .output = folded->output,
+				       .output_size = folded->output_size };
+
+	alerts->setup.write(alerts->setup.context, &row);
+}
+
+static int prepare(struct alerts *alerts, const struct config *config)
+{
+	const struct alerts_setup *s = &alerts->setup;
+	const struct live_setup live = { .rules = alerts->rules,
+					 .schema = s->setup->schema,
+					 .processes = s->processes,
+					 .users = s->users,
+					 .cgroups = s->cgroups,
+					 .host = s->host,
+					 .began = s->began,
+					 .runs = setup_enables,
+					 .context = (void *)s->setup };
+	int r = live_open(&alerts->live, &live);
+
+	return r == 0 ? fold_open(&alerts->fold, config_number(config, "rules.fold"), on_folded, alerts) : r;
+}
+
+int alerts_open(struct alerts **ret, const struct alerts_setup *setup, const struct config *config, struct fault *fault)
+{
+	const char *const *paths;
+	size_t n = config_list(config, "rules.files", &paths);
+	struct alerts *alerts;
+	int r;
+
+	*ret = NULL;
+	if (n == 0)
+		return 0;
+	alerts = calloc(1, sizeof *alerts);
+	if (!alerts)
+		return fault_set(fault, -ENOMEM, "out of memory");
+	alerts->setup = *setup;
+	r = rule_files_load(&alerts->rules, paths, n, config_bool(config, "rules.lenient"), on_report, alerts, fault);
+	if (r == 0 && prepare(alerts, config) < 0)
+		r = fault_set(fault, -ENOMEM, "out of memory");
+	if (r < 0) {
+		alerts_close(alerts);
+		return r;
+	}
+	rule_files_unserved(alerts->rules, setup->setup, setup->say, setup->context);
+	*ret = alerts;
+	return 0;
+}
+
+void alerts_close(struct alerts *alerts)
+{
+	if (!alerts)
+		return;
+	fold_close(alerts->fold);
+	live_close(alerts->live);
+	rules_free(alerts->rules);
+	free(alerts);
+}
+
+bool alerts_wants(const struct alerts *alerts, uint16_t type)
+{
+	return alerts && live_wants(alerts->live, type);
+}
+
+static void fire(struct alerts *alerts, uint32_t rule, const struct sonde_event *event, uint64_t seq)
+{
+	size_t n = live_format(alerts->live, rule, alerts->output, sizeof alerts->output);
+	const struct alert_row row = { .rule = rules_at(alerts->rules, rule),
+				       .event = event,
+				       .seq = seq,
+				       .output = alerts->output,
+				       .output_size = n };
+
+	if (fold_take(alerts->fold, rule, event, seq, alerts->output, n, now_boottime_ns()))
+		alerts->setup.write(alerts->setup.context, &row);
+}
+
+void alerts_judge(struct alerts *alerts, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch)
+{
+	uint32_t matched[MATCHED_MAX];
+	uint32_t n = live_match(alerts->live, event, seq, boot_to_epoch, matched, MATCHED_MAX);
+
+	for (uint32_t i = 0; i < n; i++)
+		fire(alerts, matched[i], event, seq);
+}
+
+void alerts_tick(struct alerts *alerts, uint64_t now)
+{
+	fold_tick(alerts->fold, now);
+}
+
+void alerts_flush(struct alerts *alerts)
+{
+	fold_flush(alerts->fold);
+}
