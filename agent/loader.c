@@ -21,8 +21,8 @@
 /* The companions linked in; weak, so that the table names what may exist. */
 #define COMPANIONS(X)                                                                                                  \
 	X(capture)                                                                                                     \
-	X(cpu) X(cred) X(dns) X(drops) X(exec) X(file) X(kernel) X(offcpu) X(sched) X(syscalls) X(tcp) X(turnaround)   \
-		X(udp)
+	X(cpu)                                                                                                         \
+	X(cred) X(dns) X(drops) X(exec) X(file) X(kernel) X(offcpu) X(sched) X(syscalls) X(tcp) X(turnaround) X(udp)
 #define COMPANION(name) extern const struct sonde_module sonde_module_##name __attribute__((weak));
 COMPANIONS(COMPANION)
 #undef COMPANION
