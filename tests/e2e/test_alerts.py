@@ -243,10 +243,10 @@ class Alerts(common.TestCase):
     def test_what_no_module_makes_is_said(self):
         path = self.file(MACROS + rule("Leaf", "spawned and proc.name = leaf") + rule("Out", "evt.type = connect and fd.sport = 4444"))
         agent = self.agent(path)
-        self.assertIn(f"{path}:11:3: rule 'Out' needs module 'tcp', which is off", agent.output())
+        self.assertIn(f"{path}:11:3: rule 'Out' needs module 'net', which is off", agent.output())
         self.assertNotIn("'Leaf' needs", agent.output())
         config = self.file("modules: {tcp: {enabled: false}, exec: {enabled: true}}\n", "sonde.yaml")
-        self.assertIn("rule 'Out' needs module 'tcp', which is off", common.sonde("rules", "check", "-c", config, path).stderr)
+        self.assertIn("rule 'Out' needs module 'net', which is off", common.sonde("rules", "check", "-c", config, path).stderr)
         self.assertNotIn("needs module", common.sonde("rules", "check", path).stderr)
 
     def test_connections(self):
