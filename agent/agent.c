@@ -383,6 +383,7 @@ static int begin_probes(struct agent *a, struct fault *fault)
 	if (sched_clock_open(&a->clock) == 0)
 		set_sched_offset(a);
 	r = filter_apply(a->setup.loader, a->setup.config, fault);
+	agent_tell_urgent(a);
 	if (r == 0)
 		r = open_rings(a, fault);
 	if (r == 0)
@@ -410,8 +411,9 @@ static int open_service(struct agent *a, struct fault *fault)
 static int give_up_privileges(struct agent *a, struct fault *fault)
 {
 	const char *const paths[] = { config_text(a->setup.config, "journal.path") };
+	bool kills = responses_wanted(a->setup.config) & RESPONSE_BIT(RESPONSE_KILL);
 	struct privilege_options options = { .user = config_text(a->setup.config, "agent.user"),
-					     .capabilities = PRIVILEGE_BASE,
+					     .capabilities = PRIVILEGE_BASE | (kills ? PRIVILEGE_BIT(CAP_KILL) : 0),
 					     .paths = paths,
 					     .n_paths = ARRAY_SIZE(paths) };
 

@@ -28,6 +28,16 @@ struct guest {
 	struct module *module;
 };
 
+/* What became of a response. */
+struct response_row {
+	const struct sonde_event *event; /* that the rule fired on */
+	const char *rule, *reason;       /* reason: why it was not taken; may be NULL */
+	uint32_t action;
+	int32_t error;
+	uint64_t seq;
+	bool kernel;
+};
+
 struct agent {
 	const struct agent_options *options;
 	struct setup setup;
@@ -49,6 +59,8 @@ struct agent {
 	struct users *users;
 	struct live *reader;   /* of what records say of their process */
 	struct alerts *alerts; /* NULL: no rules */
+	uint64_t kill_minute;  /* begin of the minute that kills are counted in */
+	uint64_t kills;
 	struct kafka *kafka;
 	uint64_t first_position; /* of this run's records */
 	struct control *control;
@@ -71,6 +83,7 @@ void agent_write_start(struct agent *a);
 int agent_write_loss(void *context, uint16_t type, const char *reason, uint64_t count);
 
 void agent_write_alert(void *context, const struct alert_row *alert);
+void agent_write_response(struct agent *a, const struct response_row *response);
 
 /* agent_alerts.c: the table of processes, and rules */
 int agent_open_processes(struct agent *a, struct fault *fault);
@@ -78,6 +91,10 @@ void agent_list_processes(struct agent *a);
 void agent_note_process(struct agent *a, const struct event_type *type, const struct sonde_event *e);
 int agent_load_rules(struct agent *a, struct fault *fault);
 int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack);
+
+/* agent_responses.c: what rules ask for beside alerts */
+void agent_respond(void *context, const struct response_order *order);
+void agent_tell_urgent(struct agent *a);
 
 /* agent_rings.c: records of the rings */
 struct guest *agent_guest(struct agent *a, const char *module);

@@ -14,6 +14,7 @@ struct alerts {
 	struct rules *rules;
 	struct live *live;
 	struct fold *fold;
+	struct responses *responses; /* NULL: none */
 	char output[OUTPUT_MAX];
 };
 
@@ -65,8 +66,11 @@ int alerts_open(struct alerts **ret, const struct alerts_setup *setup, const str
 	int r;
 
 	*ret = NULL;
-	if (n == 0)
-		return 0;
+	if (n == 0) {
+		struct responses *none;
+
+		return responses_read(&none, config, NULL, fault); /* there is no rule that one could be of */
+	}
 	alerts = calloc(1, sizeof *alerts);
 	if (!alerts)
 		return fault_set(fault, -ENOMEM, "out of memory");
@@ -74,6 +78,8 @@ int alerts_open(struct alerts **ret, const struct alerts_setup *setup, const str
 	r = rule_files_load(&alerts->rules, paths, n, config_bool(config, "rules.lenient"), on_report, alerts, fault);
 	if (r == 0 && prepare(alerts, config) < 0)
 		r = fault_set(fault, -ENOMEM, "out of memory");
+	if (r == 0)
+		r = responses_read(&alerts->responses, config, alerts->rules, fault);
 	if (r < 0) {
 		alerts_close(alerts);
 		return r;
@@ -89,6 +95,7 @@ void alerts_close(struct alerts *alerts)
 		return;
 	fold_close(alerts->fold);
 	live_close(alerts->live);
+	responses_free(alerts->responses);
 	rules_free(alerts->rules);
 	free(alerts);
 }
@@ -107,8 +114,25 @@ static void fire(struct alerts *alerts, uint32_t rule, const struct sonde_event 
 				       .output = alerts->output,
 				       .output_size = n };
 
-	if (fold_take(alerts->fold, rule, event, seq, alerts->output, n, now_boottime_ns()))
+	struct response_order order = { .rule = row.rule,
+					.number = rule,
+					.actions = responses_of(alerts->responses, rule),
+					.event = event,
+					.seq = seq };
+
+	order.repeated = !fold_take(alerts->fold, rule, event, seq, alerts->output, n, now_boottime_ns());
+	if (!order.repeated)
 		alerts->setup.write(alerts->setup.context, &row);
+	if (order.actions)
+		alerts->setup.respond(alerts->setup.context, &order);
+}
+
+bool alerts_are_urgent(const struct alerts *alerts, uint16_t type)
+{
+	for (uint32_t i = 0; alerts && alerts->responses && i < rules_count(alerts->rules); i++)
+		if (responses_of(alerts->responses, i) && live_can_fire(alerts->live, type, i))
+			return true;
+	return false;
 }
 
 void alerts_judge(struct alerts *alerts, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch)

@@ -5,6 +5,7 @@
 
 #include "alerts/fold.h"
 #include "alerts/live.h"
+#include "responses.h"
 #include "setup.h"
 
 /* What is to be said, as one event of type `alert`. */
@@ -14,6 +15,16 @@ struct alert_row {
 	uint64_t seq, count;             /* of that event; of further ones: 0: this is the first */
 	const char *output;
 	size_t output_size;
+};
+
+/* What a rule asks for beside its alert, each time that it fires. */
+struct response_order {
+	const struct rule_info *rule;
+	uint32_t number; /* of the rule */
+	unsigned actions; /* RESPONSE_BIT()s */
+	const struct sonde_event *event;
+	uint64_t seq;
+	bool repeated; /* its alert was folded */
 };
 
 struct alerts; /* opaque */
@@ -27,6 +38,7 @@ struct alerts_setup {
 	uint64_t began;
 	void (*say)(void *context, const char *sentence);
 	void (*write)(void *context, const struct alert_row *row);
+	void (*respond)(void *context, const struct response_order *order);
 	void *context;
 };
 
@@ -39,6 +51,8 @@ void alerts_close(struct alerts *alerts);
 bool alerts_wants(const struct alerts *alerts, uint16_t type);
 /* `seq` 0: the event is not in the stream, or not yet. */
 void alerts_judge(struct alerts *alerts, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch);
+/* Whether a rule that can fire on this type has a response. */
+bool alerts_are_urgent(const struct alerts *alerts, uint16_t type);
 void alerts_tick(struct alerts *alerts, uint64_t now);
 /* All that is folded goes out. */
 void alerts_flush(struct alerts *alerts);

@@ -7,6 +7,7 @@
  * The identity module is the owner of the shared maps: it is loaded first, and every other object gets its maps by descriptor.
  */
 #include "module_state.h"
+#include "responses.h"
 #include "socket_filter.h"
 
 #include <bpf/bpf.h>
@@ -287,6 +288,7 @@ static void fill_rodata(struct module *module, struct bpf_object *object, const 
 			{ "sonde_wake_bulk", l->options.bulk_bytes / 8 },
 			{ "sonde_stack_wanted", config && module->number && option_is_on(module, config, "stack") },
 			{ "sonde_stack_type", stack ? stack->id : 0 },
+			{ "sonde_responds", config && responses_wanted(config) != 0 },
 			{ "sonde_socket_filtered",
 			  config && module->filters_sockets && socket_filter_wanted(config, module->name) } };
 	struct btf *btf = bpf_object__btf(object);

@@ -125,6 +125,19 @@ static const struct sonde_option rule_rows[] = {
 	  .help = "within which further alerts of one rule and one proc are counted, and told as one at its end; 0s: "
 		  "each "
 		  "is told" },
+	{ .type = SONDE_OPTION_MAP,
+	  .key = "responses",
+	  .value = "{}",
+	  .help = "what is done when a rule fires, by the rule's name: kill, capture, burst, deny, block, with commas "
+		  "between (docs/response.md)" },
+	{ .type = SONDE_OPTION_UINT,
+	  .key = "kill_rate",
+	  .value = "60",
+	  .min = 1,
+	  .max = 1000000,
+	  .unit = "",
+	  .live = 1,
+	  .help = "the most processes that responses kill in a minute" },
 	{ 0 },
 };
 
