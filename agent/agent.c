@@ -157,6 +157,7 @@ static void timers(struct agent *a)
 		event_stacks_tick(a->stacks, now);
 		if (a->alerts)
 			alerts_tick(a->alerts, now);
+		agent_tick_responses(a, now);
 		a->next_tick = now + TICK_NS;
 	}
 	if (now >= a->next_second) {
@@ -389,6 +390,10 @@ static int begin_probes(struct agent *a, struct fault *fault)
 	if (r == 0)
 		r = agent_start_modules(a, fault);
 	if (r == 0)
+		r = agent_check_guard(a, fault);
+	if (r == 0)
+		agent_tell_guard(a);
+	if (r == 0)
 		agent_list_processes(a);
 	return r;
 }
@@ -587,6 +592,8 @@ static void close_all(struct agent *a)
 	if (a->cgroups)
 		cgroups_close(a->cgroups);
 	ledger_free(a->ledger);
+	for (uint32_t i = 0; i < a->n_rule_names; i++)
+		free(a->rule_names[i]);
 	close_fd(&a->signals);
 	close_fd(&a->epoll);
 	setup_free(&a->setup);

@@ -120,6 +120,7 @@ int agent_load_rules(struct agent *a, struct fault *fault)
 	if (a->ledger) { /* modules run: this is a reload */
 		read_details(a);
 		agent_tell_urgent(a);
+		agent_tell_guard(a);
 	}
 	return 0;
 }

@@ -17,6 +17,7 @@
 #define MINUTE_NS   (60 * NS_PER_SEC)
 #define ANCESTORS   64u         /* of the agent's own processes, at most so deep */
 #define KERNEL_TASK 0x00200000u /* PF_KTHREAD, include/linux/sched.h */
+#define WAIT_NS     (20 * NS_PER_MS) /* for the kernel's note of what it did */
 #define BURST_HZ    999
 #define BURST_NS    (10 * NS_PER_SEC)
 
@@ -192,13 +193,26 @@ static int burst(struct agent *a, const struct sonde_event *e, char *reason, siz
 	return ask(a, request, reason, size);
 }
 
+static int deny(struct agent *a, const struct response_order *order, char *reason, size_t size)
+{
+	struct sonde_task_found task;
+	int r = find_process(a, order->event, &task);
+	const char *why = r < 0 ? "the process has ended" : protection_of(&task);
+
+	if (why) {
+		snprintf(reason, size, "%s", why);
+		return r < 0 ? r : -EPERM;
+	}
+	return agent_deny(a, order->event, &task, order->rule->name);
+}
+
 /* ---- orders ---- */
 
 static void take(struct agent *a, const struct response_order *order, unsigned action)
 {
 	char room[256] = "";
 	const char *reason = NULL;
-	int r = -EOPNOTSUPP;
+	int r = -EAGAIN; /* block: what is blocked makes no event */
 
 	switch (action) {
 	case RESPONSE_CAPTURE:
@@ -206,6 +220,9 @@ static void take(struct agent *a, const struct response_order *order, unsigned a
 		break;
 	case RESPONSE_BURST:
 		r = burst(a, order->event, room, sizeof room);
+		break;
+	case RESPONSE_DENY:
+		r = deny(a, order, room, sizeof room);
 		break;
 	case RESPONSE_KILL:
 		r = kill_process(a, order->event, &reason);
@@ -221,14 +238,101 @@ static void take(struct agent *a, const struct response_order *order, unsigned a
 							.seq = order->seq });
 }
 
+/* ---- what the kernel side takes ---- */
+
+static struct response_open *find_open(struct agent *a, uint64_t proc, uint32_t rule, uint32_t action)
+{
+	for (size_t i = 0; i < RESPONSES_OPEN; i++) {
+		struct response_open *o = &a->open_responses[i];
+
+		if (o->used && o->event.proc == proc && o->rule == rule && o->action == action)
+			return o;
+	}
+	return NULL;
+}
+
+static struct response_open *free_open(struct agent *a)
+{
+	for (size_t i = 0; i < RESPONSES_OPEN; i++)
+		if (!a->open_responses[i].used)
+			return &a->open_responses[i];
+	return NULL;
+}
+
+/* The event and the kernel's note of what it did may come in either order. */
+void agent_response_noted(struct agent *a, uint64_t proc, uint32_t rule, uint32_t action)
+{
+	struct response_open *o = find_open(a, proc, rule, action);
+
+	if (o) {
+		o->used = false;
+		return;
+	}
+	o = free_open(a);
+	if (o)
+		*o = (struct response_open){
+			.used = true, .noted = true, .since = now_boottime_ns(), .action = action, .rule = rule, .event.proc = proc
+		};
+}
+
+/* Whether the response is the kernel's: it was taken, or is waited for. */
+static bool leave_to_kernel(struct agent *a, const struct response_order *order, unsigned action)
+{
+	int rule = order->in_kernel && schema_type(a->setup.schema, order->event->type) == a->exec
+			   ? agent_rule_number(a, order->rule->name)
+			   : -1;
+	struct response_open *o;
+
+	if (rule < 0)
+		return false;
+	o = find_open(a, order->event->proc, (uint32_t)rule, action);
+	if (o) {
+		o->used = false;
+		return true;
+	}
+	o = free_open(a);
+	if (o)
+		*o = (struct response_open){ .used = true,
+					     .since = now_boottime_ns(),
+					     .action = action,
+					     .rule = (uint32_t)rule,
+					     .seq = order->seq,
+					     .event = *order->event };
+	return o;
+}
+
+/* What the kernel side should have decided and says nothing of: it could not look, or its note found the ring full. */
+void agent_tick_responses(struct agent *a, uint64_t now)
+{
+	for (size_t i = 0; i < RESPONSES_OPEN; i++) {
+		struct response_open *o = &a->open_responses[i];
+
+		if (!o->used || now - o->since < WAIT_NS)
+			continue;
+		o->used = false;
+		if (!o->noted) {
+			const struct rule_info rule = { .name = a->rule_names[o->rule] };
+
+			take(a, &(struct response_order){ .rule = &rule, .event = &o->event, .seq = o->seq }, o->action);
+		}
+	}
+}
+
 /* What looks at the process comes before what ends it. Of a rule that fires again on one execution only the kill is tried again. */
 void agent_respond(void *context, const struct response_order *order)
 {
-	static const unsigned in_order[] = { RESPONSE_CAPTURE, RESPONSE_BURST, RESPONSE_KILL };
+	static const unsigned in_order[] = { RESPONSE_CAPTURE, RESPONSE_BURST, RESPONSE_DENY, RESPONSE_BLOCK, RESPONSE_KILL };
+	struct agent *a = context;
 
-	for (size_t i = 0; i < ARRAY_SIZE(in_order); i++)
-		if (order->actions & RESPONSE_BIT(in_order[i]) && (!order->repeated || in_order[i] == RESPONSE_KILL))
-			take(context, order, in_order[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(in_order); i++) {
+		unsigned action = in_order[i];
+
+		if (!(order->actions & RESPONSE_BIT(action)) || (order->repeated && action != RESPONSE_KILL))
+			continue;
+		if ((action == RESPONSE_KILL || action == RESPONSE_DENY) && leave_to_kernel(a, order, action))
+			continue;
+		take(a, order, action);
+	}
 }
 
 /* ---- waking ---- */

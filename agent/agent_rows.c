@@ -147,10 +147,17 @@ void agent_write_response(struct agent *a, const struct response_row *response)
 	e->action = response->action;
 	e->error = response->error;
 	e->kernel = response->kernel;
+	e->count = response->count;
 	e->event_seq = response->seq;
-	e->latency_ns = now > response->event->time ? now - response->event->time : 0;
+	if (response->kernel)
+		e->header.time = response->event->time;
+	else
+		e->latency_ns = now > response->event->time ? now - response->event->time : 0;
 	row_put_text(a, &row, &e->rule, response->rule);
-	row_put_text(a, &row, &e->event_type, schema_type(a->setup.schema, response->event->type)->name);
+	if (!response->kernel)
+		row_put_text(a, &row, &e->event_type, schema_type(a->setup.schema, response->event->type)->name);
+	else if (!response->refused)
+		row_put_text(a, &row, &e->event_type, "process.exec");
 	if (response->reason)
 		row_put_text(a, &row, &e->reason, response->reason);
 	row_write(a, &row, "response_action");

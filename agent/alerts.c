@@ -118,13 +118,29 @@ static void fire(struct alerts *alerts, uint32_t rule, const struct sonde_event 
 					.number = rule,
 					.actions = responses_of(alerts->responses, rule),
 					.event = event,
-					.seq = seq };
+					.seq = seq,
+					.in_kernel = responses_in_kernel(alerts->responses, rule) };
 
 	order.repeated = !fold_take(alerts->fold, rule, event, seq, alerts->output, n, now_boottime_ns());
 	if (!order.repeated)
 		alerts->setup.write(alerts->setup.context, &row);
 	if (order.actions)
 		alerts->setup.respond(alerts->setup.context, &order);
+}
+
+const struct rules *alerts_rules(const struct alerts *alerts)
+{
+	return alerts->rules;
+}
+
+unsigned alerts_actions(const struct alerts *alerts, uint32_t rule)
+{
+	return responses_of(alerts->responses, rule);
+}
+
+void alerts_set_in_kernel(struct alerts *alerts, uint32_t rule)
+{
+	responses_set_in_kernel(alerts->responses, rule);
 }
 
 bool alerts_are_urgent(const struct alerts *alerts, uint16_t type)

@@ -24,7 +24,8 @@ struct response_order {
 	unsigned actions; /* RESPONSE_BIT()s */
 	const struct sonde_event *event;
 	uint64_t seq;
-	bool repeated; /* its alert was folded */
+	bool repeated;  /* its alert was folded */
+	bool in_kernel; /* the kernel side decides it where a program begins */
 };
 
 struct alerts; /* opaque */
@@ -53,6 +54,10 @@ bool alerts_wants(const struct alerts *alerts, uint16_t type);
 void alerts_judge(struct alerts *alerts, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch);
 /* Whether a rule that can fire on this type has a response. */
 bool alerts_are_urgent(const struct alerts *alerts, uint16_t type);
+const struct rules *alerts_rules(const struct alerts *alerts);
+unsigned alerts_actions(const struct alerts *alerts, uint32_t rule);
+/* The kernel side takes the rule's responses where a program begins. */
+void alerts_set_in_kernel(struct alerts *alerts, uint32_t rule);
 void alerts_tick(struct alerts *alerts, uint64_t now);
 /* All that is folded goes out. */
 void alerts_flush(struct alerts *alerts);

@@ -109,6 +109,24 @@ static bool cgroup_offered(char *why, size_t why_size)
 	return false;
 }
 
+/* That a kernel has the hook does not mean that it calls it. */
+static bool lsm_offered(char *why, size_t why_size)
+{
+	_cleanup_(free_pointer) char *text = NULL;
+	const char *at;
+
+	if (read_small_file("/sys/kernel/security/lsm", 4096, &text, NULL) < 0) {
+		snprintf(why, why_size, "no list of security modules: mount -t securityfs none /sys/kernel/security, on a kernel with "
+					"CONFIG_BPF_LSM");
+		return false;
+	}
+	for (at = text; (at = strstr(at, "bpf")); at += 3)
+		if ((at == text || at[-1] == ',') && (!at[3] || at[3] == ',' || at[3] == '\n'))
+			return true;
+	snprintf(why, why_size, "bpf is none of this kernel's security modules: boot with lsm=%.*s,bpf", (int)strcspn(text, "\n"), text);
+	return false;
+}
+
 static bool is_trampoline(const char *section)
 {
 	return !strncmp(section, "fentry/", 7) || !strncmp(section, "fexit/", 6);
@@ -157,6 +175,8 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 		snprintf(why, why_size, "this kernel has no kprobes");
 		return false;
 	}
+	if (!strncmp(section, "lsm/", 4))
+		return lsm_offered(why, why_size);
 	return !is_cgroup_hook(section) || cgroup_offered(why, why_size);
 }
 
@@ -206,6 +226,8 @@ static bool option_is_on(const struct module *module, const struct config *confi
 {
 	char key[128];
 
+	if (!strncmp(option, "response ", 9))
+		return !config || responses_want(config, option + 9);
 	snprintf(key, sizeof key, "modules.%s.%s", module->name, option);
 	return !config || config_bool(config, key);
 }

@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "probes/identity/identity.h"
+#include "rules/predicate.h"
+
+#define IN_KERNEL 0x80u
 
 struct responses {
 	uint32_t n_rules;
@@ -54,6 +57,13 @@ unsigned responses_wanted(const struct config *config)
 	return bits;
 }
 
+bool responses_want(const struct config *config, const char *name)
+{
+	int action = action_of(name);
+
+	return action >= 0 && responses_wanted(config) & RESPONSE_BIT(action);
+}
+
 static int read_actions(const struct config *config, const char *const pair[2], uint8_t *ret, struct fault *fault)
 {
 	const char *rest, *near;
@@ -98,6 +108,9 @@ static int read_pair(const struct config *config, const struct rules *rules, con
 {
 	int64_t rule = rules ? rules_find(rules, pair[0]) : -1;
 	const struct rule_info *info;
+	struct predicate predicate;
+	struct fault why = { 0 };
+	int r;
 
 	if (rule < 0)
 		return unknown_rule(config, rules, pair[0], fault);
@@ -106,7 +119,12 @@ static int read_pair(const struct config *config, const struct rules *rules, con
 		return fault_set(fault, -EINVAL, "%s: rules.responses: rule '%.100s' %s, so it cannot fire",
 				 config_origin(config, "rules.responses"), pair[0],
 				 info->enabled ? "is left out" : "is not enabled");
-	return read_actions(config, pair, &responses->actions[rule], fault);
+	r = read_actions(config, pair, &responses->actions[rule], fault);
+	if (r == 0 && responses->actions[rule] & RESPONSE_BIT(RESPONSE_BLOCK) &&
+	    rules_predicate(rules, (uint32_t)rule, PREDICATE_BEFORE_EXEC, &predicate, &why) < 0)
+		r = fault_set(fault, -EINVAL, "%s: rules.responses: rule '%.100s' cannot block: %s; give it kill",
+			      config_origin(config, "rules.responses"), pair[0], why.text);
+	return r;
 }
 
 int responses_read(struct responses **ret, const struct config *config, const struct rules *rules, struct fault *fault)
@@ -139,7 +157,18 @@ void responses_free(struct responses *responses)
 	free(responses);
 }
 
+void responses_set_in_kernel(struct responses *responses, uint32_t rule)
+{
+	if (rule < responses->n_rules)
+		responses->actions[rule] |= IN_KERNEL;
+}
+
+bool responses_in_kernel(const struct responses *responses, uint32_t rule)
+{
+	return responses && rule < responses->n_rules && responses->actions[rule] & IN_KERNEL;
+}
+
 unsigned responses_of(const struct responses *responses, uint32_t rule)
 {
-	return responses && rule < responses->n_rules ? responses->actions[rule] : 0;
+	return responses && rule < responses->n_rules ? responses->actions[rule] & ~IN_KERNEL : 0;
 }

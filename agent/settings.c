@@ -257,6 +257,7 @@ static const struct option_table builtin_modules[] = {
 	{ "udp", "UDP sockets: udp.socket", off_rows },
 	{ "drops", "Packets that the kernel dropped: net.drop", off_rows },
 	{ "capture", "Packets of connections that something happened to: packet.capture", off_rows },
+	{ "guard", "What rules.responses ask of the kernel; begins by itself where they do", off_rows },
 	{ "dns", "Queries to DNS servers and their answers: dns.query", off_rows },
 };
 

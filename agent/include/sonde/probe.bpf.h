@@ -11,7 +11,8 @@
  * A program is named MEASURE__HOOK: programs of one MEASURE are alternatives, of which the agent loads the first that
  * the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe before cgroup. SONDE_PREFERRED before a
  * program puts it before all others of its measure; SONDE_COVERED_BY("PROGRAM") says that while that other program is in
- * use this one has nothing to do; SONDE_WHEN("OPTION") that it is there for an option of the module that is on. On new kernels tracepoint programs may be preempted: never keep per-CPU scratch over a
+ * use this one has nothing to do; SONDE_WHEN("OPTION") that it is there for an option of the module that is on, or SONDE_WHEN("response ACTION") for
+ * an action that rules.responses ask for. On new kernels tracepoint programs may be preempted: never keep per-CPU scratch over a
  * call; build the event in the ring.
  */
 #ifndef SONDE_PROBE_BPF_H

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Whether a rule holds for a program that begins. */
+#ifndef SONDE_GUARD_PREDICATE_BPF_H
+#define SONDE_GUARD_PREDICATE_BPF_H
+
+#include "sonde/probe.bpf.h"
+#include "guard.h"
+
+#define NO_RULE         0xffffffffu
+#define WALK_BYTES      4608 /* PATH_MAX, and room for one more component, which the walk wants to have left */
+#define WALK_COMPONENTS 128
+
+/* Two halves: one in force, one that is made anew. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * GUARD_RULES_MAX);
+	__type(key, __u32);
+	__type(value, struct guard_rule);
+} guard_rules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct guard_control);
+} guard_control SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct guard_name);
+	__type(value, __u8);
+} guard_names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct guard_path);
+	__type(value, __u8);
+} guard_paths SEC(".maps");
+
+/* The path of the program that a task begins, leaf first, while rules are tried on it. */
+struct guard_walk {
+	struct guard_path key;
+	__u32 used; /* bytes; 0: not walked yet */
+	__u32 cut;  /* there was more */
+	char bytes[WALK_BYTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct guard_walk);
+} guard_walks SEC(".maps");
+
+SONDE_PATH_WALKER(guard_walk_path, WALK_BYTES, WALK_COMPONENTS);
+
+sonde_inline void guard_forget(struct task_struct *task)
+{
+	bpf_task_storage_delete(&guard_walks, task);
+}
+
+sonde_inline struct guard_walk *walk_of(struct task_struct *task, struct file *file)
+{
+	struct guard_walk *walk = bpf_task_storage_get(&guard_walks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	int end;
+
+	if (!walk) {
+		sonde_failed(-12);
+		return NULL;
+	}
+	if (walk->used)
+		return walk;
+	end = guard_walk_path((void *)walk->bytes, 0, (__u64)BPF_CORE_READ(file, f_path.dentry),
+			      (__u64)BPF_CORE_READ(file, f_path.mnt));
+	walk->cut = end < 0;
+	walk->used = end < 0 ? WALK_BYTES : end;
+	return walk;
+}
+
+/* Whether `length` bytes of the path, from `from` on, are in the set. */
+sonde_inline bool has_path(struct guard_walk *walk, __u32 set, __u32 from, __u32 length)
+{
+	if (!length || length > GUARD_PATH_MAX || from > WALK_BYTES - GUARD_PATH_MAX)
+		return false;
+	__builtin_memset(walk->key.text, 0, sizeof walk->key.text);
+	walk->key.set = set;
+	if (bpf_probe_read_kernel(walk->key.text, length, walk->bytes + from))
+		return false;
+	return bpf_map_lookup_elem(&guard_paths, &walk->key) != NULL;
+}
+
+/* Whether the path of the program passes a test; -1: it could not be looked at. This and the next are functions that the verifier checks once and by
+ * themselves; a file comes as a number. */
+__attribute__((noinline)) int guard_path_holds(__u64 file, __u32 field, __u32 set, __u32 length)
+{
+	struct guard_walk *walk = walk_of(bpf_get_current_task_btf(), (struct file *)file);
+	__u32 used, from;
+
+	if (!walk)
+		return -1;
+	used = walk->used;
+	if (walk->cut)
+		return 0; /* longer than any path that a rule can name, and its root is not known */
+	if (field == GUARD_EXE)
+		return has_path(walk, set, 0, used);
+	from = used - length;
+	if (from < 1 || from > WALK_BYTES - GUARD_PATH_MAX || walk->bytes[from - 1])
+		return 0;
+	return has_path(walk, set, from, length);
+}
+
+sonde_inline bool name_holds(const struct guard_test *test)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct guard_name key = { .set = test->set };
+
+	if (test->field == GUARD_UID)
+		*(__u32 *)key.text = task->cred->euid.val;
+	else
+		sonde_copy_comm(key.text, task);
+	return bpf_map_lookup_elem(&guard_names, &key) != NULL;
+}
+
+/* Whether the rule at this place of the table holds for the program that the running task begins. What could not be looked at makes it not hold: user space has
+ * the last word. */
+__attribute__((noinline)) int guard_rule_holds(__u64 file, __u32 number)
+{
+	struct guard_rule *rule = bpf_map_lookup_elem(&guard_rules, &number);
+	bool clause = false;
+
+	if (!rule)
+		return 0;
+	for (__u32 i = 0; i < GUARD_TESTS_MAX; i++) {
+		const struct guard_test *test = &rule->tests[i];
+
+		if (i >= rule->n_tests)
+			break;
+		if (!clause) {
+			int holds = test->field == GUARD_NAME || test->field == GUARD_UID ?
+					    name_holds(test) :
+					    guard_path_holds(file, test->field, test->set, test->length);
+
+			if (holds < 0)
+				return 0;
+			clause = holds != (test->flags & GUARD_NEGATED);
+		}
+		if (test->flags & GUARD_ENDS) {
+			if (!clause)
+				return 0;
+			clause = false;
+		}
+	}
+	return 1;
+}
+
+#endif
