@@ -51,6 +51,7 @@ struct telling {
 	int rules, control, names, paths; /* maps */
 	uint32_t first_set;               /* sets before it are of the half that goes */
 	struct guard_control fresh;
+	bool decides; /* this kernel has the hook where a program begins */
 };
 
 /* Components leaf first, a NUL behind each: as many bytes as the path has, without the slash that a folder ends with. */
@@ -143,7 +144,7 @@ static void tell_moment(struct telling *t, uint32_t rule, unsigned actions, enum
 	if (r < 0)
 		return; /* user space's; that `block` has a predicate was seen when responses were read */
 	r = tell_rule(t, rule, actions, &predicate);
-	if (r == 0 && moment == PREDICATE_AT_EXEC)
+	if (r == 0 && moment == PREDICATE_AT_EXEC && t->decides)
 		alerts_set_in_kernel(a->alerts, rule);
 	if (r == 0)
 		return;
@@ -178,16 +179,29 @@ static bool find_maps(struct telling *t, struct module *guard)
 	return t->rules >= 0 && t->control >= 0 && t->names >= 0 && t->paths >= 0;
 }
 
+/* NULL: it is in use; else why it is not. */
+static const char *missing(const struct module *guard, const char *measure, struct measure_view room[MEASURES_MAX])
+{
+	size_t n = guard ? module_measures(guard, room, MEASURES_MAX) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(room[i].name, measure))
+			return room[i].hook ? NULL : room[i].why;
+	return "module guard does not run";
+}
+
 /* The rules in force, to the kernel side. */
 void agent_tell_guard(struct agent *a)
 {
 	struct telling t = { .agent = a, .first_set = a->guard_set };
 	struct module *guard = agent_guard(a);
+	struct measure_view measures[MEASURES_MAX];
 	struct guard_control old = { 0 };
 	uint32_t zero = 0;
 
 	if (!guard || !find_maps(&t, guard))
 		return;
+	t.decides = !missing(guard, "exec", measures);
 	bpf_map_lookup_elem(t.control, &zero, &old);
 	t.fresh = (struct guard_control){ .first = old.first ? 0 : GUARD_RULES_MAX,
 					  .kill_rate = (uint32_t)config_number(a->setup.config, "rules.kill_rate"),
@@ -214,16 +228,13 @@ int agent_check_guard(struct agent *a, struct fault *fault)
 		       { "deny", "inherit" },  { "block", "block" } };
 	struct module *guard = agent_guard(a);
 	struct measure_view measures[MEASURES_MAX];
-	size_t n = guard ? module_measures(guard, measures, ARRAY_SIZE(measures)) : 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
-		const char *why = "module guard does not run";
+		const char *why;
 
 		if (!responses_want(a->setup.config, needed[i].action))
 			continue;
-		for (size_t k = 0; k < n; k++)
-			if (!strcmp(measures[k].name, needed[i].measure))
-				why = measures[k].hook ? NULL : measures[k].why;
+		why = missing(guard, needed[i].measure, measures);
 		if (why)
 			return fault_set(fault, -EOPNOTSUPP, "%s: rules.responses: this kernel cannot %s: %s",
 					 config_origin(a->setup.config, "rules.responses"), needed[i].action, why);

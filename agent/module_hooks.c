@@ -245,7 +245,9 @@ static void choose_hooks(struct module *module, struct bpf_object *object, const
 		const struct hook *h = hook_in_use(m);
 
 		m->covered_by = coverer(module, m);
-		m->off = h && h->when[0] && !option_is_on(module, config, h->when) ? h->when : NULL;
+		if (!h)
+			h = &m->hooks[0]; /* one that is not wanted is not missed */
+		m->off = h->when[0] && !option_is_on(module, config, h->when) ? h->when : NULL;
 		if (m->covered_by || m->off)
 			m->in_use = -1;
 		h = hook_in_use(m);

@@ -59,7 +59,7 @@ sonde_inline void tell(const struct sonde_owner *owner, __u32 rule, __u32 action
 /* ---- a program begins ---- */
 
 /* Which rules have the action and fit the program; 0xffffffff: none. */
-sonde_inline __u32 rule_that_fits(struct file *file, __u32 actions, __u32 *ret_actions)
+sonde_inline __u32 rule_that_fits(__u64 file, __u32 actions, __u32 *ret_actions)
 {
 	__u32 zero = 0;
 	struct guard_control *control = bpf_map_lookup_elem(&guard_control, &zero);
@@ -73,7 +73,7 @@ sonde_inline __u32 rule_that_fits(struct file *file, __u32 actions, __u32 *ret_a
 		rule = bpf_map_lookup_elem(&guard_rules, &number);
 		if (!rule || !(rule->actions & actions))
 			continue;
-		if (!guard_rule_holds((__u64)file, number))
+		if (!guard_rule_holds(file, number))
 			continue;
 		*ret_actions = rule->actions;
 		return rule->number;
@@ -120,12 +120,9 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux
 	struct sonde_owner owner;
 	__u32 actions = 0, rule;
 
-	sonde_owner_current(&owner);
-	if (owner.filtered)
-		return 0;
-	rule = rule_that_fits(bprm->file, 1u << ACTION_KILL | 1u << ACTION_DENY, &actions);
+	rule = rule_that_fits((__u64)BPF_CORE_READ(bprm, file), 1u << ACTION_KILL | 1u << ACTION_DENY, &actions);
 	guard_forget(task);
-	if (rule == NO_RULE)
+	if (rule == NO_RULE || sonde_owner_called(&owner) < 0 || owner.filtered)
 		return 0;
 	if (actions & 1u << ACTION_DENY)
 		tell(&owner, rule, ACTION_DENY, (__s32)mark_task(task, rule), 0);
@@ -145,12 +142,9 @@ int BPF_PROG(block__lsm, struct linux_binprm *bprm, int ret)
 
 	if (ret)
 		return ret;
-	sonde_owner_current(&owner);
-	if (owner.filtered)
-		return 0;
-	rule = rule_that_fits(bprm->file, 1u << ACTION_BLOCK, &actions);
+	rule = rule_that_fits((__u64)BPF_CORE_READ(bprm, file), 1u << ACTION_BLOCK, &actions);
 	guard_forget(task);
-	if (rule == NO_RULE)
+	if (rule == NO_RULE || sonde_owner_called(&owner) < 0 || owner.filtered)
 		return 0;
 	tell(&owner, rule, ACTION_BLOCK, 0, 0);
 	return -1; /* EPERM */

@@ -84,10 +84,11 @@ sonde_inline struct guard_walk *walk_of(struct task_struct *task, struct file *f
 /* Whether `length` bytes of the path, from `from` on, are in the set. */
 sonde_inline bool has_path(struct guard_walk *walk, __u32 set, __u32 from, __u32 length)
 {
-	if (!length || length > GUARD_PATH_MAX || from > WALK_BYTES - GUARD_PATH_MAX)
-		return false;
 	__builtin_memset(walk->key.text, 0, sizeof walk->key.text);
 	walk->key.set = set;
+	barrier_var(length); /* the verifier shall see the bound where it matters */
+	if (!length || length > GUARD_PATH_MAX || from > WALK_BYTES - GUARD_PATH_MAX)
+		return false;
 	if (bpf_probe_read_kernel(walk->key.text, length, walk->bytes + from))
 		return false;
 	return bpf_map_lookup_elem(&guard_paths, &walk->key) != NULL;
