@@ -58,8 +58,8 @@ sonde_inline void tell(const struct sonde_owner *owner, __u32 rule, __u32 action
 
 /* ---- a program begins ---- */
 
-/* Which rules have the action and fit the program; 0xffffffff: none. */
-sonde_inline __u32 rule_that_fits(__u64 file, __u32 actions, __u32 *ret_actions)
+/* The number of the first rule that has the action and fits the program, or NO_RULE. */
+sonde_inline __u32 rule_that_fits(__u64 file, __u32 action)
 {
 	__u32 zero = 0;
 	struct guard_control *control = bpf_map_lookup_elem(&guard_control, &zero);
@@ -71,12 +71,8 @@ sonde_inline __u32 rule_that_fits(__u64 file, __u32 actions, __u32 *ret_actions)
 		if (i >= control->n)
 			break;
 		rule = bpf_map_lookup_elem(&guard_rules, &number);
-		if (!rule || !(rule->actions & actions))
-			continue;
-		if (!guard_rule_holds(file, number))
-			continue;
-		*ret_actions = rule->actions;
-		return rule->number;
+		if (rule && rule->actions & 1u << action && guard_rule_holds(file, number))
+			return rule->number;
 	}
 	return NO_RULE;
 }
@@ -117,17 +113,17 @@ sonde_inline long mark_task(struct task_struct *task, __u32 rule)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
+	__u64 file = (__u64)BPF_CORE_READ(bprm, file);
+	__u32 denies = rule_that_fits(file, ACTION_DENY), kills = rule_that_fits(file, ACTION_KILL);
 	struct sonde_owner owner;
-	__u32 actions = 0, rule;
 
-	rule = rule_that_fits((__u64)BPF_CORE_READ(bprm, file), 1u << ACTION_KILL | 1u << ACTION_DENY, &actions);
 	guard_forget(task);
-	if (rule == NO_RULE || sonde_owner_called(&owner) < 0 || owner.filtered)
+	if ((denies == NO_RULE && kills == NO_RULE) || sonde_owner_called(&owner) < 0 || owner.filtered)
 		return 0;
-	if (actions & 1u << ACTION_DENY)
-		tell(&owner, rule, ACTION_DENY, (__s32)mark_task(task, rule), 0);
-	if (actions & 1u << ACTION_KILL)
-		tell(&owner, rule, ACTION_KILL, (__s32)kill_task(task), 0);
+	if (denies != NO_RULE)
+		tell(&owner, denies, ACTION_DENY, (__s32)mark_task(task, denies), 0);
+	if (kills != NO_RULE)
+		tell(&owner, kills, ACTION_KILL, (__s32)kill_task(task), 0);
 	return 0;
 }
 
@@ -136,14 +132,13 @@ SEC("lsm/bprm_check_security")
 SONDE_WHEN("response block")
 int BPF_PROG(block__lsm, struct linux_binprm *bprm, int ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct sonde_owner owner;
-	__u32 actions = 0, rule;
+	__u32 rule;
 
 	if (ret)
 		return ret;
-	rule = rule_that_fits((__u64)BPF_CORE_READ(bprm, file), 1u << ACTION_BLOCK, &actions);
-	guard_forget(task);
+	rule = rule_that_fits((__u64)BPF_CORE_READ(bprm, file), ACTION_BLOCK);
+	guard_forget(bpf_get_current_task_btf());
 	if (rule == NO_RULE || sonde_owner_called(&owner) < 0 || owner.filtered)
 		return 0;
 	tell(&owner, rule, ACTION_BLOCK, 0, 0);
