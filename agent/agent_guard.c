@@ -236,7 +236,7 @@ int agent_check_guard(struct agent *a, struct fault *fault)
 			continue;
 		why = missing(guard, needed[i].measure, measures);
 		if (why)
-			return fault_set(fault, -EOPNOTSUPP, "%s: rules.responses: this kernel cannot %s: %s",
+			return fault_set(fault, -EINVAL, "%s: rules.responses: this kernel cannot %s: %s",
 					 config_origin(a->setup.config, "rules.responses"), needed[i].action, why);
 	}
 	return 0;

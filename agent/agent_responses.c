@@ -18,6 +18,7 @@
 #define ANCESTORS   64u         /* of the agent's own processes, at most so deep */
 #define KERNEL_TASK 0x00200000u /* PF_KTHREAD, include/linux/sched.h */
 #define WAIT_NS     (20 * NS_PER_MS) /* for the kernel's note of what it did */
+#define YOUNG_NS    (150 * NS_PER_MS)
 #define BURST_HZ    999
 #define BURST_NS    (10 * NS_PER_SEC)
 
@@ -271,8 +272,23 @@ void agent_response_noted(struct agent *a, uint64_t proc, uint32_t rule, uint32_
 	o = free_open(a);
 	if (o)
 		*o = (struct response_open){
-			.used = true, .noted = true, .since = now_boottime_ns(), .action = action, .rule = rule, .event.proc = proc
+			.used = true, .noted = true, .due = now_boottime_ns() + WAIT_NS, .action = action, .rule = rule, .event.proc = proc
 		};
+}
+
+/* Until `due`; false: there is no room, so it must be taken now. */
+static bool put_off(struct agent *a, const struct response_order *order, uint32_t rule, uint32_t action, uint64_t due)
+{
+	struct response_open *o = free_open(a);
+
+	if (o)
+		*o = (struct response_open){ .used = true,
+					     .due = due,
+					     .action = action,
+					     .rule = rule,
+					     .seq = order->seq,
+					     .event = *order->event };
+	return o;
 }
 
 /* Whether the response is the kernel's: it was taken, or is waited for. */
@@ -290,24 +306,26 @@ static bool leave_to_kernel(struct agent *a, const struct response_order *order,
 		o->used = false;
 		return true;
 	}
-	o = free_open(a);
-	if (o)
-		*o = (struct response_open){ .used = true,
-					     .since = now_boottime_ns(),
-					     .action = action,
-					     .rule = (uint32_t)rule,
-					     .seq = order->seq,
-					     .event = *order->event };
-	return o;
+	return put_off(a, order, (uint32_t)rule, action, now_boottime_ns() + WAIT_NS);
 }
 
-/* What the kernel side should have decided and says nothing of: it could not look, or its note found the ring full. */
+/* A burst takes in no thread that began just before it (probes/cpu/burst.c). */
+static bool is_too_young(struct agent *a, const struct response_order *order)
+{
+	struct sonde_task_found task;
+	int rule = agent_rule_number(a, order->rule->name);
+
+	return rule >= 0 && find_process(a, order->event, &task) == 0 && now_boottime_ns() - task.began < YOUNG_NS &&
+	       put_off(a, order, (uint32_t)rule, RESPONSE_BURST, task.began + YOUNG_NS);
+}
+
+/* What it was too early for; and what the kernel side should have decided and says nothing of: it could not look, or its note found the ring full. */
 void agent_tick_responses(struct agent *a, uint64_t now)
 {
 	for (size_t i = 0; i < RESPONSES_OPEN; i++) {
 		struct response_open *o = &a->open_responses[i];
 
-		if (!o->used || now - o->since < WAIT_NS)
+		if (!o->used || now < o->due)
 			continue;
 		o->used = false;
 		if (!o->noted) {
@@ -330,6 +348,8 @@ void agent_respond(void *context, const struct response_order *order)
 		if (!(order->actions & RESPONSE_BIT(action)) || (order->repeated && action != RESPONSE_KILL))
 			continue;
 		if ((action == RESPONSE_KILL || action == RESPONSE_DENY) && leave_to_kernel(a, order, action))
+			continue;
+		if (action == RESPONSE_BURST && is_too_young(a, order))
 			continue;
 		take(a, order, action);
 	}

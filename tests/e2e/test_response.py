@@ -60,7 +60,7 @@ class Response(common.TestCase):
         """A copy of a program under a name of its own."""
         path = os.path.join(self.folder, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        shutil.copy(os.path.realpath(shutil.which(of)), path)
+        shutil.copy(os.path.realpath(shutil.which(of, path="/usr/bin:/bin:/usr/sbin:/sbin")), path)
         return path
 
     def write(self, rules):
@@ -144,9 +144,9 @@ class Response(common.TestCase):
 
     def test_what_the_kernel_cannot_decide_user_space_kills_at_once(self):
         user, journal = common.temporary_user(self)
-        with self.agent({"Word": f"{EXEC} and proc.cmdline contains word-of-evil"}, {"Word": "kill"}, settings=[f"agent.user={user}"],
+        with self.agent({"Word": f"{EXEC} and proc.exe contains word-of-evil"}, {"Word": "kill"}, settings=[f"agent.user={user}"],
                         journal=journal) as agent:
-            self.assertIn("in user space: proc.cmdline", common.sonde("rules", "explain", self.rules).stdout)
+            self.assertIn("in user space: proc.exe", common.sonde("rules", "explain", self.rules).stdout)
             sleep = os.path.realpath(shutil.which("sleep"))
             for _ in range(20):
                 process = subprocess.Popen(["word-of-evil", "20"], executable=sleep)
@@ -204,7 +204,7 @@ class Response(common.TestCase):
         last = "/proc/sys/kernel/ns_last_pid"
         self.assertTrue(os.access(last, os.W_OK), "this kernel cannot give a pid again on request")
         true, sleep = (os.path.realpath(shutil.which(p)) for p in ("true", "sleep"))
-        with self.agent({"Word": f"{EXEC} and proc.cmdline contains word-of-evil"}, {"Word": "kill"}) as agent:
+        with self.agent({"Word": f"{EXEC} and proc.exe contains word-of-evil"}, {"Word": "kill"}) as agent:
             agent.signal(signal.SIGSTOP)
             first = subprocess.Popen(["word-of-evil"], executable=true)
             first.wait()
