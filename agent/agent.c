@@ -90,6 +90,7 @@ static void view(struct agent *a, struct agent_view *ret, struct sink_health *ka
 				    .ledger = a->ledger,
 				    .journal = a->journal,
 				    .kafka = a->kafka ? kafka : NULL,
+				    .processes = a->processes,
 				    .run = a->run,
 				    .began = a->options->began,
 				    .attach_ns = a->attach_ns,

@@ -7,6 +7,7 @@
 #define SONDE_AGENT_H
 
 #include "base/base.h"
+#include "identity/processes.h"
 #include "ledger.h"
 #include "loader.h"
 #include "setup.h"
@@ -29,7 +30,8 @@ struct agent_view {
 	struct loader *loader;
 	struct ledger *ledger; /* NULL: nothing runs */
 	struct journal *journal;
-	const struct sink_health *kafka; /* NULL: off */
+	const struct sink_health *kafka;   /* NULL: off */
+	const struct processes *processes; /* NULL: nothing runs */
 	const char *run;
 	uint64_t began; /* boot clock */
 	uint64_t attach_ns;

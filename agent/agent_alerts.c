@@ -117,20 +117,24 @@ int agent_load_rules(struct agent *a, struct fault *fault)
 		alerts_flush(a->alerts);
 	alerts_close(a->alerts);
 	a->alerts = fresh;
-	if (a->ledger) { /* modules run: this is a reload */
-		read_details(a);
+	if (a->ledger) { /* a reload: modules that were restarted have missed some */
+		agent_list_processes(a);
 		agent_tell_urgent(a);
 		agent_tell_guard(a);
 	}
 	return 0;
 }
 
-/* One event into the journal, and what rules say of it behind it. An alert does not depend on whether there was room for its event. */
-int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack)
+/* One event into the journal, and what rules say of it behind it. An alert does not depend on whether there was room for its event. `ret_seq` (may be NULL):
+ * of the event; 0: it was not written. */
+int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack, uint64_t *ret_seq)
 {
 	int r = intake_write(a->intake, e, stack);
+	uint64_t seq = r == 0 ? intake_seq(a->intake) : 0;
 
+	if (ret_seq)
+		*ret_seq = seq;
 	if (alerts_wants(a->alerts, e->type))
-		alerts_judge(a->alerts, e, r == 0 ? intake_seq(a->intake) : 0, intake_boot_to_epoch(a->intake));
+		alerts_judge(a->alerts, e, seq, intake_boot_to_epoch(a->intake));
 	return r;
 }

@@ -52,7 +52,7 @@ static int host_emit(struct sonde_host *host, const char *record, void *row)
 		return -EINVAL;
 	e->type = type->id;
 	ledger_made(guest->agent->ledger, type->id, 1);
-	return agent_write(guest->agent, e, NULL);
+	return agent_write(guest->agent, e, NULL, NULL);
 }
 
 static void host_settled(struct sonde_host *host, const char *record, uint64_t count, const char *reason)

@@ -40,7 +40,7 @@ static void note_change(void *context, const char *key, const struct sonde_optio
 		}
 	}
 	if (!row->live)
-		c->fixed = key; /* rules are read again whatever changed */
+		c->fixed = key;
 }
 
 static int restart_changed(struct agent *a, const struct changes *c, struct fault *fault)
@@ -64,6 +64,7 @@ static int restart_changed(struct agent *a, const struct changes *c, struct faul
 	}
 	if (r == 0 && c->filter)
 		r = filter_apply(a->setup.loader, a->setup.config, fault);
+	/* Their files may have changed where the configuration did not. */
 	return r == 0 ? agent_load_rules(a, fault) : r;
 }
 

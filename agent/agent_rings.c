@@ -58,7 +58,7 @@ static void take_with_stack(struct agent *a, const struct sonde_event *e, size_t
 
 void agent_on_stack(void *context, const struct sonde_event *event, const struct stack_text *stack)
 {
-	agent_write(context, event, stack);
+	agent_write(context, event, stack, NULL);
 }
 
 static void take_internal(struct agent *a, const struct event_type *type, const struct sonde_event *e)
@@ -127,7 +127,7 @@ static void take_record(struct agent *a, const void *data, size_t size)
 {
 	const struct sonde_event *e = data;
 	const struct event_type *type = size >= sizeof *e ? schema_type(a->setup.schema, e->type) : NULL;
-	bool written = false;
+	uint64_t seq = 0;
 
 	if (!type)
 		return; /* its type's count stays open, and becomes unaccounted */
@@ -141,9 +141,9 @@ static void take_record(struct agent *a, const void *data, size_t size)
 	else if (e->flags & SONDE_FLAG_STACK && size >= sizeof *e + sizeof(uint64_t))
 		take_with_stack(a, e, size);
 	else
-		written = agent_write(a, e, NULL) == 0;
+		agent_write(a, e, NULL, &seq);
 	if (a->watched[type->id] && e->size <= size && e->size >= type->size)
-		show(a, type, e, written ? intake_seq(a->intake) : 0);
+		show(a, type, e, seq);
 }
 
 /* Ends a batch early where the next record would have to wait: what a callback was given is taken. */

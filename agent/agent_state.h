@@ -107,7 +107,7 @@ int agent_open_processes(struct agent *a, struct fault *fault);
 void agent_list_processes(struct agent *a);
 void agent_note_process(struct agent *a, const struct event_type *type, const struct sonde_event *e);
 int agent_load_rules(struct agent *a, struct fault *fault);
-int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack);
+int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack, uint64_t *ret_seq);
 
 /* agent_responses.c: what rules ask for beside alerts */
 void agent_respond(void *context, const struct response_order *order);

@@ -7,6 +7,7 @@
 #include "command.h"
 #include "options.h"
 #include "privilege.h"
+#include "rule_files.h"
 #include "setup.h"
 
 #include <bpf/bpf.h>
@@ -217,6 +218,40 @@ static void check_kafka(struct checking *c, bool offline)
 		report_ok("kafka: %s answers, topic %s", options.brokers, options.topic);
 }
 
+static void on_rule_report(void *context, enum rules_level level, const char *sentence)
+{
+	if (level == RULES_ERROR)
+		report_error(context, EXIT_CONFIG, "rules: %s", sentence);
+	else
+		printf("note   rules: %s\n", sentence);
+}
+
+static void on_unserved(void *context, const char *sentence)
+{
+	on_rule_report(context, RULES_WARNING, sentence);
+}
+
+static void check_rules(struct checking *c)
+{
+	const struct config *config = c->setup->config;
+	const char *const *paths;
+	size_t n = config_list(config, "rules.files", &paths);
+	struct rules *rules = NULL;
+	struct fault fault = { 0 };
+	int r;
+
+	if (n == 0)
+		return;
+	r = rule_files_load(&rules, paths, n, config_bool(config, "rules.lenient"), on_rule_report, c, &fault);
+	if (r == 0) {
+		rule_files_unserved(rules, c->setup, on_unserved, c);
+		report_ok("rules: %u in %zu files", rules_count(rules), n);
+	} else if (r != -EINVAL) {
+		report_error(c, EXIT_CONFIG, "rules: %s", fault.text);
+	}
+	rules_free(rules);
+}
+
 static int run_check(int argc, char **argv)
 {
 	const char *file = NULL;
@@ -253,6 +288,7 @@ static int run_check(int argc, char **argv)
 	report_ok("configuration: %s", setup.file ? setup.file : "the defaults");
 	check_kernel(&c, check_privileges(&c));
 	check_journal(&c);
+	check_rules(&c);
 	check_kafka(&c, offline);
 	setup_free(&setup);
 	return c.code;

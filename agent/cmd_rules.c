@@ -5,7 +5,9 @@
  */
 #include "arguments.h"
 #include "command.h"
+#include "command_setup.h"
 #include "paragraph.h"
+#include "rule_files.h"
 #include "rule_lines.h"
 #include "rules/field.h"
 #include "rules/rules.h"
@@ -13,25 +15,14 @@
 #include <errno.h>
 #include <string.h>
 
-#define FILE_MAX_BYTES (8u << 20)
-#define MATCHED_MAX    4096u
-#define LINE_ROOM      65536u
+#define MATCHED_MAX 4096u
+#define LINE_ROOM   65536u
 
-/* Files read, and the rules made of them. */
 struct loaded {
-	struct rules_file files[ARGUMENT_TEXTS_MAX];
-	size_t n_files;
 	struct rules *rules;
 	unsigned errors, warnings;
 	bool quiet;
 };
-
-static void release(struct loaded *loaded)
-{
-	for (size_t i = 0; i < loaded->n_files; i++)
-		free((char *)loaded->files[i].text);
-	rules_free(loaded->rules);
-}
 
 static void on_report(void *context, enum rules_level level, const char *sentence)
 {
@@ -43,37 +34,15 @@ static void on_report(void *context, enum rules_level level, const char *sentenc
 		fprintf(stderr, "%s%s\n", level == RULES_ERROR ? "" : "warning: ", sentence);
 }
 
-static int read_files(struct loaded *loaded, const char *const *paths, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct rules_file *file = &loaded->files[i];
-		char *text;
-		int r = read_small_file(paths[i], FILE_MAX_BYTES, &text, &file->size);
-
-		if (r < 0) {
-			fprintf(stderr, "sonde rules: %s: cannot be read: %s\n", paths[i],
-				r == -EFBIG ? "larger than 8 MiB" : strerror(-r));
-			return r;
-		}
-		file->label = paths[i];
-		file->text = text;
-		loaded->n_files++;
-	}
-	return 0;
-}
-
 static int load(struct loaded *loaded, const char *const *paths, size_t n, bool lenient)
 {
-	const struct rules_options options = { .lenient = lenient, .report = on_report, .context = loaded };
 	struct fault fault = { 0 };
-	int r = read_files(loaded, paths, n);
+	int r = rule_files_load(&loaded->rules, paths, n, lenient, on_report, loaded, &fault);
 
-	if (r < 0)
-		return EXIT_FAULT;
-	r = rules_load(&loaded->rules, loaded->files, loaded->n_files, &options, &fault);
-	if (r == -ENOMEM)
-		fprintf(stderr, "sonde rules: %s\n", fault.text);
-	return r == 0 ? EXIT_OK : r == -EINVAL ? EXIT_CONFIG : EXIT_FAULT;
+	if (r == 0 || r == -EINVAL)
+		return r == 0 ? EXIT_OK : EXIT_CONFIG;
+	fprintf(stderr, "sonde rules: %s\n", fault.text);
+	return EXIT_FAULT;
 }
 
 static int take(const struct usage *usage, int argc, char **argv, const struct argument_texts *files)
@@ -109,15 +78,37 @@ static void print_summary(const struct loaded *loaded, bool verbose)
 	       event_types_count(&types), loaded->warnings);
 }
 
+static void on_unserved(void *context, const char *sentence)
+{
+	on_report(context, RULES_WARNING, sentence);
+}
+
+/* Which rules the modules of a configuration make no events for. */
+static int check_served(struct loaded *loaded, const char *config)
+{
+	const struct argument_texts none = { 0 };
+	struct setup setup = { 0 };
+	int code = command_setup(&setup, config, &none);
+
+	if (code >= 0)
+		return code;
+	rule_files_unserved(loaded->rules, &setup, on_unserved, loaded);
+	setup_free(&setup);
+	return EXIT_OK;
+}
+
 static int run_check(int argc, char **argv)
 {
 	struct argument_texts files = { 0 };
+	const char *config = NULL;
 	bool lenient = false, verbose = false, quiet = false;
 	const struct argument arguments[] = {
 		{ 0, "lenient", .help = "leave a rule with an unknown field out, with a warning", .flag = &lenient },
 		{ 'v', "verbose", .help = "a line for each rule: priority, event types, tests, what it costs at most",
 		  .flag = &verbose },
 		{ 'q', "quiet", .help = "no warnings", .flag = &quiet },
+		{ 'c', "config", "FILE", "say also which rules need a module that this configuration leaves off",
+		  .text = &config },
 		{ 0, NULL, "FILE", "a rule file; later ones are read over earlier ones", .texts = &files },
 		{ 0 },
 	};
@@ -134,11 +125,13 @@ static int run_check(int argc, char **argv)
 		return code;
 	loaded.quiet = quiet;
 	code = load(&loaded, files.items, files.n, lenient);
+	if (code == EXIT_OK && config)
+		code = check_served(&loaded, config);
 	if (code == EXIT_OK)
 		print_summary(&loaded, verbose);
 	else if (loaded.errors > 0)
 		fprintf(stderr, "%u mistakes\n", loaded.errors);
-	release(&loaded);
+	rules_free(loaded.rules);
 	return code;
 }
 
@@ -183,7 +176,7 @@ static int run_explain(int argc, char **argv)
 	code = load(&loaded, words.items, words.n, true);
 	if (code == EXIT_OK)
 		code = explain(loaded.rules, name);
-	release(&loaded);
+	rules_free(loaded.rules);
 	return code;
 }
 
@@ -308,7 +301,7 @@ static int run_test(int argc, char **argv)
 	code = load(&loaded, words.items, words.n - 1, lenient);
 	if (code == EXIT_OK)
 		code = test_file(loaded.rules, words.items[words.n - 1]);
-	release(&loaded);
+	rules_free(loaded.rules);
 	return code;
 }
 

@@ -15,7 +15,7 @@ struct command {
 
 extern const struct command command_run, command_check, command_probes, command_schema, command_tap, command_cat,
 	command_flame, command_map, command_top, command_burst, command_capture, command_stats, command_replay,
-	command_rules;
+	command_incident, command_rules;
 
 /* All that this program has, in the order of `sonde --help`; ends with NULL. Each new agent/cmd_NAME.c adds its row in commands.c. */
 extern const struct command *const commands[];

@@ -8,13 +8,14 @@
 #include <string.h>
 
 const struct command *const commands[] = {
-	&command_run,     &command_check, &command_probes, &command_schema, &command_tap,
-	&command_cat,     &command_flame, &command_map,    &command_top,    &command_burst,
-	&command_capture, &command_stats, &command_replay, &command_rules,  NULL,
+	&command_run,      &command_check,  &command_probes, &command_schema,
+	&command_tap,      &command_cat,    &command_flame,  &command_map,
+	&command_incident, &command_top,    &command_burst,  &command_capture,
+	&command_stats,    &command_replay, &command_rules,  NULL,
 };
 
 #define COMMANDS_MAX ARRAY_SIZE(commands)
-#define NAME_COLUMN  10
+#define NAME_COLUMN  12
 
 static const struct command *find_command(const char *name)
 {
@@ -35,7 +36,7 @@ static void write_overview(FILE *out)
 	fputs("\nCommands:\n", out);
 	for (size_t i = 0; commands[i]; i++) {
 		fprintf(out, "  %-*s", NAME_COLUMN - 2, commands[i]->name);
-		write_paragraph(out, "          ", NAME_COLUMN, 80, commands[i]->summary);
+		write_paragraph(out, "            ", NAME_COLUMN, 80, commands[i]->summary);
 	}
 	fputc('\n', out);
 	write_paragraph(out, "", 0, 80, "'sonde help COMMAND' says more of one; 'sonde --version' says the version.");

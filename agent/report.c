@@ -190,6 +190,17 @@ static void write_kafka(FILE *out, const struct sink_health *k)
 	fputc('}', out);
 }
 
+static void write_processes(FILE *out, const struct processes *processes)
+{
+	struct processes_health h;
+
+	processes_health(processes, &h);
+	fprintf(out,
+		"\"processes\": {\"held\": %" PRIu64 ", \"ended\": %" PRIu64 ", \"evicted\": %" PRIu64
+		", \"lost\": %" PRIu64 ", \"text_bytes\": %" PRIu64 "}",
+		h.held, h.ended, h.evicted, h.lost, h.text_bytes);
+}
+
 void report_stats(FILE *out, const struct agent_view *v)
 {
 	fprintf(out, "{\"run\": \"%s\", \"uptime_ns\": %" PRIu64 ", \"attach_ns\": %" PRIu64 ", ", v->run,
@@ -204,6 +215,10 @@ void report_stats(FILE *out, const struct agent_view *v)
 	if (v->kafka) {
 		fputs(", ", out);
 		write_kafka(out, v->kafka);
+	}
+	if (v->processes) {
+		fputs(", ", out);
+		write_processes(out, v->processes);
 	}
 	fputs(", \"probes\": ", out);
 	report_probes(out, v);

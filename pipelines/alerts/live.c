@@ -52,12 +52,23 @@ static bool next_of(struct rule_event *event, const struct rule_ref *ref, struct
 
 /* --- preparing --- */
 
+/* The key that says which call it was. Of io_uring, the operation has the name of its call. */
+static const struct field *call_of(const struct live_type *t)
+{
+	if (t->keys[KEY_call])
+		return t->keys[KEY_call];
+	return t->keys[KEY_syscall]                     ? t->keys[KEY_syscall]
+	       : strcmp(t->type->name, "uring.op") == 0 ? t->keys[KEY_op]
+							: NULL;
+}
+
 static void find_keys(struct live_type *t)
 {
 	for (size_t i = 0; i < t->type->n_fields; i++)
 		for (size_t k = 0; k < N_KEYS; k++)
 			if (strcmp(t->type->fields[i].key, key_names[k]) == 0)
 				t->keys[k] = &t->type->fields[i];
+	t->call = call_of(t);
 }
 
 static void list_calls(struct live_type *t)
@@ -95,12 +106,18 @@ static bool is_covered(const struct live_setup *setup, const struct event_type *
 	return better && runs(setup, better);
 }
 
-/* A type whose records name their call may be about any. */
+/* Where records name their call, it is one of the names that there are for it, or any. */
 static void types_of(const struct live_type *t, struct event_types *ret)
 {
 	live_calls(t->type->name, ret);
-	if (t->keys[KEY_call])
+	if (t->call && t->call->how != FIELD_NAMES)
 		event_types_all(ret);
+	for (uint32_t i = 0; t->call && i < t->call->n_names; i++) {
+		int type = event_type_of(t->call->names[i], strlen(t->call->names[i]));
+
+		if (type >= 0)
+			event_types_add(ret, (unsigned)type);
+	}
 }
 
 static int list_candidates(struct live *live, struct live_type *t)

@@ -12,12 +12,14 @@
 #define TEXTS_ROOM (256u << 10) /* of what is made for one event; beyond it a text is cut */
 
 /* Keys of the stream that fields are served by. */
+/* clang-format off */
 #define LIVE_KEYS(X)                                                                                                   \
-	X(path)                                                                                                        \
-	X(new_path) X(path_given) X(target) X(flags) X(mode) X(ino) X(dev) X(fd) X(created) X(error) X(ret) X(uid)     \
-		X(euid) X(gid) X(egid) X(cap_eff) X(caps) X(exe) X(args) X(cwd) X(tty) X(ns_pid) X(sid) X(pgid)        \
-			X(loginuid) X(memfd) X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family)        \
-				X(protocol) X(side) X(request) X(signal) X(target_pid) X(call) X(op) X(latency_ns)
+	X(path) X(new_path) X(path_given) X(target) X(flags) X(mode) X(ino) X(dev) X(fd) X(created) X(error) X(ret)    \
+	X(uid) X(euid) X(gid) X(egid) X(cap_eff) X(caps) X(exe) X(args) X(cwd) X(tty) X(ns_pid) X(sid) X(pgid)         \
+	X(loginuid) X(memfd) X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family) X(protocol) X(side)    \
+	X(request) X(signal) X(target_pid) X(call) X(syscall) X(op) X(latency_ns) X(env) X(stdin) X(stdout) X(stderr)  \
+	X(addr_given) X(port_given) X(abstract) X(sock_type)
+/* clang-format on */
 
 enum live_key {
 #define KEY_NUMBER(name) KEY_##name,
@@ -29,6 +31,7 @@ enum live_key {
 struct live_type {
 	const struct event_type *type;
 	const struct field *keys[N_KEYS]; /* NULL: it has none */
+	const struct field *call;         /* that says which call it was; NULL: any of these */
 	uint16_t calls[CALLS_MAX];        /* of evt.type, the likeliest first */
 	uint32_t n_calls;
 	uint32_t *candidates, n_candidates;
@@ -80,7 +83,10 @@ const char *live_call_names(const char *type);
 /* record.c: keys of the record */
 bool record_number(const struct live *live, enum live_key key, int64_t *ret);
 bool record_value(struct live *live, const struct field *field, struct rule_value *ret);
+bool record_failed(const struct live *live);
 bool record_key(struct live *live, enum live_key key, struct rule_value *ret);
+/* Of a list: its items, a NUL behind each. NULL: none. */
+const char *record_items(const struct live *live, enum live_key key, uint32_t *ret_length);
 const struct field *record_field(const struct live *live, const char *key);
 
 /* texts.c: texts made for one event */
@@ -147,6 +153,10 @@ enum what {
 	W_IS_MAIN,
 	W_NAME_TID,
 	W_CAPS,
+	W_ENV,
+	W_STDIN,
+	W_STDOUT,
+	W_STDERR,
 	W_CGROUP,
 	W_UID,
 	W_USER,
@@ -173,6 +183,7 @@ enum what {
 	W_DIRECTION,
 	W_HOST,
 	W_ONE,
+	W_NEVER,
 	W_RESULT,
 	W_RAW_RESULT,
 	W_FAILED_COUNT,

@@ -14,9 +14,9 @@ static bool give_call(struct live *live, uint32_t number, struct rule_value *ret
 	const struct live_type *type = live->type;
 	const char *name;
 
-	if (number == 0 && record_key(live, KEY_call, ret))
-		return ret->kind == RULE_TEXT;
-	if (number >= type->n_calls || (number > 0 && type->keys[KEY_call]))
+	if (type->call)
+		return number == 0 && record_value(live, type->call, ret) && ret->kind == RULE_TEXT;
+	if (number >= type->n_calls)
 		return false;
 	name = event_type_name(type->calls[number]);
 	give_text(ret, name, strlen(name));
@@ -28,7 +28,7 @@ static bool give_call(struct live *live, uint32_t number, struct rule_value *ret
 
 static bool is_system_call(const struct live *live)
 {
-	return live->type->keys[KEY_call] || (live->type->n_calls && event_type_is_call(live->type->calls[0]));
+	return live->type->call || (live->type->n_calls && event_type_is_call(live->type->calls[0]));
 }
 
 static bool give_is_type(struct live *live, const struct rule_ref *ref, struct rule_value *ret)
@@ -141,12 +141,12 @@ static bool give_flags(struct live *live, struct rule_value *ret)
 static const struct alias {
 	const char *name;
 	enum live_key key;
-} aliases[] = { { "name", KEY_path },        { "filename", KEY_path },  { "pathname", KEY_path },
-		{ "fullpath", KEY_path },    { "linkpath", KEY_path },  { "oldpath", KEY_path },
-		{ "newpath", KEY_new_path }, { "res", KEY_error },      { "newfd", KEY_fd },
-		{ "proto", KEY_protocol },   { "sport", KEY_lport },    { "dport", KEY_rport },
-		{ "ptid", KEY_target_pid },  { "pid", KEY_target_pid }, { "gid", KEY_gid },
-		{ "uid", KEY_uid } };
+} aliases[] = { { "name", KEY_path },        { "filename", KEY_path },   { "pathname", KEY_path },
+		{ "fullpath", KEY_path },    { "linkpath", KEY_path },   { "oldpath", KEY_path },
+		{ "newpath", KEY_new_path }, { "res", KEY_error },       { "newfd", KEY_fd },
+		{ "proto", KEY_protocol },   { "type", KEY_sock_type },  { "sport", KEY_lport },
+		{ "dport", KEY_rport },      { "ptid", KEY_target_pid }, { "pid", KEY_target_pid },
+		{ "gid", KEY_gid },          { "uid", KEY_uid } };
 
 static bool give_alias(struct live *live, const char *name, struct rule_value *ret)
 {
@@ -270,6 +270,8 @@ bool get_event(struct live *live, const struct rule_ref *ref, const struct serve
 		return give_text(ret, live->setup.host, strlen(live->setup.host));
 	case W_ONE:
 		return give_number(ret, 1);
+	case W_NEVER:
+		return give_truth(ret, false);
 	case W_RESULT:
 		return give_result(live, ret);
 	case W_RAW_RESULT:

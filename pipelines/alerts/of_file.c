@@ -17,16 +17,10 @@ static bool is_class(const struct live *live, const char *class)
 	return strncmp(live->type->type->name, class, strlen(class)) == 0;
 }
 
-static bool failed(const struct live *live)
-{
-	int64_t error;
-
-	return record_number(live, KEY_error, &error) && error;
-}
-
 static bool give_path(struct live *live, struct rule_value *ret)
 {
-	return record_key(live, KEY_path, ret) || (failed(live) && record_key(live, KEY_path_given, ret));
+	return record_key(live, KEY_path, ret) || record_key(live, KEY_abstract, ret) ||
+	       (record_failed(live) && record_key(live, KEY_path_given, ret));
 }
 
 /* Of a symbolic link, what it points to comes first and where it lies second. */
@@ -55,7 +49,7 @@ static bool give_fd(const struct live *live, struct rule_value *ret)
 
 	if (!live->type->keys[KEY_fd])
 		return false;
-	if (failed(live))
+	if (record_failed(live))
 		return give_number(ret, -1);
 	return record_number(live, KEY_fd, &fd) && give_number(ret, fd);
 }
@@ -73,6 +67,8 @@ static const struct kind *kind_of_file(const struct live *live)
 
 	if (!live->type->keys[KEY_path])
 		return NULL;
+	if (is_type(live, "file.mkdir"))
+		return &folder;
 	if (!record_number(live, KEY_mode, &mode))
 		return &file;
 	switch (mode & S_IFMT) {

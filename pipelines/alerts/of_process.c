@@ -44,16 +44,11 @@ static void take_login(struct live *live, struct process *own)
 /* The argument vector as it is, its NULs kept. */
 static void take_args(struct live *live, struct process *own)
 {
-	const struct field *field = live->type->keys[KEY_args];
-	struct sonde_text text;
+	uint32_t length;
+	const char *items = record_items(live, KEY_args, &length);
 
-	if (!field || field->how != FIELD_LIST)
-		return;
-	memcpy(&text, (const char *)live->record + field->offset, sizeof text);
-	if (text.offset < live->type->type->size || (uint32_t)text.offset + text.length > live->record->size)
-		return;
-	own->args = (const char *)live->record + text.offset;
-	own->args_length = text.length;
+	own->args = items ? items : "";
+	own->args_length = length;
 }
 
 /* Of a program that begins, the record says all. */
@@ -387,6 +382,25 @@ static bool give_thread(struct live *live, int what, struct rule_value *ret)
 	return give_made(live, ret, "%.*s:%u", (int)strnlen(e->comm, sizeof e->comm), e->comm, e->tid);
 }
 
+/* The whole, or one variable. Only the event that a program begins with has it. */
+static bool give_env(struct live *live, const struct rule_ref *ref, struct rule_value *ret)
+{
+	uint32_t length;
+	const char *at = record_items(live, KEY_env, &length), *end = at + length;
+	size_t name = ref->argument ? strlen(ref->argument) : 0;
+
+	if (!ref->argument)
+		return record_key(live, KEY_env, ret);
+	while (at && at < end) {
+		size_t n = strnlen(at, (size_t)(end - at));
+
+		if (n > name && !memcmp(at, ref->argument, name) && at[name] == '=')
+			return give_text(ret, at + name + 1, n - name - 1);
+		at += n + 1;
+	}
+	return false;
+}
+
 bool get_process(struct live *live, const struct rule_ref *ref, const struct served *how, struct rule_value *ret)
 {
 	if ((uint32_t)how->depth >= make_chain(live))
@@ -402,6 +416,14 @@ bool get_process(struct live *live, const struct rule_ref *ref, const struct ser
 		return give_file_truth(live->chain[0], how->what, ret);
 	case W_CAPS:
 		return give_caps(live, ret);
+	case W_ENV:
+		return give_env(live, ref, ret);
+	case W_STDIN:
+		return record_key(live, KEY_stdin, ret);
+	case W_STDOUT:
+		return record_key(live, KEY_stdout, ret);
+	case W_STDERR:
+		return record_key(live, KEY_stderr, ret);
 	case W_CGROUP:
 		return give_cgroup(live, ret);
 	case W_TID:

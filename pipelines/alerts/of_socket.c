@@ -32,7 +32,12 @@ static bool give_end(struct live *live, bool local, bool port, struct rule_value
 {
 	enum live_key key = port ? (local ? KEY_lport : KEY_rport) : (local ? KEY_laddr : KEY_raddr);
 
-	return record_key(live, key, ret) && (port || ret->kind == RULE_ADDRESS);
+	if (record_key(live, key, ret))
+		return port || ret->kind == RULE_ADDRESS;
+	/* Of a call that failed, what it was given: the far end of a connect, the near one of a bind. */
+	if (!record_failed(live) || local != ends_with(live, ".bind"))
+		return false;
+	return record_key(live, port ? KEY_port_given : KEY_addr_given, ret) && (port || ret->kind == RULE_ADDRESS);
 }
 
 static size_t write_address(const uint8_t *address, char room[INET6_ADDRSTRLEN])

@@ -183,6 +183,21 @@ bool record_key(struct live *live, enum live_key key, struct rule_value *ret)
 	return field && record_value(live, field, ret);
 }
 
+const char *record_items(const struct live *live, enum live_key key, uint32_t *ret_length)
+{
+	const struct field *field = live->type->keys[key];
+
+	*ret_length = 0;
+	return field && field->how == FIELD_LIST ? part_of(live, field, ret_length) : NULL;
+}
+
+bool record_failed(const struct live *live)
+{
+	int64_t error;
+
+	return record_number(live, KEY_error, &error) && error;
+}
+
 const struct field *record_field(const struct live *live, const char *key)
 {
 	const struct event_type *type = live->type->type;

@@ -124,29 +124,38 @@ static void copy_text(const char *from, uint32_t length, char **at, const char *
 
 static bool evict(struct processes *p, uint32_t spared);
 
+/* `from` may have texts of the table, even of this entry: they are copied before anything goes. */
 bool process_set_text(struct processes *p, struct process_entry *e, const struct process *from)
 {
 	uint32_t exe = MIN_OF(from->exe_length, PROCESS_PATH_MAX), cwd = MIN_OF(from->cwd_length, PROCESS_PATH_MAX),
 		 args = MIN_OF(from->args_length, PROCESS_ARGS_MAX);
 	uint32_t size = (uint32_t)sizeof(struct process_text) + exe + cwd + args;
-	struct process_text *text;
+	struct process_text *text = malloc(size);
+	struct process copy;
 	char *at;
 
-	drop_text(p, e);
-	while (p->text_bytes + size > p->text_room)
-		if (!evict(p, (uint32_t)(e - p->entries)))
-			return false;
-	text = malloc(size);
 	if (!text)
 		return false;
 	text->refs = 1;
 	text->size = size;
+	at = text->bytes;
+	copy_text(from->exe, exe, &at, &copy.exe, &copy.exe_length);
+	copy_text(from->cwd, cwd, &at, &copy.cwd, &copy.cwd_length);
+	copy_text(from->args, args, &at, &copy.args, &copy.args_length);
+	drop_text(p, e);
+	while (p->text_bytes + size > p->text_room)
+		if (!evict(p, (uint32_t)(e - p->entries))) {
+			free(text);
+			return false;
+		}
 	p->text_bytes += size;
 	e->text = text;
-	at = text->bytes;
-	copy_text(from->exe, exe, &at, &e->process.exe, &e->process.exe_length);
-	copy_text(from->cwd, cwd, &at, &e->process.cwd, &e->process.cwd_length);
-	copy_text(from->args, args, &at, &e->process.args, &e->process.args_length);
+	e->process.exe = copy.exe;
+	e->process.cwd = copy.cwd;
+	e->process.args = copy.args;
+	e->process.exe_length = exe;
+	e->process.cwd_length = cwd;
+	e->process.args_length = args;
 	return true;
 }
 
@@ -349,12 +358,14 @@ void processes_fork(struct processes *p, uint64_t parent, uint64_t child, uint32
 	become_current(p, i, pid);
 }
 
-/* Everything but its place in the table and its texts. */
+/* Everything but its place in the tables (proc, pid, parent, ended) and its texts. */
 static void take_values(struct process *to, const struct process *from)
 {
 	const struct process own = *to;
 
 	*to = *from;
+	to->proc = own.proc;
+	to->pid = own.pid;
 	to->parent = own.parent;
 	to->ended = own.ended;
 	to->exe = own.exe;
@@ -410,6 +421,7 @@ void processes_found(struct processes *p, const struct process *process)
 	if (i == NO_ENTRY)
 		return;
 	take_values(&p->entries[i].process, process);
+	p->entries[i].process.pid = process->pid;
 	if (find_pid(p, process->pid) == NO_ENTRY)
 		become_current(p, i, process->pid);
 }

@@ -20,7 +20,8 @@
 #include <unistd.h>
 
 /* Each of as many processes, with an address of its own: descriptors and ports are limited. */
-#define PAIRS_EACH 8000
+#define PAIRS_EACH    8000
+#define PROCESSES_MAX 64
 
 static void die(const char *what)
 {
@@ -60,16 +61,19 @@ static int idle(int pairs)
 {
 	pid_t parent = getpid();
 	int ready[2], processes = (pairs + PAIRS_EACH - 1) / PAIRS_EACH;
+	pid_t children[PROCESSES_MAX];
 	char byte;
+
+	if (processes > PROCESSES_MAX)
+		return 1;
 
 	if (pipe(ready) < 0)
 		die("pipe");
 	for (int i = 0; i < processes; i++) {
-		pid_t child = fork();
-
-		if (child < 0)
+		children[i] = fork();
+		if (children[i] < 0)
 			die("fork");
-		if (child == 0) {
+		if (children[i] == 0) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			if (getppid() == parent)
 				hold((unsigned)i, pairs / processes + (i < pairs % processes), ready[1]);
@@ -84,6 +88,11 @@ static int idle(int pairs)
 	fflush(stdout);
 	while (read(STDIN_FILENO, &byte, 1) > 0)
 		;
+	/* Its end is that of all connections. */
+	for (int i = 0; i < processes; i++)
+		kill(children[i], SIGKILL);
+	for (int i = 0; i < processes; i++)
+		waitpid(children[i], NULL, 0);
 	return 0;
 }
 

@@ -11,16 +11,18 @@ import subprocess
 import termios
 import time
 
-import common
+import pyte
 
-ESCAPE = re.compile(rb"\x1b(\[[0-9;?]*[A-Za-z@`]|\][^\x07]*\x07|[()][A-Z0-9]|[=>78M])")
+import common
 
 
 class Screen:
-    """A terminal of `lines` times `columns` with a program on it, and what the program wrote there."""
+    """A terminal of `lines` times `columns` with a program on it: what is to be seen there, and all that was written (`raw`)."""
 
     def __init__(self, argv, lines=40, columns=160, term="linux"):
         self.raw = b""
+        self.screen = pyte.Screen(columns, lines)
+        self.stream = pyte.ByteStream(self.screen)
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.environ.update(TERM=term, LANG="C.UTF-8", LC_ALL="C.UTF-8")
@@ -31,6 +33,7 @@ class Screen:
 
     def resize(self, lines, columns):
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.screen.resize(lines, columns)
 
     def type(self, text):
         os.write(self.fd, text.encode())
@@ -45,14 +48,14 @@ class Screen:
         except OSError:
             return b""
         self.raw += data
+        self.stream.feed(data)
         return data
 
     def text(self):
-        """All that was ever written, without escape sequences: enough to find words that were drawn whole."""
-        return ESCAPE.sub(b" ", self.raw).decode("utf-8", "replace")
+        return "\n".join(self.screen.display)
 
     def wait(self, words, seconds=20):
-        """Until all words were drawn since the last forget()."""
+        """Until all words are to be seen at once."""
         def there():
             self.read()
             text = self.text()
@@ -60,13 +63,8 @@ class Screen:
         try:
             common.wait_until(there, seconds, f"{words} on the screen")
         except common.TimedOut:
-            print(self.text()[-4000:])
+            print(self.text())
             raise
-
-    def forget(self):
-        while self.read(0.05):
-            pass
-        self.raw = b""
 
     def end(self, seconds=10):
         """The program's exit status."""
@@ -142,14 +140,12 @@ class View(common.TestCase):
     def test_tabs_stacks_and_the_end(self):
         screen = self.on_screen()
         screen.wait(["sonde top", "spin_seventy", "load_cpu", "0 overview", "9 losses", "q quit"])
-        screen.forget()
         screen.type("2/load_c")
         screen.wait(["rows with: load_c", str(self.load.pid)])
         screen.type("\r\r")
         screen.wait(["On the CPU: load_cpu", "spin_seventy+0x", "burn_a+0x", "main+0x"])
         screen.type("o")
         screen.wait(["Waiting: load_cpu", "no stack in the last while"])
-        screen.forget()
         screen.type("qh")
         screen.wait(["another tab", "stand still"])
         screen.type(" q")
@@ -177,7 +173,6 @@ class View(common.TestCase):
             screen.resize(lines, columns)
             for _ in range(3):
                 screen.read(0.2)
-        screen.forget()
         screen.type("1")
         screen.wait(["spin_seventy"])
         os.kill(screen.pid, signal.SIGTERM)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* One member of each kind that can be declared. Read by test_schema, never loaded. */
 #include "sonde/probe.bpf.h"
+#include "sonde/security.h"
 
 enum colour { RED, GREEN };
 typedef const __u16 port_type;
@@ -38,7 +39,7 @@ SONDE_EVENT(kinds_all, "kinds.all", 7, priority, "One of each kind.");
 struct kinds_none {
 	struct sonde_event event;
 };
-SONDE_EVENT(kinds_none, "kinds.none", 1, bulk, "Nothing of its own.");
+SONDE_SECURITY_EVENT(kinds_none, "kinds.none", 1, bulk, "Nothing of its own.");
 
 struct kinds_hidden {
 	struct sonde_event event;

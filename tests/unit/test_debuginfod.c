@@ -217,7 +217,7 @@ static struct server start_debuginfod(const struct program *p)
 		dup2(nowhere, 1);
 		dup2(nowhere, 2);
 		unsetenv("DEBUGINFOD_URLS");
-		execlp("debuginfod", "debuginfod", "-F", "-t", "1", "-p", port, "-d", database, scanned, (char *)NULL);
+		execlp("debuginfod", "debuginfod", "-F", "-t", "0", "-p", port, "-d", database, scanned, (char *)NULL);
 		_exit(127);
 	}
 	run("for i in $(seq 200); do curl -fso /dev/null %s/buildid/%s/debuginfo && exit 0; sleep 0.1; done; exit 1",

@@ -403,6 +403,18 @@ static struct sonde_event *event_of(struct sample *s)
 	return (struct sonde_event *)s->record;
 }
 
+static void want_lineage(struct sample *s, const struct identity_text *identity)
+{
+	uint32_t names = 0;
+
+	for (uint32_t i = 0; i < identity->lineage_size; i++)
+		names += !identity->lineage[i];
+	want_key(s, "lineage");
+	msgpack_pack_array(&s->packer, names);
+	for (const char *name = identity->lineage; names--; name += strlen(name) + 1)
+		want_string(&s->packer, name);
+}
+
 static void want_header(struct sample *s, const struct identity_text *identity, uint64_t seq)
 {
 	const struct sonde_event *e = event_of(s);
@@ -443,6 +455,8 @@ static void want_header(struct sample *s, const struct identity_text *identity, 
 		want_key(s, "cgroup");
 		want_text(&s->packer, identity->cgroup, identity->cgroup_length);
 	}
+	if (identity->lineage_size)
+		want_lineage(s, identity);
 }
 
 static void make_record(struct sample *s, const struct identity_text *identity, uint64_t seq)
@@ -493,11 +507,28 @@ static struct identity_text any_identity(void)
 	static const char container[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 	static char cgroup[1024];
 
+	static char lineage[16 * 16];
+	uint32_t used = 0;
+
 	memset(cgroup, '/', sizeof cgroup);
+	for (uint32_t names = below(2) ? below(17) : 0; names--; used++) {
+		uint32_t length = below(16);
+
+		memset(lineage + used, 'n', length);
+		used += length;
+		lineage[used] = '\0';
+	}
 	return (struct identity_text){ .container = container,
 				       .container_length = below(2) ? sizeof container - 1 : 0,
 				       .cgroup = cgroup,
-				       .cgroup_length = below(2) ? below(1025) : 0 };
+				       .cgroup_length = below(2) ? below(1025) : 0,
+				       .lineage = lineage,
+				       .lineage_size = used };
+}
+
+static uint32_t room_of(const struct identity_text *identity)
+{
+	return identity->cgroup_length + identity->container_length + IDENTITY_LINEAGE_ROOM(identity->lineage_size);
 }
 
 /* The bytes as one map that takes them all. */
@@ -561,7 +592,7 @@ static void test_every_kind(void **state)
 		make_record(s, &identity, number);
 		assert_int_equal(plan_compile(&plan, &s->type), 0);
 		struct sonde_event *event = exact_copy(s);
-		uint32_t room = plan_room(plan, event->size, identity.cgroup_length + identity.container_length), size;
+		uint32_t room = plan_room(plan, event->size, room_of(&identity)), size;
 		uint8_t *map = malloc(room);
 
 		size = plan_encode(plan, &envelope, event, number, &identity, map, room);
@@ -590,7 +621,7 @@ static void test_small_room(void **state)
 		make_type(s);
 		make_record(s, &identity, 1);
 		assert_int_equal(plan_compile(&plan, &s->type), 0);
-		room = plan_room(plan, s->at, identity.cgroup_length + identity.container_length);
+		room = plan_room(plan, s->at, room_of(&identity));
 		whole = malloc(room);
 		size = plan_encode(plan, &envelope, event_of(s), 1, &identity, whole, room);
 		assert_true(size > 0);
@@ -635,8 +666,7 @@ static void test_hostile_records(void **state)
 			((uint8_t *)event)[4 + below(s->at - 4)] = (uint8_t)random_number();
 		if (!below(8))
 			event->size = below(s->at + 1);
-		uint32_t room = plan_room(plan, event->size, identity.cgroup_length + identity.container_length),
-			 size = 0;
+		uint32_t room = plan_room(plan, event->size, room_of(&identity)), size = 0;
 		uint8_t *map = malloc(room);
 
 		size = plan_encode(plan, &envelope, event, 1, &identity, map, room);

@@ -91,6 +91,7 @@ static void test_every_kind(void **state)
 				*none = schema_find(schema, "kinds.none", 10);
 
 	assert_true(hidden->internal && !hidden->priority);
+	assert_true(none->security && !hidden->security && !t->security);
 	assert_int_equal(none->n_fields, 0);
 	assert_int_equal(none->size, sizeof(struct sonde_event));
 	schema_free(schema);

@@ -31,7 +31,7 @@
 	__s32 error SONDE_AS("errno") SONDE_DOC("why it failed") SONDE_OPTIONAL;                                       \
 	__u32 _pad_result
 
-/* An event that a rule can be about: it carries the lineage of its process. */
+/* An event that a rule can be about. The agent adds `lineage`, the names of its process's ancestors. */
 #ifdef __bpf__
 #define SONDE_SECURITY_EVENT(record, name, version, ring, doc)                                                         \
 	SONDE_TYPE(record, name, ring, doc, SONDE_TAG("version=" #version) SONDE_TAG("security"))

@@ -1,0 +1,586 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rules over ring records: which fire, what their outputs say, and what each field is served by; and how equal alerts are folded. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <bpf/btf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "alerts/fold.h"
+#include "alerts/live.h"
+#include "alerts/live_state.h"
+#include "modules.h"
+#include "probes/exec/exec.h"
+#include "probes/tcp/tcp.h"
+#include "rules/field.h"
+#include "unit/security_events.h"
+
+/* --- a set of rules over the types of three modules --- */
+
+struct world {
+	struct schema *schema;
+	struct processes *processes;
+	struct users *users;
+	struct rules *rules;
+	struct live *live;
+	bool off; /* the module file does not run */
+};
+
+static void add_object(struct schema *schema, const char *module, struct btf *btf)
+{
+	struct fault fault = { 0 };
+
+	if (!btf || schema_add(schema, module, btf, &fault) < 0)
+		fail_msg("%s: %s", module, fault.text);
+	btf__free(btf);
+}
+
+static struct btf *builtin(const char *name)
+{
+	for (const struct builtin_object *o = builtin_objects; o->name; o++)
+		if (!strcmp(o->name, name)) {
+			char path[] = "/tmp/sonde-object-XXXXXX";
+			int fd = mkstemp(path);
+			struct btf *btf;
+
+			assert_int_equal(write_all(fd, o->begin, (size_t)(o->end - o->begin)), 0);
+			close(fd);
+			btf = btf__parse(path, NULL);
+			unlink(path);
+			return btf;
+		}
+	return NULL;
+}
+
+static void on_report(void *context, enum rules_level level, const char *sentence)
+{
+	if (level == RULES_ERROR)
+		print_message("%s\n", sentence);
+}
+
+static bool runs(void *context, const char *module)
+{
+	return strcmp(module, "file") != 0 || !((struct world *)context)->off;
+}
+
+static struct live_setup setup_of(struct world *w)
+{
+	return (struct live_setup){ .rules = w->rules,
+				    .schema = w->schema,
+				    .processes = w->processes,
+				    .users = w->users,
+				    .host = "here",
+				    .began = 1000,
+				    .runs = runs,
+				    .context = w };
+}
+
+static void open_world_with(struct world *w, const char *text, bool off)
+{
+	const struct rules_file file = { "rules.yaml", text, strlen(text) };
+	const struct rules_options options = { .report = on_report };
+	struct fault fault = { 0 };
+
+	*w = (struct world){ .off = off };
+	assert_int_equal(schema_new(&w->schema), 0);
+	add_object(w->schema, "exec", builtin("exec"));
+	add_object(w->schema, "tcp", builtin("tcp"));
+	add_object(w->schema, "file", btf__parse(SECURITY_OBJECT, NULL));
+	assert_int_equal(processes_open(&w->processes, 1 << 20), 0);
+	assert_int_equal(users_open(&w->users, "/etc/passwd", "/etc/group"), 0);
+	if (rules_load(&w->rules, &file, 1, &options, &fault) < 0)
+		fail_msg("%s", fault.text);
+	const struct live_setup setup = setup_of(w);
+
+	assert_int_equal(live_open(&w->live, &setup), 0);
+}
+
+static void open_world(struct world *w, const char *text)
+{
+	open_world_with(w, text, false);
+}
+
+static void close_world(struct world *w)
+{
+	live_close(w->live);
+	rules_free(w->rules);
+	users_close(w->users);
+	processes_close(w->processes);
+	schema_free(w->schema);
+}
+
+/* --- records --- */
+
+struct record {
+	union {
+		struct sonde_event event;
+		struct process_exec exec;
+		struct file_open open;
+		struct file_rename rename;
+		struct file_symlink symlink;
+		struct process_ptrace ptrace;
+		struct net_dup dup;
+		struct cred_change cred;
+		struct uring_op op;
+		struct net_connect net_connect;
+		struct tcp_connect connect;
+		uint8_t bytes[65536];
+	};
+};
+
+static struct record record;
+
+static void begin(struct world *w, const char *type)
+{
+	const struct event_type *t = schema_find(w->schema, type, strlen(type));
+
+	assert_non_null(t);
+	memset(&record, 0, sizeof record);
+	record.event = (struct sonde_event){ .size = t->size,
+					     .type = t->id,
+					     .time = 5000,
+					     .proc = 7,
+					     .parent = 3,
+					     .pid = 70,
+					     .tid = 70,
+					     .comm = "cat" };
+}
+
+static struct sonde_text put(const void *bytes, size_t size)
+{
+	struct sonde_text text = { (uint16_t)record.event.size, (uint16_t)size };
+
+	memcpy(record.bytes + record.event.size, bytes, size);
+	record.event.size += (uint32_t)size;
+	return text;
+}
+
+static void expect(struct world *w, uint64_t seq, const char *names)
+{
+	uint32_t matched[16];
+	uint32_t n =
+		live_wants(w->live, record.event.type) ? live_match(w->live, &record.event, seq, 100, matched, 16) : 0;
+	char fired[512] = "";
+
+	for (uint32_t i = 0; i < n; i++)
+		snprintf(fired + strlen(fired), sizeof fired - strlen(fired), "%s%s", i ? " " : "",
+			 rules_at(w->rules, matched[i])->name);
+	assert_string_equal(fired, names);
+}
+
+static void expect_output(struct world *w, const char *rule, const char *output)
+{
+	char room[2048];
+
+	live_format(w->live, (uint32_t)rules_find(w->rules, rule), room, sizeof room);
+	assert_string_equal(room, output);
+}
+
+#define RULE(name, condition, output)                                                                                  \
+	"- rule: " name "\n  desc: d\n  priority: INFO\n  output: \"" output "\"\n  condition: " condition "\n"
+
+/* --- tests --- */
+
+static void test_an_open(void **state)
+{
+	struct world w;
+
+	open_world(&w, RULE("a", "evt.type in (open, openat) and evt.is_open_write = true and fd.directory = /etc",
+			    "%fd.name %fd.filename %evt.type %fd.num %evt.arg.flags %evt.rawres %evt.res %fd.typechar "
+			    "%user.name %user.uid %group.gid %proc.name %evt.num %evt.rawtime %evt.failed %fd.ino")
+			       RULE("b", "evt.type = creat", "o") RULE("c", "evt.type = rename", "o")
+				       RULE("d", "evt.type != open", "o") RULE("e", "evt.type.is.open = 1", "o")
+					       RULE("f", "evt.is_open_create = true and evt.type = open", "o"));
+	begin(&w, "file.open");
+	record.open.flags = O_WRONLY | O_TRUNC;
+	record.open.mode = S_IFREG | 0644;
+	record.open.fd = 4;
+	record.open.ino = 99;
+	record.open.path = put("hosts\0etc\0", 10);
+	expect(&w, 12, "a b e");
+	expect_output(&w, "a", "/etc/hosts hosts openat 4 O_WRONLY|O_TRUNC 4 SUCCESS f root 0 0 cat 12 5100 false 99");
+	record.open.flags = O_RDONLY;
+	expect(&w, 13, "b e");
+	record.open.created = true;
+	expect(&w, 13, "b e f");
+	record.open.path.offset = 65000; /* outside of the record */
+	record.open.path.length = 1000;
+	expect(&w, 14, "b e f");
+	expect_output(&w, "a", "<NA> <NA> openat 4 O_RDONLY 4 SUCCESS f root 0 0 cat 14 5100 false 99");
+	close_world(&w);
+}
+
+static void test_a_failed_open(void **state)
+{
+	struct world w;
+
+	open_world(&w, RULE("a", "evt.type = openat and fd.num = -1 and evt.res startswith E",
+			    "%fd.name %fd.nameraw %evt.res %evt.rawres %evt.failed %evt.arg.res %evt.rawarg.res"));
+	begin(&w, "file.open");
+	record.open.error = -EACCES;
+	record.open.path_given = put("../etc/shadow", 13);
+	expect(&w, 0, "a");
+	expect_output(&w, "a", "../etc/shadow ../etc/shadow EACCES -13 true EACCES -13");
+	close_world(&w);
+}
+
+static void test_links(void **state)
+{
+	struct world w;
+
+	open_world(&w,
+		   RULE("l", "evt.type = symlink",
+			"%evt.arg.target %evt.arg.linkpath %fs.path.source %fs.path.target %fs.path.name")
+			   RULE("r", "evt.type = renameat2 and fs.path.target startswith /tmp/",
+				"%fs.path.source %fs.path.target %evt.arg.oldpath %evt.arg.newpath %evt.abspath.dst"));
+	begin(&w, "file.symlink");
+	record.symlink.path = put("link\0tmp\0", 9);
+	record.symlink.target = put("/etc/shadow", 11);
+	expect(&w, 1, "l");
+	expect_output(&w, "l", "/etc/shadow /tmp/link /etc/shadow /tmp/link <NA>");
+	begin(&w, "file.rename");
+	record.rename.path = put("a\0", 2);
+	record.rename.new_path = put("b\0tmp\0", 6);
+	expect(&w, 1, "r");
+	expect_output(&w, "r", "/a /tmp/b /a /tmp/b /tmp/b");
+	close_world(&w);
+}
+
+static void test_sockets(void **state)
+{
+	static const uint8_t local[16] = { [10] = 0xff, 0xff, 10, 0, 0, 5 },
+			     remote[16] = { [10] = 0xff, 0xff, 8, 8, 4, 4 };
+	struct world w;
+
+	open_world_with(
+		&w,
+		RULE("c", "evt.type = connect and fd.sip = 8.8.4.4 and fd.sport = 443 and fd.snet in (8.0.0.0/8)",
+		     "%fd.name %fd.cip %fd.cport %fd.lip %fd.rport %fd.l4proto %fd.type %fd.typechar %fd.sockfamily "
+		     "%fd.is_server %fd.connected")
+			RULE("d", "evt.type in (dup, dup2) and fd.num in (0, 1, 2) and fd.type in (ipv4, ipv6)",
+			     "%fd.name %evt.arg.domain %fd.l4proto"),
+		true);
+	begin(&w, "tcp.connect");
+	memcpy(record.connect.laddr.bytes, local, 16);
+	memcpy(record.connect.raddr.bytes, remote, 16);
+	record.connect.lport = 40000;
+	record.connect.rport = 443;
+	expect(&w, 1, "c");
+	expect_output(&w, "c", "10.0.0.5:40000->8.8.4.4:443 10.0.0.5 40000 10.0.0.5 443 tcp ipv4 4 ip false true");
+	record.connect.rport = 80;
+	expect(&w, 1, "");
+	begin(&w, "net.dup");
+	memcpy(record.dup.laddr.bytes, local, 16);
+	memcpy(record.dup.raddr.bytes, remote, 16);
+	record.dup.rport = 4444;
+	record.dup.lport = 1;
+	record.dup.family = 2;
+	record.dup.protocol = 6;
+	expect(&w, 1, "d");
+	expect_output(&w, "d", "10.0.0.5:1->8.8.4.4:4444 AF_INET tcp");
+	record.dup.fd = 3;
+	expect(&w, 1, "");
+	close_world(&w);
+}
+
+/* Where the record says which call it was, it is that one alone. */
+static void test_records_that_name_their_call(void **state)
+{
+	struct world w;
+
+	open_world(&w,
+		   RULE("s", "evt.type = setuid", "%evt.type") RULE("c", "evt.type in (capset, setgid)", "%evt.type")
+			   RULE("o", "evt.type in (open, openat) and fd.name = /a", "%evt.type %fd.name")
+				   RULE("x", "evt.type = rename", "o"));
+	begin(&w, "cred.change");
+	record.cred.call = 1;
+	expect(&w, 1, "s");
+	expect_output(&w, "s", "setuid");
+	record.cred.call = 2;
+	expect(&w, 1, "c");
+	record.cred.call = 0;
+	expect(&w, 1, "");
+	begin(&w, "uring.op");
+	record.op.op = 1;
+	record.op.path = put("a\0", 2);
+	expect(&w, 1, "o");
+	expect_output(&w, "o", "openat /a");
+	record.op.op = 2;
+	expect(&w, 1, "");
+	close_world(&w);
+}
+
+/* A connect that failed has the address that it was given; and where net.connect is there, tcp.connect says nothing anew. */
+static void test_a_failed_connect(void **state)
+{
+	static const uint8_t remote[16] = { [10] = 0xff, 0xff, 8, 8, 4, 4 };
+	struct world w;
+
+	open_world(&w,
+		   RULE("c", "evt.type = connect and fd.sip = 8.8.4.4", "%fd.name %fd.sport %evt.res %fd.connected"));
+	begin(&w, "net.connect");
+	record.net_connect.error = -ENETUNREACH;
+	memcpy(record.net_connect.addr_given.bytes, remote, 16);
+	record.net_connect.port_given = 53;
+	expect(&w, 1, "c");
+	expect_output(&w, "c", "8.8.4.4:53 53 ENETUNREACH false");
+	begin(&w, "tcp.connect");
+	assert_false(live_wants(w.live, record.event.type));
+	close_world(&w);
+}
+
+static void test_ptrace(void **state)
+{
+	struct world w;
+
+	open_world(&w, RULE("p", "evt.type = ptrace and evt.arg.request contains PTRACE_ATTACH",
+			    "%evt.arg.request %evt.arg.pid"));
+	begin(&w, "process.ptrace");
+	record.ptrace.request = 2;
+	record.ptrace.target_pid = 123;
+	expect(&w, 1, "p");
+	expect_output(&w, "p", "PTRACE_ATTACH 123");
+	record.ptrace.request = 1;
+	expect(&w, 1, "");
+	close_world(&w);
+}
+
+static void put_exec(struct world *w, const char *comm, const char *args, size_t size)
+{
+	begin(w, "process.exec");
+	snprintf(record.event.comm, sizeof record.event.comm, "%s", comm);
+	record.exec.args = put(args, size);
+	record.exec.exe = put("nc\0bin\0", 7);
+	record.exec.cwd = put("/\0", 2);
+	memcpy(record.exec.tty, "pts3", 4);
+}
+
+static void ancestor(struct world *w, uint64_t proc, uint64_t parent, uint32_t pid, const char *comm)
+{
+	struct process p = { .proc = proc,
+			     .parent = parent,
+			     .pid = pid,
+			     .began = 2000,
+			     .detailed = true,
+			     .exe = "/usr/sbin/x",
+			     .exe_length = 11,
+			     .args = "first\0-a\0b c",
+			     .args_length = 13 };
+
+	snprintf(p.comm, sizeof p.comm, "%s", comm);
+	processes_exec(w->processes, &p);
+}
+
+static void test_programs_and_ancestors(void **state)
+{
+	struct world w;
+
+	open_world(&w,
+		   RULE("n",
+			"evt.type in (execve, execveat) and evt.dir = < and proc.name = nc and proc.args contains '-e'",
+			"%proc.cmdline|%proc.args|%proc.args[1]|%proc.exe|%proc.exepath|%proc.cwd|%proc.tty|%proc."
+			"exeline|%proc.cmdnargs|%proc.cmdlenargs")
+			   RULE("a", "evt.type = execve and proc.aname = sshd",
+				"%proc.pname|%proc.aname[0]|%proc.aname[1]|%proc.aname[2]|%proc.aname[3]|%proc."
+				"pcmdline|%proc.ppid|%proc.pexe|"
+				"%proc.pexepath|%proc.ppid.duration|%proc.apid[2]|%proc.loginshellid")
+				   RULE("s", "evt.type = execve and proc.aname in (nginx, httpd)", "o")
+					   RULE("c", "evt.type = execve and proc.acmdline contains 'first'", "o")
+						   RULE("m", "evt.type = execve and container.id != host", "o"));
+	ancestor(&w, 1, 0, 10, "init");
+	ancestor(&w, 2, 1, 20, "sshd");
+	ancestor(&w, 3, 2, 30, "bash");
+	put_exec(&w, "nc", "nc\0-e\0/bin/sh", 14);
+	expect(&w, 1, "n a");
+	expect_output(&w, "n", "nc -e /bin/sh|-e /bin/sh|/bin/sh|nc|/bin/nc|/|34819|nc -e /bin/sh|2|9");
+	expect_output(&w, "a", "bash|nc|bash|sshd|init|bash -a b c|30|first|/usr/sbin/x|3000|20|30");
+	put_exec(&w, "nc", "nc", 2);
+	expect(&w, 1, "a");
+	expect_output(&w, "n", "nc||<NA>|nc|/bin/nc|/|34819|nc|0|0");
+	record.event.parent = 999; /* not known */
+	expect(&w, 1, "");
+	expect_output(&w, "a", "<NA>|nc|<NA>|<NA>|<NA>|<NA>|<NA>|<NA>|<NA>|<NA>|<NA>|<NA>");
+	close_world(&w);
+}
+
+static void test_which_rules_are_served(void **state)
+{
+	struct world w;
+	struct live_setup setup;
+	const char *module = "";
+
+	open_world(&w, RULE("x", "evt.type = execve and proc.name = a", "o")
+			       RULE("f", "evt.type = openat and fd.num = 3", "o")
+				       RULE("n", "evt.type = setns and proc.name = a", "o"));
+	setup = setup_of(&w);
+	assert_true(live_is_served(&setup, 0, &module));
+	assert_true(live_is_served(&setup, 1, &module));
+	w.off = true;
+	assert_false(live_is_served(&setup, 1, &module));
+	assert_string_equal(module, "file");
+	assert_false(live_is_served(&setup, 2, &module));
+	assert_null(module);
+	begin(&w, "process.fork");
+	assert_false(live_wants(w.live, record.event.type));
+	assert_false(live_wants(w.live, 60000));
+	close_world(&w);
+}
+
+/* The table of fields says where each comes from, and that is so. */
+static void test_every_field_is_served_or_says_so(void **state)
+{
+	for (size_t i = 0; i < n_rule_fields; i++)
+		if (live_serves(&rule_fields[i]) != (rule_fields[i].key != NULL))
+			fail_msg("%s: %s", rule_fields[i].name,
+				 rule_fields[i].key ? "it has a key and nothing serves it"
+						    : "it is served and has no key");
+}
+
+/* Each name that a type stands for is one of evt.type. */
+static void test_calls_are_known(void **state)
+{
+	static const char *const types[] = { "process.exec", "file.open",  "file.rename", "mount.attach", "cred.change",
+					     "module.load",  "net.accept", "ns.enter",    "memory.exec",  "uring.op" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		const char *names = live_call_names(types[i]);
+		struct event_types known;
+		unsigned words = 1;
+
+		assert_non_null(names);
+		for (const char *c = names; *c; c++)
+			words += *c == ' ';
+		live_calls(types[i], &known);
+		if (event_types_count(&known) != words)
+			fail_msg("%s: of '%s' only %u are known", types[i], names, event_types_count(&known));
+	}
+}
+
+/* --- folding --- */
+
+struct told {
+	unsigned n;
+	uint64_t count, seq;
+	uint32_t rule;
+	char output[FOLD_OUTPUT_MAX + 1];
+};
+
+static void on_folded(void *context, const struct folded *folded)
+{
+	struct told *told = context;
+
+	told->n++;
+	told->count += folded->count;
+	told->seq = folded->seq;
+	told->rule = folded->rule;
+	memcpy(told->output, folded->output, folded->output_size);
+	told->output[folded->output_size] = '\0';
+}
+
+static bool take(struct fold *fold, uint32_t rule, uint64_t proc, uint64_t seq, const char *output, uint64_t now)
+{
+	const struct sonde_event event = { .proc = proc };
+
+	return fold_take(fold, rule, &event, seq, output, strlen(output), now);
+}
+
+static void test_fold(void **state)
+{
+	struct told told = { 0 };
+	struct fold *fold;
+
+	assert_int_equal(fold_open(&fold, 100, on_folded, &told), 0);
+	assert_true(take(fold, 1, 7, 1, "a", 1000));
+	assert_false(take(fold, 1, 7, 2, "b", 1010));
+	assert_true(take(fold, 2, 7, 3, "other rule", 1010));
+	assert_true(take(fold, 1, 8, 4, "other proc", 1010));
+	assert_false(take(fold, 1, 7, 5, "c", 1099));
+	fold_tick(fold, 1099);
+	assert_int_equal(told.n, 0);
+	fold_tick(fold, 1100);
+	assert_int_equal(told.n, 1);
+	assert_int_equal(told.count, 2);
+	assert_int_equal(told.seq, 5);
+	assert_int_equal(told.rule, 1);
+	assert_string_equal(told.output, "c");
+	assert_true(take(fold, 1, 7, 6, "again", 1100));
+	fold_tick(fold, 2000); /* nothing was folded in any of those */
+	assert_int_equal(told.n, 1);
+	assert_true(take(fold, 1, 0, 7, "nobody's", 2000));
+	assert_true(take(fold, 1, 0, 8, "nobody's", 2000));
+	fold_close(fold);
+}
+
+/* However many there are: each is told at once or counted. */
+static void test_fold_is_bounded(void **state)
+{
+	struct told told = { 0 };
+	struct fold *fold;
+	uint64_t direct = 0, total = 100000;
+
+	assert_int_equal(fold_open(&fold, 1000000, on_folded, &told), 0);
+	for (uint64_t i = 0; i < total; i++)
+		direct += take(fold, (uint32_t)(i % 3), 1 + (i * 7919 / 3) % 3000, i, "output", i);
+	fold_flush(fold);
+	assert_int_equal(direct + told.count, total);
+	fold_close(fold);
+}
+
+static void test_fold_cuts_whole_characters(void **state)
+{
+	struct told told = { 0 };
+	char output[FOLD_OUTPUT_MAX + 8];
+	struct fold *fold;
+
+	memset(output, 'x', sizeof output);
+	memcpy(output + FOLD_OUTPUT_MAX - 1, "\xc3\xa4", 2);
+	output[sizeof output - 1] = '\0';
+	assert_int_equal(fold_open(&fold, 100, on_folded, &told), 0);
+	take(fold, 1, 1, 1, output, 0);
+	take(fold, 1, 1, 1, output, 0);
+	fold_flush(fold);
+	assert_int_equal(strlen(told.output), FOLD_OUTPUT_MAX - 1);
+	fold_close(fold);
+}
+
+static void test_without_folding(void **state)
+{
+	struct told told = { 0 };
+	struct fold *fold;
+
+	assert_int_equal(fold_open(&fold, 0, on_folded, &told), 0);
+	assert_true(take(fold, 1, 1, 1, "o", 5));
+	assert_true(take(fold, 1, 1, 1, "o", 5));
+	fold_flush(fold);
+	assert_int_equal(told.n, 0);
+	fold_close(fold);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_an_open),
+		cmocka_unit_test(test_a_failed_open),
+		cmocka_unit_test(test_links),
+		cmocka_unit_test(test_sockets),
+		cmocka_unit_test(test_ptrace),
+		cmocka_unit_test(test_records_that_name_their_call),
+		cmocka_unit_test(test_a_failed_connect),
+		cmocka_unit_test(test_programs_and_ancestors),
+		cmocka_unit_test(test_which_rules_are_served),
+		cmocka_unit_test(test_every_field_is_served_or_says_so),
+		cmocka_unit_test(test_calls_are_known),
+		cmocka_unit_test(test_fold),
+		cmocka_unit_test(test_fold_is_bounded),
+		cmocka_unit_test(test_fold_cuts_whole_characters),
+		cmocka_unit_test(test_without_folding),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
