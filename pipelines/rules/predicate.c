@@ -186,15 +186,22 @@ static int add_all(struct making *m, uint32_t root)
 	return m->never ? 0 : r;
 }
 
+static bool can_be(const struct rule_info *info, const char *call)
+{
+	int type = event_type_of(call, strlen(call));
+
+	return type >= 0 && event_types_have(&info->types, (unsigned)type);
+}
+
 int rules_predicate(const struct rules *rules, uint32_t rule, enum predicate_moment moment, struct predicate *ret,
 		    struct fault *fault)
 {
 	struct making m = { .program = rules->program, .moment = moment, .predicate = ret, .fault = fault };
 	const struct rule_info *info = &rules->rules[rule].info;
-	int execve = event_type_of("execve", 6), r;
+	int r;
 
 	ret->n = 0;
-	if (!info->enabled || info->skipped || execve < 0 || !event_types_have(&info->types, (unsigned)execve))
+	if (!info->enabled || info->skipped || (!can_be(info, "execve") && !can_be(info, "execveat")))
 		return fault_set(fault, -ENOENT, "it cannot fire on the begin of a program");
 	r = add_all(&m, rules->rules[rule].condition.root);
 	if (m.never)
