@@ -99,7 +99,7 @@ sonde_inline bool has_path(struct guard_walk *walk, __u32 set, __u32 from, __u32
 __attribute__((noinline)) int guard_path_holds(__u64 file, __u32 field, __u32 set, __u32 length)
 {
 	struct guard_walk *walk = walk_of(bpf_get_current_task_btf(), (struct file *)file);
-	__u32 used, from;
+	__u32 used, before;
 
 	if (!walk)
 		return -1;
@@ -108,10 +108,11 @@ __attribute__((noinline)) int guard_path_holds(__u64 file, __u32 field, __u32 se
 		return 0; /* longer than any path that a rule can name, and its root is not known */
 	if (field == GUARD_EXE)
 		return has_path(walk, set, 0, used);
-	from = used - length;
-	if (from < 1 || from > WALK_BYTES - GUARD_PATH_MAX || walk->bytes[from - 1])
+	before = used - length - 1; /* huge where the folder is not shorter than the path */
+	barrier_var(before);
+	if (before >= WALK_BYTES - GUARD_PATH_MAX || walk->bytes[before])
 		return 0;
-	return has_path(walk, set, from, length);
+	return has_path(walk, set, before + 1, length);
 }
 
 sonde_inline bool name_holds(const struct guard_test *test)
