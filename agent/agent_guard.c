@@ -108,7 +108,8 @@ static int tell_test(const struct telling *t, const struct predicate_test *test,
 
 	*ret = (struct guard_test){ .set = t->agent->guard_set++,
 				    .field = fields[test->field],
-				    .flags = (uint8_t)((test->negated ? GUARD_NEGATED : 0) | (test->ends ? GUARD_ENDS : 0)) };
+				    .flags = (uint8_t)((test->negated ? GUARD_NEGATED : 0) |
+						       (test->ends ? GUARD_ENDS : 0)) };
 	for (uint32_t i = 0; i < test->n_values && r == 0; i++)
 		r = path ? add_path(t, ret->set, &test->values[i], &ret->length)
 			 : add_name(t, ret->set, test->field, &test->values[i]);
@@ -210,7 +211,8 @@ void agent_tell_guard(struct agent *a)
 		unsigned actions = alerts_actions(a->alerts, i);
 
 		tell_moment(&t, i, actions & RESPONSE_BIT(RESPONSE_BLOCK), PREDICATE_BEFORE_EXEC);
-		tell_moment(&t, i, actions & (RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY)), PREDICATE_AT_EXEC);
+		tell_moment(&t, i, actions & (RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY)),
+			    PREDICATE_AT_EXEC);
 	}
 	bpf_map_update_elem(t.control, &zero, &t.fresh, BPF_ANY);
 	forget_sets(t.names, t.first_set);
@@ -224,8 +226,8 @@ int agent_check_guard(struct agent *a, struct fault *fault)
 {
 	static const struct {
 		const char *action, *measure;
-	} needed[] = { { "deny", "connect4" }, { "deny", "connect6" }, { "deny", "send4" }, { "deny", "send6" },
-		       { "deny", "inherit" },  { "block", "block" } };
+	} needed[] = { { "deny", "connect4" }, { "deny", "connect6" }, { "deny", "send4" },
+		       { "deny", "send6" },    { "deny", "inherit" },  { "block", "block" } };
 	struct module *guard = agent_guard(a);
 	struct measure_view measures[MEASURES_MAX];
 

@@ -15,8 +15,8 @@
 #include "connections.h"
 
 #define MINUTE_NS   (60 * NS_PER_SEC)
-#define ANCESTORS   64u         /* of the agent's own processes, at most so deep */
-#define KERNEL_TASK 0x00200000u /* PF_KTHREAD, include/linux/sched.h */
+#define ANCESTORS   64u              /* of the agent's own processes, at most so deep */
+#define KERNEL_TASK 0x00200000u      /* PF_KTHREAD, include/linux/sched.h */
 #define WAIT_NS     (20 * NS_PER_MS) /* for the kernel's note of what it did */
 #define YOUNG_NS    (150 * NS_PER_MS)
 #define BURST_HZ    999
@@ -147,7 +147,8 @@ static void capture_one(void *context, const struct connection_ends *ends)
 	char request[192];
 	int r;
 
-	snprintf(request, sizeof request, "capture flow %s %u %s %u", ends->laddr, ends->lport, ends->raddr, ends->rport);
+	snprintf(request, sizeof request, "capture flow %s %u %s %u", ends->laddr, ends->lport, ends->raddr,
+		 ends->rport);
 	r = ask(c->agent, request, c->reason, c->size);
 	if (r == 0)
 		c->flows++;
@@ -271,9 +272,12 @@ void agent_response_noted(struct agent *a, uint64_t proc, uint32_t rule, uint32_
 	}
 	o = free_open(a);
 	if (o)
-		*o = (struct response_open){
-			.used = true, .noted = true, .due = now_boottime_ns() + WAIT_NS, .action = action, .rule = rule, .event.proc = proc
-		};
+		*o = (struct response_open){ .used = true,
+					     .noted = true,
+					     .due = now_boottime_ns() + WAIT_NS,
+					     .action = action,
+					     .rule = rule,
+					     .event.proc = proc };
 }
 
 /* Until `due`; false: there is no room, so it must be taken now. */
@@ -331,7 +335,8 @@ void agent_tick_responses(struct agent *a, uint64_t now)
 		if (!o->noted) {
 			const struct rule_info rule = { .name = a->rule_names[o->rule] };
 
-			take(a, &(struct response_order){ .rule = &rule, .event = &o->event, .seq = o->seq }, o->action);
+			take(a, &(struct response_order){ .rule = &rule, .event = &o->event, .seq = o->seq },
+			     o->action);
 		}
 	}
 }
@@ -339,7 +344,8 @@ void agent_tick_responses(struct agent *a, uint64_t now)
 /* What looks at the process comes before what ends it. Of a rule that fires again on one execution only the kill is tried again. */
 void agent_respond(void *context, const struct response_order *order)
 {
-	static const unsigned in_order[] = { RESPONSE_CAPTURE, RESPONSE_BURST, RESPONSE_DENY, RESPONSE_BLOCK, RESPONSE_KILL };
+	static const unsigned in_order[] = { RESPONSE_CAPTURE, RESPONSE_BURST, RESPONSE_DENY, RESPONSE_BLOCK,
+					     RESPONSE_KILL };
 	struct agent *a = context;
 
 	for (size_t i = 0; i < ARRAY_SIZE(in_order); i++) {

@@ -39,14 +39,14 @@ struct response_row {
 	bool refused; /* a connect of a process that may not */
 };
 
-#define RULE_NAMES_MAX  4096u
-#define RESPONSES_OPEN  64u
+#define RULE_NAMES_MAX 4096u
+#define RESPONSES_OPEN 64u
 
 /* A response that the kernel side is to take, until it says that it did; one that it took, until the event comes out of the ring; or one that it is too early
  * for. */
 struct response_open {
 	bool used, noted;
-	uint64_t due; /* boot clock */
+	uint64_t due;          /* boot clock */
 	uint32_t action, rule; /* rule: number by name */
 	uint64_t seq;
 	struct sonde_event event;

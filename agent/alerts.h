@@ -20,7 +20,7 @@ struct alert_row {
 /* What a rule asks for beside its alert, each time that it fires. */
 struct response_order {
 	const struct rule_info *rule;
-	uint32_t number; /* of the rule */
+	uint32_t number;  /* of the rule */
 	unsigned actions; /* RESPONSE_BIT()s */
 	const struct sonde_event *event;
 	uint64_t seq;

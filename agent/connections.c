@@ -106,8 +106,8 @@ static bool read_row(const char *line, const struct inodes *inodes, struct conne
 	unsigned state;
 	unsigned long inode;
 
-	return sscanf(line, " %*u: %32[0-9A-F]:%x %32[0-9A-F]:%x %x %*s %*s %*s %*u %*u %lu", local, &ret->lport, remote,
-		      &ret->rport, &state, &inode) == 6 &&
+	return sscanf(line, " %*u: %32[0-9A-F]:%x %32[0-9A-F]:%x %x %*s %*s %*s %*u %*u %lu", local, &ret->lport,
+		      remote, &ret->rport, &state, &inode) == 6 &&
 	       state == ESTABLISHED && has_inode(inodes, inode) && read_address(local, ret->laddr) &&
 	       read_address(remote, ret->raddr);
 }

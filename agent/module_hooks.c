@@ -116,14 +116,16 @@ static bool lsm_offered(char *why, size_t why_size)
 	const char *at;
 
 	if (read_small_file("/sys/kernel/security/lsm", 4096, &text, NULL) < 0) {
-		snprintf(why, why_size, "no list of security modules: mount -t securityfs none /sys/kernel/security, on a kernel with "
-					"CONFIG_BPF_LSM");
+		snprintf(why, why_size,
+			 "no list of security modules: mount -t securityfs none /sys/kernel/security, on a kernel with "
+			 "CONFIG_BPF_LSM");
 		return false;
 	}
 	for (at = text; (at = strstr(at, "bpf")); at += 3)
 		if ((at == text || at[-1] == ',') && (!at[3] || at[3] == ',' || at[3] == '\n'))
 			return true;
-	snprintf(why, why_size, "bpf is none of this kernel's security modules: boot with lsm=%.*s,bpf", (int)strcspn(text, "\n"), text);
+	snprintf(why, why_size, "bpf is none of this kernel's security modules: boot with lsm=%.*s,bpf",
+		 (int)strcspn(text, "\n"), text);
 	return false;
 }
 

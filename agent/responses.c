@@ -75,15 +75,17 @@ static int read_actions(const struct config *config, const char *const pair[2], 
 			continue;
 		}
 		near = nearest_name(room, names, RESPONSES);
-		return fault_set(fault, -EINVAL,
-				 "%s: rules.responses: unknown action '%s' of rule '%.100s'%s%s%s; it is one of kill, capture, "
-				 "burst, deny, block",
-				 config_origin(config, "rules.responses"), room, pair[0], near ? "; did you mean '" : "",
-				 near ? near : "", near ? "'?" : "");
+		return fault_set(
+			fault, -EINVAL,
+			"%s: rules.responses: unknown action '%s' of rule '%.100s'%s%s%s; it is one of kill, capture, "
+			"burst, deny, block",
+			config_origin(config, "rules.responses"), room, pair[0], near ? "; did you mean '" : "",
+			near ? near : "", near ? "'?" : "");
 	}
 	if (*ret)
 		return 0;
-	return fault_set(fault, -EINVAL, "%s: rules.responses: rule '%.100s' has no action; say kill, capture, burst, deny or block",
+	return fault_set(fault, -EINVAL,
+			 "%s: rules.responses: rule '%.100s' has no action; say kill, capture, burst, deny or block",
 			 config_origin(config, "rules.responses"), pair[0]);
 }
 
@@ -99,7 +101,10 @@ static int unknown_rule(const struct config *config, const struct rules *rules, 
 		all[i] = rules_at(rules, i)->name;
 	near = nearest_name(name, all, n);
 	return fault_set(fault, -EINVAL, "%s: rules.responses: there is no rule '%.100s'%s%.100s%s",
-			 config_origin(config, "rules.responses"), name, near ? "; did you mean '" : n ? "" : ": rules.files is empty",
+			 config_origin(config, "rules.responses"), name,
+			 near ? "; did you mean '"
+			 : n  ? ""
+			      : ": rules.files is empty",
 			 near ? near : "", near ? "'?" : "");
 }
 

@@ -18,8 +18,7 @@ bool responses_want(const struct config *config, const char *name);
 
 /* -EINVAL: an unknown rule or action, with the nearest name, or a rule that is not matched. Without responses `ret` is NULL. `rules` may be NULL:
  * there are none. */
-int responses_read(struct responses **ret, const struct config *config, const struct rules *rules,
-		   struct fault *fault);
+int responses_read(struct responses **ret, const struct config *config, const struct rules *rules, struct fault *fault);
 void responses_free(struct responses *responses);
 
 /* The actions of a rule, as bits; `responses` may be NULL. */

@@ -103,13 +103,17 @@ static int make_test(const struct making *m, const struct rule_test *test, bool 
 		return refuse(m, ref, "more than 1024 values");
 	if (is_exe && test->op == OP_STARTSWITH) {
 		ret->field = PREDICATE_EXE_BELOW;
-		return are_paths(ret->values, 1, true) ? 0 : refuse(m, ref, "startswith without a whole folder, such as /tmp/");
+		return are_paths(ret->values, 1, true)
+			       ? 0
+			       : refuse(m, ref, "startswith without a whole folder, such as /tmp/");
 	}
 	if (test->op != OP_EQUAL && test->op != OP_UNEQUAL && test->op != OP_IN)
 		return refuse(m, ref, "compared by more than =, != and in");
 	if (is_exe) {
 		ret->field = PREDICATE_EXE;
-		return are_paths(ret->values, ret->n_values, false) ? 0 : refuse(m, ref, "a value is no whole path of at most 255 bytes");
+		return are_paths(ret->values, ret->n_values, false)
+			       ? 0
+			       : refuse(m, ref, "a value is no whole path of at most 255 bytes");
 	}
 	if (strcmp(field, "proc.name") && strcmp(field, "user.uid"))
 		return refuse(m, ref, "only user space knows it");
@@ -131,8 +135,9 @@ static int add_test(struct making *m, uint32_t node)
 
 	if (n->kind != PLAN_TEST)
 		return fault_set(m->fault, -EOPNOTSUPP, "`and` within `or`");
-	folded = test->right.ref == RULE_NO_REF && !test->left.n_transforms && ref->field ? fold(m, test, ref->field->name, n->negated)
-											 : FOLDED_NOT;
+	folded = test->right.ref == RULE_NO_REF && !test->left.n_transforms && ref->field
+			 ? fold(m, test, ref->field->name, n->negated)
+			 : FOLDED_NOT;
 	if (folded != FOLDED_NOT)
 		return folded == FOLDED_TRUE;
 	if (m->predicate->n == PREDICATE_TESTS_MAX)

@@ -97,7 +97,7 @@ sonde_inline long kill_task(struct task_struct *task)
 
 	if (!control || task->tgid == 1 || (__u32)task->tgid == control->agent ||
 	    (__u32)task->real_parent->tgid == control->agent)
-		return -1; /* EPERM */
+		return -1;                                         /* EPERM */
 	return may_kill(control) ? bpf_send_signal(SIGKILL) : -16; /* EBUSY */
 }
 

@@ -142,9 +142,9 @@ __attribute__((noinline)) int guard_rule_holds(__u64 file, __u32 number)
 		if (i >= rule->n_tests)
 			break;
 		if (!clause) {
-			int holds = test->field == GUARD_NAME || test->field == GUARD_UID ?
-					    name_holds(test) :
-					    guard_path_holds(file, test->field, test->set, test->length);
+			int holds = test->field == GUARD_NAME || test->field == GUARD_UID
+					    ? name_holds(test)
+					    : guard_path_holds(file, test->field, test->set, test->length);
 
 			if (holds < 0)
 				return 0;

@@ -78,10 +78,12 @@ enum response_action_kind { RESPONSE_KILL, RESPONSE_CAPTURE, RESPONSE_BURST, RES
 struct response_action {
 	struct sonde_event header; /* of the process that it was taken against; its time: when it was taken */
 	struct sonde_text rule SONDE_DOC("name of the rule that asks for it") SONDE_ECS("rule.name");
-	struct sonde_text event_type SONDE_DOC("type of the event that the rule fired on; absent for a connect that is refused because of "
-					       "an earlier deny") SONDE_OPTIONAL;
+	struct sonde_text event_type SONDE_DOC(
+		"type of the event that the rule fired on; absent for a connect that is refused because of "
+		"an earlier deny") SONDE_OPTIONAL;
 	struct sonde_text reason SONDE_DOC("why it was not taken") SONDE_OPTIONAL SONDE_ECS("error.message");
-	__u32 action SONDE_AS("names=kill|capture|burst|deny|block") SONDE_DOC("what was done") SONDE_ECS("event.action");
+	__u32 action SONDE_AS("names=kill|capture|burst|deny|block") SONDE_DOC("what was done")
+		SONDE_ECS("event.action");
 	__s32 error SONDE_AS("errno") SONDE_DOC("why it was not taken") SONDE_OPTIONAL SONDE_OTEL("error.type")
 		SONDE_ECS("error.code");
 	bool kernel SONDE_DOC("it was taken by the kernel side, within the system call, and not by the agent behind it")
@@ -89,7 +91,8 @@ struct response_action {
 	__u8 _pad[3];
 	__u64 latency_ns SONDE_DOC("from the event to the action") SONDE_OPTIONAL SONDE_ECS("event.duration");
 	__u64 event_seq SONDE_DOC("seq of the event; absent where it is not in the stream, or not yet") SONDE_OPTIONAL;
-	__u64 count SONDE_DOC("connects that were refused since the record before, where it is more than one") SONDE_OPTIONAL;
+	__u64 count SONDE_DOC("connects that were refused since the record before, where it is more than one")
+		SONDE_OPTIONAL;
 };
 
 /* What the kernel says of each process that runs, by an iterator. */

@@ -28,7 +28,8 @@ static struct rules *load(const char *condition)
 	struct rules *rules = NULL;
 	struct fault fault = { 0 };
 
-	file.size = (size_t)snprintf(text, sizeof text, "- rule: r\n  desc: d\n  priority: INFO\n  output: o\n  condition: >\n    %s\n",
+	file.size = (size_t)snprintf(text, sizeof text,
+				     "- rule: r\n  desc: d\n  priority: INFO\n  output: o\n  condition: >\n    %s\n",
 				     condition);
 	if (rules_load(&rules, &file, 1, &options, &fault) < 0)
 		fail_msg("%s: %s", condition, fault.text);
@@ -85,7 +86,8 @@ static bool fires(const struct rules *rules, const struct program_begun *p)
 	bool fired;
 
 	snprintf(text, sizeof text,
-		 "{\"evt.type\":\"%s\",\"evt.dir\":\"<\",\"proc.name\":\"%s\",\"proc.exepath\":\"%s\",\"user.uid\":%u,\"proc.cmdline\":\"%s\"}",
+		 "{\"evt.type\":\"%s\",\"evt.dir\":\"<\",\"proc.name\":\"%s\",\"proc.exepath\":\"%s\",\"user.uid\":%u,"
+		 "\"proc.cmdline\":\"%s\"}",
 		 p->call, p->name, p->exe, p->uid, p->name);
 	assert_int_equal(rule_line_read(&line, text, strlen(text), "line", &fault), 0);
 	fired = rules_match(rules, rule_line_event(line), matched, 1) == 1;
@@ -106,7 +108,8 @@ static unsigned compare(const struct rules *rules, const struct predicate *predi
 					bool holds = decides(predicate, &p);
 
 					if (holds != fires(rules, &p))
-						fail_msg("%s: %s %s %s %u: the predicate says %d", condition, p.call, p.name, p.exe, p.uid, holds);
+						fail_msg("%s: %s %s %s %u: the predicate says %d", condition, p.call,
+							 p.name, p.exe, p.uid, holds);
 					held += holds;
 				}
 	return held;
@@ -142,7 +145,8 @@ static size_t add_test(char *room, size_t at)
 	case 0:
 		return add(room, at, "proc.name = %s", names[chance(4)]);
 	case 1:
-		return add(room, at, "proc.name in (%s, %s, longer-than-a-name-is)", names[chance(4)], names[chance(4)]);
+		return add(room, at, "proc.name in (%s, %s, longer-than-a-name-is)", names[chance(4)],
+			   names[chance(4)]);
 	case 2:
 		return add(room, at, "proc.name != %s", names[chance(4)]);
 	case 3:
@@ -201,7 +205,8 @@ static void test_predicates_agree_with_rules(void **unused)
 			without++;
 			assert_true(why.text[0]);
 			if (r == -ENOENT) {
-				predicate = (struct predicate){ .tests = { { .field = PREDICATE_NAME, .ends = true } }, .n = 1 };
+				predicate = (struct predicate){ .tests = { { .field = PREDICATE_NAME, .ends = true } },
+								.n = 1 };
 				compare(rules, &predicate, condition); /* never */
 			}
 		}
@@ -237,7 +242,8 @@ static void test_what_has_none_says_why(void **unused)
 	refused(EXEC "proc.exepath = //x", PREDICATE_AT_EXEC, -EOPNOTSUPP, "no whole path");
 	refused(EXEC "tolower(proc.name) = x", PREDICATE_AT_EXEC, -EOPNOTSUPP, "transformed");
 	refused(EXEC "proc.name = val(proc.pname)", PREDICATE_AT_EXEC, -EOPNOTSUPP, "another field");
-	refused(EXEC "(proc.name = x or (proc.name = y and user.uid = 0))", PREDICATE_AT_EXEC, -EOPNOTSUPP, "`and` within `or`");
+	refused(EXEC "(proc.name = x or (proc.name = y and user.uid = 0))", PREDICATE_AT_EXEC, -EOPNOTSUPP,
+		"`and` within `or`");
 	refused("evt.type = execve and proc.name = x", PREDICATE_AT_EXEC, -EOPNOTSUPP, "evt.type");
 	refused("evt.type = connect and proc.name = x", PREDICATE_AT_EXEC, -ENOENT, "cannot fire");
 	refused(EXEC "proc.name = x", PREDICATE_BEFORE_EXEC, -EOPNOTSUPP, "proc.name: not known before");
@@ -251,7 +257,8 @@ static void test_bounds(void **unused)
 	struct rules *rules;
 
 	for (unsigned i = 1; i < PREDICATE_TESTS_MAX; i++)
-		snprintf(condition + strlen(condition), sizeof condition - strlen(condition), " and proc.name != x%u", i);
+		snprintf(condition + strlen(condition), sizeof condition - strlen(condition), " and proc.name != x%u",
+			 i);
 	rules = load(condition);
 	assert_int_equal(rules_predicate(rules, 0, PREDICATE_AT_EXEC, &predicate, NULL), 0);
 	assert_int_equal(predicate.n, PREDICATE_TESTS_MAX);
