@@ -82,8 +82,7 @@ struct response_action {
 		"type of the event that the rule fired on; absent for a connect that is refused because of "
 		"an earlier deny") SONDE_OPTIONAL;
 	struct sonde_text reason SONDE_DOC("why it was not taken") SONDE_OPTIONAL SONDE_ECS("error.message");
-	__u32 action SONDE_AS("names=kill|capture|burst|deny|block") SONDE_DOC("what was done")
-		SONDE_ECS("event.action");
+	__u32 action SONDE_AS("names=kill|capture|burst|deny|block") SONDE_DOC("what was done");
 	__s32 error SONDE_AS("errno") SONDE_DOC("why it was not taken") SONDE_OPTIONAL SONDE_OTEL("error.type")
 		SONDE_ECS("error.code");
 	bool kernel SONDE_DOC("it was taken by the kernel side, within the system call, and not by the agent behind it")

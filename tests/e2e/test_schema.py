@@ -108,7 +108,7 @@ class Schema(common.TestCase):
             rules.write("- {rule: any, desc: d, condition: evt.type = execve and proc.name = sh, output: o, priority: INFO, tags: [t]}\n")
         self.addCleanup(os.unlink, rules.name)
         with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture",
-                          settings=[f"rules.files=[{rules.name}]", "modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns", "modules.tcp.interval=1s"]) as agent:
+                          settings=[f"rules.files=[{rules.name}]", "rules.responses={any: burst}", "modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns", "modules.tcp.interval=1s"]) as agent:
             query_once()
             keep = connect_to_few()
             for _ in range(5):
