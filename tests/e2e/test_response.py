@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import common
@@ -109,6 +110,53 @@ class Response(common.TestCase):
         self.assertEqual({r["proc"] for r in actions}, {r["proc"] for r in self.of(rows, "alert")})
         ended = {r["proc"]: r.get("signal") for r in self.of(rows, "process.exit")}
         self.assertEqual({ended[r["proc"]] for r in actions}, {9})
+
+    def test_the_kernel_needs_neither_the_agent_nor_room_in_the_ring(self):
+        bad, good = self.program("bad/tool"), self.program("good/tool")
+        with self.agent({"Forbidden": f"{EXEC} and proc.exepath startswith {self.folder}/bad/"}, {"Forbidden": "kill"},
+                        settings=["rings.priority=4KiB"]) as agent:
+            agent.signal(signal.SIGSTOP)
+            for i in range(60):
+                mark = os.path.join(self.folder, f"mark{i}")
+                self.assertEqual(self.run_one([good if i % 2 else bad, "if=/dev/null", f"of={mark}"]), 0 if i % 2 else KILLED)
+                self.assertEqual(os.path.exists(mark), bool(i % 2))
+            agent.signal(signal.SIGCONT)
+            agent.stop()
+            rows = agent.rows()
+        self.check(rows)
+        # What was not said is counted.
+        notes = common.ledger(rows)["guard.note"]
+        self.assertEqual(notes["produced"], 30)
+        self.assertGreater(notes["dropped"]["ring_full"], 0)
+
+    def test_a_link_that_changes_meanwhile_fools_nobody(self):
+        """A thread turns a link between a forbidden program and a permitted one: who ran was permitted, and who was killed was not."""
+        bad, good, link = self.program("bad/tool", "true"), self.program("good/tool", "true"), os.path.join(self.folder, "link")
+        os.symlink(good, link)
+        ends, going = {}, True
+
+        def turn():
+            i = 0
+            while going:
+                i += 1
+                os.symlink((bad, good)[i % 2], f"{link}.new")
+                os.rename(f"{link}.new", link)
+        with self.agent({"Forbidden": f"{EXEC} and proc.exepath = {bad}"}, {"Forbidden": "kill"}, settings=["rings.priority=16MiB"]) as agent:
+            thread = threading.Thread(target=turn)
+            thread.start()
+            try:
+                for _ in range(common.scaled(3000, 300)):
+                    pid = os.posix_spawn(link, [good], os.environ)
+                    ends[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            finally:
+                going = False
+                thread.join()
+            agent.stop()
+            rows = agent.rows()
+        self.check(rows)
+        begun = {r["pid"]: r["exe"] for r in self.of(rows, "process.exec") if r["pid"] in ends}
+        self.assertEqual({pid: KILLED if exe == bad else 0 for pid, exe in begun.items()}, ends)
+        self.assertEqual(set(ends.values()), {0, KILLED})
 
     def test_the_kernel_decides_as_user_space_does(self):
         """Rules of each kind of test, and programs that differ in each: killed in the kernel exactly where the alert fires."""
