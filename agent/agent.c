@@ -385,15 +385,16 @@ static int begin_probes(struct agent *a, struct fault *fault)
 	if (sched_clock_open(&a->clock) == 0)
 		set_sched_offset(a);
 	r = filter_apply(a->setup.loader, a->setup.config, fault);
-	agent_tell_urgent(a);
 	if (r == 0)
 		r = open_rings(a, fault);
 	if (r == 0)
 		r = agent_start_modules(a, fault);
 	if (r == 0)
 		r = agent_check_guard(a, fault);
-	if (r == 0)
+	if (r == 0) {
 		agent_tell_guard(a);
+		agent_tell_urgent(a);
+	}
 	if (r == 0)
 		agent_list_processes(a);
 	return r;

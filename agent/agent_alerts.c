@@ -119,8 +119,8 @@ int agent_load_rules(struct agent *a, struct fault *fault)
 	a->alerts = fresh;
 	if (a->ledger) { /* a reload: modules that were restarted have missed some */
 		agent_list_processes(a);
-		agent_tell_urgent(a);
 		agent_tell_guard(a);
+		agent_tell_urgent(a);
 	}
 	return 0;
 }

@@ -374,7 +374,7 @@ void agent_tell_urgent(struct agent *a)
 		return;
 	memset(settings.urgent, 0, sizeof settings.urgent);
 	for (uint16_t i = 0; i < schema_count(a->setup.schema); i++)
-		if (alerts_are_urgent(a->alerts, i))
+		if (alerts_are_urgent(a->alerts, i, schema_type(a->setup.schema, i) == a->exec))
 			settings.urgent[i / 64] |= 1ull << i % 64;
 	bpf_map_update_elem(map, &zero, &settings, BPF_ANY);
 }

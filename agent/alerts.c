@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "alerts.h"
 
+#include "probes/identity/identity.h"
 #include "rule_files.h"
 
 #include <errno.h>
@@ -143,10 +144,20 @@ void alerts_set_in_kernel(struct alerts *alerts, uint32_t rule)
 	responses_set_in_kernel(alerts->responses, rule);
 }
 
-bool alerts_are_urgent(const struct alerts *alerts, uint16_t type)
+/* What of a rule's responses is left to the agent. A program is begun so often, and a wake-up is so dear, that it counts. */
+static unsigned left_to_agent(const struct alerts *alerts, uint32_t rule, bool begins)
+{
+	unsigned actions = responses_of(alerts->responses, rule) & ~RESPONSE_BIT(RESPONSE_BLOCK);
+
+	if (begins && responses_in_kernel(alerts->responses, rule))
+		actions &= ~(RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY));
+	return actions;
+}
+
+bool alerts_are_urgent(const struct alerts *alerts, uint16_t type, bool begins)
 {
 	for (uint32_t i = 0; alerts && alerts->responses && i < rules_count(alerts->rules); i++)
-		if (responses_of(alerts->responses, i) && live_can_fire(alerts->live, type, i))
+		if (left_to_agent(alerts, i, begins) && live_can_fire(alerts->live, type, i))
 			return true;
 	return false;
 }

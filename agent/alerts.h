@@ -52,8 +52,8 @@ void alerts_close(struct alerts *alerts);
 bool alerts_wants(const struct alerts *alerts, uint16_t type);
 /* `seq` 0: the event is not in the stream, or not yet. */
 void alerts_judge(struct alerts *alerts, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch);
-/* Whether a rule that can fire on this type has a response. */
-bool alerts_are_urgent(const struct alerts *alerts, uint16_t type);
+/* Whether a rule that can fire on this type has a response that the agent has to take. `begins`: of this type are programs that begin. */
+bool alerts_are_urgent(const struct alerts *alerts, uint16_t type, bool begins);
 const struct rules *alerts_rules(const struct alerts *alerts);
 unsigned alerts_actions(const struct alerts *alerts, uint32_t rule);
 /* The kernel side takes the rule's responses where a program begins. */

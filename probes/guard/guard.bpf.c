@@ -4,7 +4,7 @@
  * instruction, or not even begun; and processes that are marked, with all that they make, may not connect.
  *
  * Nothing here depends on user space being quick, on room in a ring, or on a scratch buffer that somebody else may need: the path of a program is walked into memory
- * that lies with its task. Where even that is not to be had, nothing is done here, and user space does it.
+ * that is the program's alone. Where even that is not to be had, nothing is done here, and user space does it.
  */
 #include "sonde/probe.bpf.h"
 #include "guard.h"
@@ -59,7 +59,7 @@ sonde_inline void tell(const struct sonde_owner *owner, __u32 rule, __u32 action
 /* ---- a program begins ---- */
 
 /* The number of the first rule that has the action and fits the program, or NO_RULE. */
-sonde_inline __u32 rule_that_fits(__u64 file, __u32 action)
+sonde_inline __u32 rule_that_fits(__u64 file, __u32 place, __u32 action)
 {
 	__u32 zero = 0;
 	struct guard_control *control = bpf_map_lookup_elem(&guard_control, &zero);
@@ -71,7 +71,7 @@ sonde_inline __u32 rule_that_fits(__u64 file, __u32 action)
 		if (i >= control->n)
 			break;
 		rule = bpf_map_lookup_elem(&guard_rules, &number);
-		if (rule && rule->actions & 1u << action && guard_rule_holds(file, number))
+		if (rule && rule->actions & 1u << action && guard_rule_holds(file, place, number))
 			return rule->number;
 	}
 	return NO_RULE;
@@ -114,10 +114,11 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
 	__u64 file = (__u64)BPF_CORE_READ(bprm, file);
-	__u32 denies = rule_that_fits(file, ACTION_DENY), kills = rule_that_fits(file, ACTION_KILL);
+	__u32 place = guard_take_place(), denies = rule_that_fits(file, place, ACTION_DENY),
+	      kills = rule_that_fits(file, place, ACTION_KILL);
 	struct sonde_owner owner;
 
-	guard_forget(task);
+	guard_leave_place(place);
 	if ((denies == NO_RULE && kills == NO_RULE) || sonde_owner_called(&owner) < 0 || owner.filtered)
 		return 0;
 	if (denies != NO_RULE)
@@ -133,12 +134,13 @@ SONDE_WHEN("response block")
 int BPF_PROG(block__lsm, struct linux_binprm *bprm, int ret)
 {
 	struct sonde_owner owner;
-	__u32 rule;
+	__u32 place, rule;
 
 	if (ret)
 		return ret;
-	rule = rule_that_fits((__u64)BPF_CORE_READ(bprm, file), ACTION_BLOCK);
-	guard_forget(bpf_get_current_task_btf());
+	place = guard_take_place();
+	rule = rule_that_fits((__u64)BPF_CORE_READ(bprm, file), place, ACTION_BLOCK);
+	guard_leave_place(place);
 	if (rule == NO_RULE || sonde_owner_called(&owner) < 0 || owner.filtered)
 		return 0;
 	tell(&owner, rule, ACTION_BLOCK, 0, 0);

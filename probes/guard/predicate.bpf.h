@@ -46,9 +46,23 @@ struct guard_walk {
 	struct guard_path key;
 	__u32 used; /* bytes; 0: not walked yet */
 	__u32 cut;  /* there was more */
+	__u32 busy; /* of a place: it is somebody's */
 	char bytes[WALK_BYTES];
 };
 
+#define WALK_PLACES 64
+#define WALK_TRIES  8
+#define NO_PLACE    0xffffffffu
+
+/* Places for that. Programs of tracepoints may be preempted, so a place is taken and given back, and is no CPU's own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WALK_PLACES);
+	__type(key, __u32);
+	__type(value, struct guard_walk);
+} guard_places SEC(".maps");
+
+/* Where no place is free, memory of the task's own, ten times as dear: what others do cannot keep a rule from being tried. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -58,16 +72,41 @@ struct {
 
 SONDE_PATH_WALKER(guard_walk_path, WALK_BYTES, WALK_COMPONENTS);
 
-sonde_inline void guard_forget(struct task_struct *task)
+/* A place, or NO_PLACE. */
+sonde_inline __u32 guard_take_place(void)
 {
-	bpf_task_storage_delete(&guard_walks, task);
+	__u32 first = bpf_get_smp_processor_id();
+
+	for (__u32 i = 0; i < WALK_TRIES; i++) {
+		__u32 place = (first + i) % WALK_PLACES;
+		struct guard_walk *walk = bpf_map_lookup_elem(&guard_places, &place);
+
+		if (!walk || __sync_val_compare_and_swap(&walk->busy, 0, 1))
+			continue;
+		walk->used = 0;
+		return place;
+	}
+	return NO_PLACE;
 }
 
-sonde_inline struct guard_walk *walk_of(struct task_struct *task, struct file *file)
+sonde_inline void guard_leave_place(__u32 place)
 {
-	struct guard_walk *walk = bpf_task_storage_get(&guard_walks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct guard_walk *walk = bpf_map_lookup_elem(&guard_places, &place);
+
+	if (walk)
+		__sync_lock_test_and_set(&walk->busy, 0);
+	else
+		bpf_task_storage_delete(&guard_walks, bpf_get_current_task_btf());
+}
+
+sonde_inline struct guard_walk *walk_of(struct file *file, __u32 place)
+{
+	struct guard_walk *walk = bpf_map_lookup_elem(&guard_places, &place);
 	int end;
 
+	if (!walk)
+		walk = bpf_task_storage_get(&guard_walks, bpf_get_current_task_btf(), NULL,
+					    BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!walk) {
 		sonde_failed(-12);
 		return NULL;
@@ -96,9 +135,9 @@ sonde_inline bool has_path(struct guard_walk *walk, __u32 set, __u32 from, __u32
 
 /* Whether the path of the program passes a test; -1: it could not be looked at. This and the next are functions that the verifier checks once and by
  * themselves; a file comes as a number. */
-__attribute__((noinline)) int guard_path_holds(__u64 file, __u32 field, __u32 set, __u32 length)
+__attribute__((noinline)) int guard_path_holds(__u64 file, __u32 place, __u32 field, __u32 set, __u32 length)
 {
-	struct guard_walk *walk = walk_of(bpf_get_current_task_btf(), (struct file *)file);
+	struct guard_walk *walk = walk_of((struct file *)file, place);
 	__u32 used, before;
 
 	if (!walk)
@@ -129,7 +168,7 @@ sonde_inline bool name_holds(const struct guard_test *test)
 
 /* Whether the rule at this place of the table holds for the program that the running task begins. What could not be looked at makes it not hold: user space has
  * the last word. */
-__attribute__((noinline)) int guard_rule_holds(__u64 file, __u32 number)
+__attribute__((noinline)) int guard_rule_holds(__u64 file, __u32 place, __u32 number)
 {
 	struct guard_rule *rule = bpf_map_lookup_elem(&guard_rules, &number);
 	bool clause = false;
@@ -144,7 +183,7 @@ __attribute__((noinline)) int guard_rule_holds(__u64 file, __u32 number)
 		if (!clause) {
 			int holds = test->field == GUARD_NAME || test->field == GUARD_UID
 					    ? name_holds(test)
-					    : guard_path_holds(file, test->field, test->set, test->length);
+					    : guard_path_holds(file, place, test->field, test->set, test->length);
 
 			if (holds < 0)
 				return 0;
