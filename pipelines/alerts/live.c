@@ -52,14 +52,15 @@ static bool next_of(struct rule_event *event, const struct rule_ref *ref, struct
 
 /* --- preparing --- */
 
-/* The key that says which call it was. Of io_uring, the operation has the name of its call. */
+/* The key that says which call it was, of types that rules are about: a row of a profile may have such a key too. Of io_uring, the operation has the name of its
+ * call. */
 static const struct field *call_of(const struct live_type *t)
 {
-	if (t->keys[KEY_call])
-		return t->keys[KEY_call];
-	return t->keys[KEY_syscall]                     ? t->keys[KEY_syscall]
-	       : strcmp(t->type->name, "uring.op") == 0 ? t->keys[KEY_op]
-							: NULL;
+	if (strcmp(t->type->name, "syscall.compat") == 0)
+		return t->keys[KEY_syscall];
+	if (strcmp(t->type->name, "uring.op") == 0)
+		return t->keys[KEY_op];
+	return live_call_names(t->type->name) ? t->keys[KEY_call] : NULL;
 }
 
 static void find_keys(struct live_type *t)

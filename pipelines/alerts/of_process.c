@@ -386,7 +386,7 @@ static bool give_thread(struct live *live, int what, struct rule_value *ret)
 static bool give_env(struct live *live, const struct rule_ref *ref, struct rule_value *ret)
 {
 	uint32_t length;
-	const char *at = record_items(live, KEY_env, &length), *end = at + length;
+	const char *at = record_items(live, KEY_env, &length), *end = at ? at + length : NULL;
 	size_t name = ref->argument ? strlen(ref->argument) : 0;
 
 	if (!ref->argument)
