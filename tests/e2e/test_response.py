@@ -77,6 +77,11 @@ class Response(common.TestCase):
     def run_one(self, argv, **options):
         return subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=common.bound(60), **options).returncode
 
+    def may_kill(self, pid):
+        """Whether it has CAP_KILL."""
+        with open(f"/proc/{pid}/status") as status:
+            return bool(int(next(line for line in status if line.startswith("CapEff")).split()[1], 16) >> 5 & 1)
+
     def check(self, rows):
         self.assertGapless(rows)
         self.assertLedgerExact(rows)
@@ -223,6 +228,7 @@ class Response(common.TestCase):
                 sleeping = self.program("bad/tool", "sleep")
                 ends = [self.run_one([sleeping, "0.5"]) for _ in range(6)]
                 self.assertEqual(ends, [KILLED] * 3 + [0] * 3)
+                self.assertTrue(self.may_kill(agent.pid))
                 agent.wait_rows("response.action", count=6)
                 agent.stop()
                 rows = agent.rows()
@@ -327,6 +333,7 @@ os.waitpid(child, 0)
             marked = agent.wait_row("response.action", lambda r: r["pid"] == process.pid and "event_type" in r)
             self.assertEqual(bool(marked.get("kernel")), kernel)
             self.assertNotIn("error", marked)
+            self.assertFalse(self.may_kill(agent.pid), "a right that no response needs")
             out, _ = process.communicate(timeout=common.bound(60))
             other = subprocess.run(["/usr/bin/python3", "-c", CONNECTS.split("child = ")[0] + "talk('other')"], capture_output=True, text=True).stdout
             refused = agent.wait_rows("response.action", lambda r: "event_type" not in r, 3)
