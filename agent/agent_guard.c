@@ -327,5 +327,7 @@ void agent_take_note(struct agent *a, const struct guard_note *note)
 							.count = note->count > 1 ? note->count : 0,
 							.refused = note->count > 0,
 							.kernel = true });
-	agent_response_noted(a, note->event.proc, note->rule, note->action);
+	/* Of these the event comes out of the ring, too. */
+	if (note->action != RESPONSE_BLOCK && !note->count)
+		agent_response_noted(a, note->event.proc, note->rule, note->action);
 }

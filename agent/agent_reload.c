@@ -36,6 +36,11 @@ static void note_change(void *context, const char *key, const struct sonde_optio
 		if (!strncmp(key, "modules.", 8) && !strncmp(key + 8, module_name(loader_module(loader, i)), n) &&
 		    key[8 + n] == '.') {
 			c->modules[i] |= !row->live;
+			/* Its marks would go, and its programs of cgroups cannot be attached again. */
+			if (!row->live && module_running(loader_module(loader, i)) &&
+			    agent_wants_guard(c->agent->setup.config) &&
+			    !strcmp(module_name(loader_module(loader, i)), "guard"))
+				c->fixed = key;
 			return;
 		}
 	}
