@@ -2,8 +2,8 @@
 /*
  * Rules that the kernel side decides (probes/guard), told to it, and what it says that it did.
  *
- * Its table of rules has two halves: the one that is not in force is filled, then one word says that it is. Sets of values have numbers that never come again, so
- * those of the old half go afterwards. Rules have numbers of their own there, by name, which stay the same over a reload: marks of processes keep them.
+ * Its table of rules has two halves: the one that is not in force is filled, then one word says that it is. Sets of values have numbers that never come again; those
+ * of the old half stay until the next time, since a program may still be at it. Rules have numbers of their own there, by name, which stay the same over a reload: marks of processes keep them.
  */
 #include "agent_state.h"
 
@@ -49,7 +49,7 @@ int agent_rule_number(struct agent *a, const char *name)
 struct telling {
 	struct agent *agent;
 	int rules, control, names, paths; /* maps */
-	uint32_t first_set;               /* sets before it are of the half that goes */
+	uint32_t first_set;               /* of the fresh half */
 	struct guard_control fresh;
 	bool decides; /* this kernel has the hook where a program begins */
 };
@@ -215,8 +215,9 @@ void agent_tell_guard(struct agent *a)
 			    PREDICATE_AT_EXEC);
 	}
 	bpf_map_update_elem(t.control, &zero, &t.fresh, BPF_ANY);
-	forget_sets(t.names, t.first_set);
-	forget_sets(t.paths, t.first_set);
+	forget_sets(t.names, a->guard_sets_from);
+	forget_sets(t.paths, a->guard_sets_from);
+	a->guard_sets_from = t.first_set;
 }
 
 /* ---- what must be there ---- */

@@ -77,7 +77,8 @@ struct agent {
 	uint64_t kills;
 	struct response_open open_responses[RESPONSES_OPEN];
 	char *rule_names[RULE_NAMES_MAX]; /* of rules with responses, as the kernel side numbers them */
-	uint32_t n_rule_names, guard_set;
+	uint32_t n_rule_names;
+	uint32_t guard_set, guard_sets_from; /* the next number of a set; the first of the rules in force */
 	struct kafka *kafka;
 	uint64_t first_position; /* of this run's records */
 	struct control *control;

@@ -63,12 +63,14 @@ sonde_inline __u32 rule_that_fits(__u64 file, __u32 place, __u32 action)
 {
 	__u32 zero = 0;
 	struct guard_control *control = bpf_map_lookup_elem(&guard_control, &zero);
+	/* In one load: never of one half where the rules begin, and of the other how many there are. */
+	__u64 half = control ? *(const volatile __u64 *)control : 0;
 	struct guard_rule *rule;
 
-	for (__u32 i = 0; control && i < GUARD_RULES_MAX; i++) {
-		__u32 number = control->first + i;
+	for (__u32 i = 0; i < GUARD_RULES_MAX; i++) {
+		__u32 number = (__u32)half + i;
 
-		if (i >= control->n)
+		if (i >= half >> 32)
 			break;
 		rule = bpf_map_lookup_elem(&guard_rules, &number);
 		if (rule && rule->actions & 1u << action && guard_rule_holds(file, place, number))

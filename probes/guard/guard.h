@@ -33,7 +33,7 @@ struct guard_rule {
 
 /* Which rules are in force: one half of the table, while the other is made anew. */
 struct guard_control {
-	__u32 first, n;
+	__u32 first, n;  /* one word */
 	__u32 kill_rate; /* in a minute */
 	__u32 agent;     /* its pid */
 };
