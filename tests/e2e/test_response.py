@@ -305,6 +305,34 @@ class Response(common.TestCase):
             agent.stop()
             self.check(agent.rows())
 
+    def test_a_reload_leaves_no_gap(self):
+        """While rules are read again and again, what is forbidden is killed each time, and nothing else ever."""
+        bad, good = self.program("here/bad", "true"), self.program("here/good", "true")
+        forbidden = f"{EXEC} and proc.exepath startswith {self.folder}/here/ and not proc.name in (good, other)"
+        going = True
+        with self.agent({"Forbidden": forbidden}, {"Forbidden": "kill"}) as agent:
+            def reload():
+                i = 0
+                while going:
+                    i += 1
+                    self.write({**{f"More {k}": f"{EXEC} and proc.name = more{k}" for k in range(i % 5)}, "Forbidden": forbidden})
+                    agent.signal(signal.SIGHUP)
+                    common.wait_until(lambda: agent.output().count("configuration reloaded") >= i, what="the reload")
+            thread = threading.Thread(target=reload)
+            thread.start()
+            ends = []
+            try:
+                while agent.output().count("configuration reloaded") < 20:
+                    for program in (bad, good):
+                        pid = os.posix_spawn(program, [program], os.environ)
+                        ends.append((program, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
+            finally:
+                going = False
+                thread.join()
+            agent.stop()
+            self.check(agent.rows())
+        self.assertEqual(set(ends), {(bad, KILLED), (good, 0)})
+
     # --- deny ---
 
     def deny(self, condition, kernel):
