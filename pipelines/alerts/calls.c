@@ -35,7 +35,8 @@ static const struct {
 	{ "mount.move", "mount move_mount" },
 	{ "mount.detach", "umount2 umount" },
 	{ "mount.setattr", "mount_setattr mount" },
-	{ "mount.pivot", "pivot_root" },
+	{ "mount.create", "fsmount open_tree" },
+	{ "mount.pivot_root", "pivot_root" },
 	{ "ns.unshare", "unshare" },
 	{ "ns.enter", "setns" },
 	{ "ns.create", "clone clone3 unshare" },
@@ -62,6 +63,7 @@ static const struct {
 	{ "tcp.accept", "accept4 accept" },
 	{ "uring.create", "io_uring_setup" },
 	{ "uring.op", "io_uring_enter" },
+	{ "uring.done", "io_uring_enter" },
 };
 
 /* NULL: rules know nothing of the kind. */
