@@ -19,7 +19,6 @@ static const struct {
 	{ "process.chroot", "chroot" },
 	{ "process.personality", "personality" },
 	{ "file.open", "openat open openat2 creat open_by_handle_at" },
-	{ "file.create", "openat open openat2 creat" },
 	{ "file.rename", "rename renameat renameat2" },
 	{ "file.link", "link linkat" },
 	{ "file.symlink", "symlink symlinkat" },

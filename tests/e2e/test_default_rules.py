@@ -27,6 +27,7 @@ MODULES = "exec,cred,file,isolation,kernel,memory,net,process,uring"
 TREE = ("etc/sudoers.d", "etc/cron.d", "etc/pam.d", "etc/ssl/private", "etc/ssh/real", "etc/other/real", "etc/sonde", "root/.ssh", "var/log", "usr/sbin")
 FILES = ("etc/passwd", "etc/shadow", "etc/profile", "etc/issue", "etc/motd", "etc/ssl/private/key.pem", "etc/other/copy", "etc/sonde/sonde.yaml",
          "root/.bash_history", "root/.other", "var/log/auth.log", "var/log/other.log", "var/log/wtmp")
+PLACES = ("etc", "root", "usr/sbin", "var/log")
 RIGHTS, KERNEL, URING = (common.load(name) for name in ("rights", "kernel", "uring"))
 PYTHON = os.path.realpath(sys.executable)
 
@@ -57,6 +58,8 @@ class Stage:
             os.makedirs(self.path("tree/" + name))
         for name in FILES:
             self.write("tree/" + name)
+        for name in PLACES:  # a guest is small
+            os.makedirs("/" + name, exist_ok=True)
         for name in ("ssh", "other"):
             os.symlink("real", self.path(f"tree/etc/{name}/link"))
         os.makedirs(self.path("secrets"))
@@ -116,7 +119,7 @@ def shell(script, contained=False, **environment):
 
 def staged(script):
     """In a mount namespace whose /etc, /root, /usr/sbin and /var/log are a tmpfs with the tree's files."""
-    binds = "".join(f"mount --bind FOLDER/top/{name} /{name}\n" for name in ("etc", "root", "usr/sbin", "var/log"))
+    binds = "".join(f"mount --bind FOLDER/top/{name} /{name}\n" for name in PLACES)
     secrets = "".join(f"mount --bind FOLDER/secrets/{a} {b}\n" for a, b in (("shadow", "/etc/shadow"), ("key.pem", "/etc/ssl/private/key.pem"), ("copy", "/etc/other/copy")))
     text = f"mount -t tmpfs none FOLDER/top\ncp -a FOLDER/tree/. FOLDER/top/\n{binds}umount -l FOLDER/top\n{secrets}cd /\n{script}\n"
 
@@ -231,7 +234,7 @@ CASES = [
     ("Library forced into a privileged program", program("plain", LD_PRELOAD="FOLDER/none.so"), program("plain", LD_PRELOAD="/usr/lib/none.so")),
     ("Tunables of libc for a set-user-id program", program("setuid", GLIBC_TUNABLES="glibc.malloc.check=0"), program("plain", GLIBC_TUNABLES="glibc.malloc.check=0")),
     ("Process makes itself root", rights("steps", "setresuid:65534,0,0", "setresuid:0,0,0"), rights("steps", "setresuid:0,65534,0")),
-    ("Set-user-id bit set", shell("cp FOLDER/plain FOLDER/s; chmod u+s FOLDER/s"), shell("cp FOLDER/plain FOLDER/t; chmod 755 FOLDER/t")),
+    ("Set-user-id bit set", python("os.chmod('FOLDER/nc', 0o4755)"), python("os.chmod('FOLDER/nc', 0o755)")),
     ("Capabilities given to a file", python(ATTRIBUTE % "security.capability"), python(ATTRIBUTE % "trusted.other")),
     ("Accounts changed by an unusual program", staged("echo x >> /etc/passwd"), staged("cat /etc/passwd; echo x >> /etc/motd")),
     ("Accounts changed by an unusual program", staged("mv /etc/motd /etc/sudoers.d/all"), staged("mv /etc/motd /etc/other/all")),
