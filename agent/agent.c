@@ -158,6 +158,7 @@ static void timers(struct agent *a)
 		event_stacks_tick(a->stacks, now);
 		if (a->alerts)
 			alerts_tick(a->alerts, now);
+		agent_tick_responses(a, now);
 		a->next_tick = now + TICK_NS;
 	}
 	if (now >= a->next_second) {
@@ -389,6 +390,12 @@ static int begin_probes(struct agent *a, struct fault *fault)
 	if (r == 0)
 		r = agent_start_modules(a, fault);
 	if (r == 0)
+		r = agent_check_guard(a, fault);
+	if (r == 0) {
+		agent_tell_guard(a);
+		agent_tell_urgent(a);
+	}
+	if (r == 0)
 		agent_list_processes(a);
 	return r;
 }
@@ -411,8 +418,9 @@ static int open_service(struct agent *a, struct fault *fault)
 static int give_up_privileges(struct agent *a, struct fault *fault)
 {
 	const char *const paths[] = { config_text(a->setup.config, "journal.path") };
+	bool kills = responses_wanted(a->setup.config) & RESPONSE_BIT(RESPONSE_KILL);
 	struct privilege_options options = { .user = config_text(a->setup.config, "agent.user"),
-					     .capabilities = PRIVILEGE_BASE,
+					     .capabilities = PRIVILEGE_BASE | (kills ? PRIVILEGE_BIT(CAP_KILL) : 0),
 					     .paths = paths,
 					     .n_paths = ARRAY_SIZE(paths) };
 
@@ -586,6 +594,8 @@ static void close_all(struct agent *a)
 	if (a->cgroups)
 		cgroups_close(a->cgroups);
 	ledger_free(a->ledger);
+	for (uint32_t i = 0; i < a->n_rule_names; i++)
+		free(a->rule_names[i]);
 	close_fd(&a->signals);
 	close_fd(&a->epoll);
 	setup_free(&a->setup);

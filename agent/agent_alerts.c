@@ -106,6 +106,7 @@ int agent_load_rules(struct agent *a, struct fault *fault)
 					    .began = a->options->began,
 					    .say = agent_say,
 					    .write = agent_write_alert,
+					    .respond = agent_respond,
 					    .context = a };
 	struct alerts *fresh;
 	int r = alerts_open(&fresh, &setup, a->setup.config, fault);
@@ -116,8 +117,11 @@ int agent_load_rules(struct agent *a, struct fault *fault)
 		alerts_flush(a->alerts);
 	alerts_close(a->alerts);
 	a->alerts = fresh;
-	if (a->ledger) /* a reload: modules that were restarted have missed some */
+	if (a->ledger) { /* a reload: modules that were restarted have missed some */
 		agent_list_processes(a);
+		agent_tell_guard(a);
+		agent_tell_urgent(a);
+	}
 	return 0;
 }
 

@@ -8,6 +8,8 @@ bool agent_is_enabled(const struct config *config, const struct module *module)
 {
 	char key[128];
 
+	if (!strcmp(module_name(module), "guard") && agent_wants_guard(config))
+		return true;
 	snprintf(key, sizeof key, "modules.%s.enabled", module_name(module));
 	return config_bool(config, key);
 }

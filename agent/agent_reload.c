@@ -52,6 +52,11 @@ static void note_change(void *context, const char *key, const struct sonde_optio
 		    key[8 + n] == '.') {
 			if (!row->live)
 				note_module(c, i, key);
+			/* Its marks would go, and its programs of cgroups cannot be attached again. */
+			if (!row->live && module_running(loader_module(loader, i)) &&
+			    agent_wants_guard(c->agent->setup.config) &&
+			    !strcmp(module_name(loader_module(loader, i)), "guard"))
+				c->fixed = key;
 			return;
 		}
 	}

@@ -75,6 +75,11 @@ static void take_internal(struct agent *a, const struct event_type *type, const 
 		ledger_journaled(a->ledger, type->id, 1);
 		return;
 	}
+	if (!strcmp(type->record, "guard_note")) {
+		agent_take_note(a, (const struct guard_note *)e);
+		ledger_journaled(a->ledger, type->id, 1);
+		return;
+	}
 	guest = agent_guest(a, type->module);
 	if (guest && module_companion(guest->module) && module_companion(guest->module)->record)
 		module_companion(guest->module)->record(&guest->host, e);

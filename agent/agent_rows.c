@@ -135,6 +135,34 @@ void agent_write_alert(void *context, const struct alert_row *alert)
 	row_write(a, &row, "alert");
 }
 
+void agent_write_response(struct agent *a, const struct response_row *response)
+{
+	struct row row = row_begin(a, sizeof(struct response_action));
+	struct response_action *e = (void *)row.event;
+	const uint64_t now = row.event->time;
+
+	e->header = *response->event;
+	e->header.time = now;
+	e->header.flags &= (uint16_t) ~(SONDE_FLAG_STACK | SONDE_FLAG_TRUNCATED);
+	e->action = response->action;
+	e->error = response->error;
+	e->kernel = response->kernel;
+	e->count = response->count;
+	e->event_seq = response->seq;
+	if (response->kernel)
+		e->header.time = response->event->time;
+	else
+		e->latency_ns = now > response->event->time ? now - response->event->time : 0;
+	row_put_text(a, &row, &e->rule, response->rule);
+	if (!response->kernel)
+		row_put_text(a, &row, &e->event_type, schema_type(a->setup.schema, response->event->type)->name);
+	else if (!response->refused)
+		row_put_text(a, &row, &e->event_type, "process.exec");
+	if (response->reason)
+		row_put_text(a, &row, &e->reason, response->reason);
+	row_write(a, &row, "response_action");
+}
+
 static void put_errors(struct agent *a, struct row *row, struct sonde_text *text)
 {
 	int map = loader_map(a->setup.loader, "sonde_errors");

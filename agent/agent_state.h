@@ -28,6 +28,30 @@ struct guest {
 	struct module *module;
 };
 
+/* What became of a response. */
+struct response_row {
+	const struct sonde_event *event; /* that the rule fired on */
+	const char *rule, *reason;       /* reason: why it was not taken; may be NULL */
+	uint32_t action;
+	int32_t error;
+	uint64_t seq, count;
+	bool kernel;
+	bool refused; /* a connect of a process that may not */
+};
+
+#define RULE_NAMES_MAX 4096u
+#define RESPONSES_OPEN 64u
+
+/* A response that the kernel side is to take, until it says that it did; one that it took, until the event comes out of the ring; or one that it is too early
+ * for. */
+struct response_open {
+	bool used, noted;
+	uint64_t due;          /* boot clock */
+	uint32_t action, rule; /* rule: number by name */
+	uint64_t seq;
+	struct sonde_event event;
+};
+
 struct agent {
 	const struct agent_options *options;
 	struct setup setup;
@@ -50,6 +74,12 @@ struct agent {
 	struct users *users;
 	struct live *reader;   /* of what records say of their process */
 	struct alerts *alerts; /* NULL: no rules */
+	uint64_t kill_minute;  /* begin of the minute that kills are counted in */
+	uint64_t kills;
+	struct response_open open_responses[RESPONSES_OPEN];
+	char *rule_names[RULE_NAMES_MAX]; /* of rules with responses, as the kernel side numbers them */
+	uint32_t n_rule_names;
+	uint32_t guard_set, guard_sets_from; /* the next number of a set; the first of the rules in force */
 	struct kafka *kafka;
 	uint64_t first_position; /* of this run's records */
 	struct control *control;
@@ -72,6 +102,7 @@ void agent_write_start(struct agent *a);
 int agent_write_loss(void *context, uint16_t type, const char *reason, uint64_t count);
 
 void agent_write_alert(void *context, const struct alert_row *alert);
+void agent_write_response(struct agent *a, const struct response_row *response);
 
 /* agent_alerts.c: the table of processes, and rules */
 int agent_open_processes(struct agent *a, struct fault *fault);
@@ -79,6 +110,23 @@ void agent_list_processes(struct agent *a);
 void agent_note_process(struct agent *a, const struct event_type *type, const struct sonde_event *e);
 int agent_load_rules(struct agent *a, struct fault *fault);
 int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack, uint64_t *ret_seq);
+
+/* agent_responses.c: what rules ask for beside alerts */
+void agent_respond(void *context, const struct response_order *order);
+void agent_tell_urgent(struct agent *a);
+void agent_response_noted(struct agent *a, uint64_t proc, uint32_t rule, uint32_t action);
+void agent_tick_responses(struct agent *a, uint64_t now);
+
+/* agent_guard.c: rules and marks that the kernel side decides by */
+struct guard_note;
+struct sonde_task_found;
+bool agent_wants_guard(const struct config *config);
+struct module *agent_guard(struct agent *a);
+int agent_rule_number(struct agent *a, const char *name);
+void agent_tell_guard(struct agent *a);
+int agent_check_guard(struct agent *a, struct fault *fault);
+int agent_deny(struct agent *a, const struct sonde_event *e, const struct sonde_task_found *task, const char *rule);
+void agent_take_note(struct agent *a, const struct guard_note *note);
 
 /* agent_rings.c: records of the rings */
 struct guest *agent_guest(struct agent *a, const char *module);

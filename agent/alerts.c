@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "alerts.h"
 
+#include "probes/identity/identity.h"
 #include "rule_files.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@ struct alerts {
 	struct rules *rules;
 	struct live *live;
 	struct fold *fold;
+	struct responses *responses; /* NULL: none */
 	char output[OUTPUT_MAX];
 };
 
@@ -65,8 +67,11 @@ int alerts_open(struct alerts **ret, const struct alerts_setup *setup, const str
 	int r;
 
 	*ret = NULL;
-	if (n == 0)
-		return 0;
+	if (n == 0) {
+		struct responses *none;
+
+		return responses_read(&none, config, NULL, fault); /* there is no rule that one could be of */
+	}
 	alerts = calloc(1, sizeof *alerts);
 	if (!alerts)
 		return fault_set(fault, -ENOMEM, "out of memory");
@@ -74,6 +79,8 @@ int alerts_open(struct alerts **ret, const struct alerts_setup *setup, const str
 	r = rule_files_load(&alerts->rules, paths, n, config_bool(config, "rules.lenient"), on_report, alerts, fault);
 	if (r == 0 && prepare(alerts, config) < 0)
 		r = fault_set(fault, -ENOMEM, "out of memory");
+	if (r == 0)
+		r = responses_read(&alerts->responses, config, alerts->rules, fault);
 	if (r < 0) {
 		alerts_close(alerts);
 		return r;
@@ -89,6 +96,7 @@ void alerts_close(struct alerts *alerts)
 		return;
 	fold_close(alerts->fold);
 	live_close(alerts->live);
+	responses_free(alerts->responses);
 	rules_free(alerts->rules);
 	free(alerts);
 }
@@ -107,8 +115,51 @@ static void fire(struct alerts *alerts, uint32_t rule, const struct sonde_event 
 				       .output = alerts->output,
 				       .output_size = n };
 
-	if (fold_take(alerts->fold, rule, event, seq, alerts->output, n, now_boottime_ns()))
+	struct response_order order = { .rule = row.rule,
+					.number = rule,
+					.actions = responses_of(alerts->responses, rule),
+					.event = event,
+					.seq = seq,
+					.in_kernel = responses_in_kernel(alerts->responses, rule) };
+
+	order.repeated = !fold_take(alerts->fold, rule, event, seq, alerts->output, n, now_boottime_ns());
+	if (!order.repeated)
 		alerts->setup.write(alerts->setup.context, &row);
+	if (order.actions)
+		alerts->setup.respond(alerts->setup.context, &order);
+}
+
+const struct rules *alerts_rules(const struct alerts *alerts)
+{
+	return alerts->rules;
+}
+
+unsigned alerts_actions(const struct alerts *alerts, uint32_t rule)
+{
+	return responses_of(alerts->responses, rule);
+}
+
+void alerts_set_in_kernel(struct alerts *alerts, uint32_t rule)
+{
+	responses_set_in_kernel(alerts->responses, rule);
+}
+
+/* What of a rule's responses is left to the agent. A program is begun so often, and a wake-up is so dear, that it counts. */
+static unsigned left_to_agent(const struct alerts *alerts, uint32_t rule, bool begins)
+{
+	unsigned actions = responses_of(alerts->responses, rule) & ~RESPONSE_BIT(RESPONSE_BLOCK);
+
+	if (begins && responses_in_kernel(alerts->responses, rule))
+		actions &= ~(RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY));
+	return actions;
+}
+
+bool alerts_are_urgent(const struct alerts *alerts, uint16_t type, bool begins)
+{
+	for (uint32_t i = 0; alerts && alerts->responses && i < rules_count(alerts->rules); i++)
+		if (left_to_agent(alerts, i, begins) && live_can_fire(alerts->live, type, i))
+			return true;
+	return false;
 }
 
 void alerts_judge(struct alerts *alerts, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch)

@@ -5,6 +5,7 @@
 
 #include "alerts/fold.h"
 #include "alerts/live.h"
+#include "responses.h"
 #include "setup.h"
 
 /* What is to be said, as one event of type `alert`. */
@@ -14,6 +15,17 @@ struct alert_row {
 	uint64_t seq, count;             /* of that event; of further ones: 0: this is the first */
 	const char *output;
 	size_t output_size;
+};
+
+/* What a rule asks for beside its alert, each time that it fires. */
+struct response_order {
+	const struct rule_info *rule;
+	uint32_t number;  /* of the rule */
+	unsigned actions; /* RESPONSE_BIT()s */
+	const struct sonde_event *event;
+	uint64_t seq;
+	bool repeated;  /* its alert was folded */
+	bool in_kernel; /* the kernel side decides it where a program begins */
 };
 
 struct alerts; /* opaque */
@@ -27,6 +39,7 @@ struct alerts_setup {
 	uint64_t began;
 	void (*say)(void *context, const char *sentence);
 	void (*write)(void *context, const struct alert_row *row);
+	void (*respond)(void *context, const struct response_order *order);
 	void *context;
 };
 
@@ -39,6 +52,12 @@ void alerts_close(struct alerts *alerts);
 bool alerts_wants(const struct alerts *alerts, uint16_t type);
 /* `seq` 0: the event is not in the stream, or not yet. */
 void alerts_judge(struct alerts *alerts, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch);
+/* Whether a rule that can fire on this type has a response that the agent has to take. `begins`: of this type are programs that begin. */
+bool alerts_are_urgent(const struct alerts *alerts, uint16_t type, bool begins);
+const struct rules *alerts_rules(const struct alerts *alerts);
+unsigned alerts_actions(const struct alerts *alerts, uint32_t rule);
+/* The kernel side takes the rule's responses where a program begins. */
+void alerts_set_in_kernel(struct alerts *alerts, uint32_t rule);
 void alerts_tick(struct alerts *alerts, uint64_t now);
 /* All that is folded goes out. */
 void alerts_flush(struct alerts *alerts);

@@ -7,6 +7,7 @@
 #include "command.h"
 #include "options.h"
 #include "privilege.h"
+#include "responses.h"
 #include "rule_files.h"
 #include "setup.h"
 
@@ -237,16 +238,19 @@ static void check_rules(struct checking *c)
 	const char *const *paths;
 	size_t n = config_list(config, "rules.files", &paths);
 	struct rules *rules = NULL;
+	struct responses *responses = NULL;
 	struct fault fault = { 0 };
-	int r;
+	int r = 0;
 
-	if (n == 0)
-		return;
-	r = rule_files_load(&rules, paths, n, config_bool(config, "rules.lenient"), on_rule_report, c, &fault);
-	if (r == 0) {
+	if (n > 0)
+		r = rule_files_load(&rules, paths, n, config_bool(config, "rules.lenient"), on_rule_report, c, &fault);
+	if (r == 0 && responses_read(&responses, config, rules, &fault) < 0)
+		report_error(c, EXIT_CONFIG, "%s", fault.text);
+	responses_free(responses);
+	if (r == 0 && n > 0) {
 		rule_files_unserved(rules, c->setup, on_unserved, c);
 		report_ok("rules: %u in %zu files", rules_count(rules), n);
-	} else if (r != -EINVAL) {
+	} else if (r < 0 && r != -EINVAL) {
 		report_error(c, EXIT_CONFIG, "rules: %s", fault.text);
 	}
 	rules_free(rules);

@@ -76,6 +76,12 @@ int loader_snapshot(struct loader *loader, bool reselect, struct fault *fault);
 /* Each process that runs, as a struct sonde_task_found (probes/identity/identity.h). */
 int loader_tasks(struct loader *loader, void (*take)(void *context, const void *task), void *context);
 
+/* The process `pid`, as the kernel has it now. -ESRCH: there is none. */
+struct sonde_task_found;
+int loader_task(struct loader *loader, uint32_t pid, struct sonde_task_found *ret);
+/* Whether `proc` names an execution of this very process: this one, or one before it. */
+bool loader_is_process(const struct loader *loader, const struct sonde_task_found *task, uint64_t proc);
+
 /* Whether the kernel offers what sonde needs: BTF, and for whom. -ENOENT without BTF, -EPERM without privileges. */
 int loader_check_kernel(struct fault *fault);
 

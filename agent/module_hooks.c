@@ -7,6 +7,7 @@
  * The identity module is the owner of the shared maps: it is loaded first, and every other object gets its maps by descriptor.
  */
 #include "module_state.h"
+#include "responses.h"
 #include "socket_filter.h"
 
 #include <bpf/bpf.h>
@@ -108,6 +109,26 @@ static bool cgroup_offered(char *why, size_t why_size)
 	return false;
 }
 
+/* That a kernel has the hook does not mean that it calls it. */
+static bool lsm_offered(char *why, size_t why_size)
+{
+	_cleanup_(free_pointer) char *text = NULL;
+	const char *at;
+
+	if (read_small_file("/sys/kernel/security/lsm", 4096, &text, NULL) < 0) {
+		snprintf(why, why_size,
+			 "no list of security modules: mount -t securityfs none /sys/kernel/security, on a kernel with "
+			 "CONFIG_BPF_LSM");
+		return false;
+	}
+	for (at = text; (at = strstr(at, "bpf")); at += 3)
+		if ((at == text || at[-1] == ',') && (!at[3] || at[3] == ',' || at[3] == '\n'))
+			return true;
+	snprintf(why, why_size, "bpf is none of this kernel's security modules: boot with lsm=%.*s,bpf",
+		 (int)strcspn(text, "\n"), text);
+	return false;
+}
+
 static bool is_trampoline(const char *section)
 {
 	return !strncmp(section, "fentry/", 7) || !strncmp(section, "fexit/", 6);
@@ -156,6 +177,8 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 		snprintf(why, why_size, "this kernel has no kprobes");
 		return false;
 	}
+	if (!strncmp(section, "lsm/", 4))
+		return lsm_offered(why, why_size);
 	return !is_cgroup_hook(section) || cgroup_offered(why, why_size);
 }
 
@@ -205,6 +228,8 @@ static bool option_is_on(const struct module *module, const struct config *confi
 {
 	char key[128];
 
+	if (!strncmp(option, "response ", 9))
+		return !config || responses_want(config, option + 9);
 	snprintf(key, sizeof key, "modules.%s.%s", module->name, option);
 	return !config || config_bool(config, key);
 }
@@ -222,7 +247,9 @@ static void choose_hooks(struct module *module, struct bpf_object *object, const
 		const struct hook *h = hook_in_use(m);
 
 		m->covered_by = coverer(module, m);
-		m->off = h && h->when[0] && !option_is_on(module, config, h->when) ? h->when : NULL;
+		if (!h)
+			h = &m->hooks[0]; /* one that is not wanted is not missed */
+		m->off = h->when[0] && !option_is_on(module, config, h->when) ? h->when : NULL;
 		if (m->covered_by || m->off)
 			m->in_use = -1;
 		h = hook_in_use(m);
@@ -287,6 +314,7 @@ static void fill_rodata(struct module *module, struct bpf_object *object, const 
 			{ "sonde_wake_bulk", l->options.bulk_bytes / 8 },
 			{ "sonde_stack_wanted", config && module->number && option_is_on(module, config, "stack") },
 			{ "sonde_stack_type", stack ? stack->id : 0 },
+			{ "sonde_responds", config && responses_wanted(config) != 0 },
 			{ "sonde_socket_filtered",
 			  config && module->filters_sockets && socket_filter_wanted(config, module->name) } };
 	struct btf *btf = bpf_object__btf(object);

@@ -17,6 +17,8 @@ size_t module_measures(const struct module *module, struct measure_view *ret, si
 		*v = (struct measure_view){ .name = m->name, .misses = m->misses };
 		if (m->covered_by)
 			snprintf(v->why, sizeof v->why, "%s does its work", m->covered_by);
+		else if (m->off && !strncmp(m->off, "response ", 9))
+			snprintf(v->why, sizeof v->why, "no rule has the %s", m->off);
 		else if (m->off)
 			snprintf(v->why, sizeof v->why, "modules.%s.%s is off", module->name, m->off);
 		for (size_t h = 0; h < m->n_hooks; h++)

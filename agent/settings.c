@@ -125,6 +125,19 @@ static const struct sonde_option rule_rows[] = {
 	  .help = "within which further alerts of one rule and one proc are counted, and told as one at its end; 0s: "
 		  "each "
 		  "is told" },
+	{ .type = SONDE_OPTION_MAP,
+	  .key = "responses",
+	  .value = "{}",
+	  .help = "what is done when a rule fires, by the rule's name: kill, capture, burst, deny, block, with commas "
+		  "between (docs/response.md)" },
+	{ .type = SONDE_OPTION_UINT,
+	  .key = "kill_rate",
+	  .value = "60",
+	  .min = 1,
+	  .max = 1000000,
+	  .unit = "",
+	  .live = 1,
+	  .help = "the most processes that responses kill in a minute" },
 	{ 0 },
 };
 
@@ -249,6 +262,7 @@ static const struct option_table builtin_modules[] = {
 	  off_rows },
 	{ "uring", "What is done through io_uring: uring.create, uring.op, uring.done", off_rows },
 	{ "syscalls", "32-bit system calls, and statistics of all: syscall.compat, syscall.stats", off_rows },
+	{ "guard", "What rules.responses ask of the kernel; begins by itself where they do", off_rows },
 	{ "dns", "Queries to DNS servers and their answers: dns.query", off_rows },
 	{ "file", "What processes do to files: file.open, file.rename, file.unlink, file.chmod and others", off_rows },
 	{ "process",

@@ -205,6 +205,14 @@ bool live_wants(const struct live *live, uint16_t type)
 	return type < live->n_types && live->types[type].n_candidates > 0;
 }
 
+bool live_can_fire(const struct live *live, uint16_t type, uint32_t rule)
+{
+	for (uint32_t i = 0; type < live->n_types && i < live->types[type].n_candidates; i++)
+		if (live->types[type].candidates[i] == rule)
+			return true;
+	return false;
+}
+
 static void begin(struct live *live, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch)
 {
 	live->serial++;

@@ -34,6 +34,9 @@ void live_close(struct live *live);
 /* Whether any rule can fire on events of this type. */
 bool live_wants(const struct live *live, uint16_t type);
 
+/* Whether this rule can fire on events of this type. */
+bool live_can_fire(const struct live *live, uint16_t type, uint32_t rule);
+
 /* The rules that the event fulfils; at most `max`, returned is how many there are. `seq` 0: it has none. The event stays the one that live_format() is
  * about until the next call. */
 uint32_t live_match(struct live *live, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch,

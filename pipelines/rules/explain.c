@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A rule, said to a person: what it is, what it comes to with macros and lists written out, and what it asks for. */
 #include "rules/load_state.h"
+#include "rules/predicate.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -247,6 +248,22 @@ static void write_exceptions(const struct rules *rules, const struct rule *rule,
 			d->exceptions[i].values.n == 1 ? "" : "s");
 }
 
+/* Where a response is taken that the rule may be given. */
+static void write_responses(const struct rules *rules, uint32_t rule, FILE *out)
+{
+	struct predicate predicate;
+	struct fault why = { 0 };
+
+	if (rules_predicate(rules, rule, PREDICATE_AT_EXEC, &predicate, &why) == 0)
+		fputs("  response kill: of a program that begins, in the kernel, before its first instruction\n", out);
+	else
+		fprintf(out, "  response kill: in user space: %s\n", why.text);
+	if (rules_predicate(rules, rule, PREDICATE_BEFORE_EXEC, &predicate, &why) == 0)
+		fputs("  response block: possible\n", out);
+	else
+		fprintf(out, "  response block: not possible: %s\n", why.text);
+}
+
 void rules_explain(const struct rules *rules, uint32_t number, FILE *out)
 {
 	const struct rule *rule = &rules->rules[number];
@@ -271,4 +288,5 @@ void rules_explain(const struct rules *rules, uint32_t number, FILE *out)
 	write_types(&info->types, out);
 	write_exceptions(rules, rule, out);
 	write_fields(rules, rule, out);
+	write_responses(rules, number, out);
 }

@@ -120,7 +120,9 @@ int tasks__iter(struct bpf_iter__task *ctx)
 	found.proc = t && t->proc ? t->proc : sonde_proc_of(task);
 	found.parent = t ? t->parent : 0;
 	found.began = task->start_boottime;
+	found.execs = task->self_exec_id;
 	found.pid = task->tgid;
+	found.flags = task->flags;
 	bpf_probe_read_kernel_str(found.comm, sizeof found.comm, task->comm);
 	bpf_seq_write(ctx->meta->seq, &found, sizeof found);
 	return 0;

@@ -73,10 +73,32 @@ struct alert {
 		"and event_seq are those of the last one") SONDE_OPTIONAL;
 };
 
-/* What the kernel says of each process that was there before the agent, by an iterator. */
+enum response_action_kind { RESPONSE_KILL, RESPONSE_CAPTURE, RESPONSE_BURST, RESPONSE_DENY, RESPONSE_BLOCK, RESPONSES };
+
+struct response_action {
+	struct sonde_event header; /* of the process that it was taken against; its time: when it was taken */
+	struct sonde_text rule SONDE_DOC("name of the rule that asks for it") SONDE_ECS("rule.name");
+	struct sonde_text event_type SONDE_DOC(
+		"type of the event that the rule fired on; absent for a connect that is refused because of "
+		"an earlier deny") SONDE_OPTIONAL;
+	struct sonde_text reason SONDE_DOC("why it was not taken") SONDE_OPTIONAL SONDE_ECS("error.message");
+	__u32 action SONDE_AS("names=kill|capture|burst|deny|block") SONDE_DOC("what was done");
+	__s32 error SONDE_AS("errno") SONDE_DOC("why it was not taken") SONDE_OPTIONAL SONDE_OTEL("error.type")
+		SONDE_ECS("error.code");
+	bool kernel SONDE_DOC("it was taken by the kernel side, within the system call, and not by the agent behind it")
+		SONDE_OPTIONAL;
+	__u8 _pad[3];
+	__u64 latency_ns SONDE_DOC("from the event to the action") SONDE_OPTIONAL SONDE_ECS("event.duration");
+	__u64 event_seq SONDE_DOC("seq of the event; absent where it is not in the stream, or not yet") SONDE_OPTIONAL;
+	__u64 count SONDE_DOC("connects that were refused since the record before, where it is more than one")
+		SONDE_OPTIONAL;
+};
+
+/* What the kernel says of each process that runs, by an iterator. */
 struct sonde_task_found {
 	__u64 proc, parent, began; /* began: boot clock */
-	__u32 pid, _pad;
+	__u64 execs;               /* as they are a part of `proc` */
+	__u32 pid, flags;          /* PF_* of the kernel */
 	char comm[16];
 };
 
@@ -85,6 +107,7 @@ SONDE_INTERNAL_EVENT(sonde_stack_sample, "stack.sample", bulk, "The stack of a t
 SONDE_EVENT(agent_start, "agent.start", 1, priority, "Everything is attached; written once a run.");
 SONDE_EVENT(agent_ledger, "agent.ledger", 1, priority, "What became of every event of this run, by type.");
 SONDE_EVENT(agent_loss, "agent.loss", 1, priority, "Events of one type were lost, and why.");
+SONDE_EVENT(response_action, "response.action", 1, priority, "A rule's response was taken, or could not be.");
 SONDE_SECURITY_EVENT(alert, "alert", 1, priority, "A rule fired.");
 
 #endif

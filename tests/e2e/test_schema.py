@@ -142,7 +142,7 @@ class Schema(common.TestCase):
             rules.write("- {rule: any, desc: d, condition: evt.type = execve and proc.name = sh, output: o, priority: INFO, tags: [t]}\n")
         self.addCleanup(os.unlink, rules.name)
         with common.Agent(modules="exec,cpu,tcp,offcpu,sched,turnaround,udp,drops,dns,capture,file,kernel,net,uring,syscalls," + rights.MODULES,
-                          settings=[f"rules.files=[{rules.name}]", "modules.syscalls.stats=true", "modules.exec.failed=true", "modules.exec.hash=true",
+                          settings=[f"rules.files=[{rules.name}]", "rules.responses={any: burst}", "modules.syscalls.stats=true", "modules.exec.failed=true", "modules.exec.hash=true",
                                     "modules.dns.timeout=100ms", "agent.window=1s", "agent.ledger_interval=500ms", "modules.turnaround.slow=1ns",
                                     "modules.tcp.interval=1s"]) as agent:
             query_once()

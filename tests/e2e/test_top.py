@@ -93,7 +93,7 @@ class Page(common.TestCase):
         with common.Agent(modules="exec,cpu,tcp", settings=["agent.window=1s"]) as agent:
             for _ in range(5):
                 common.spawn(["/bin/true"])
-            common.spawn([common.load("cpu"), "3"], stdout=subprocess.DEVNULL)
+            common.spawn([common.load("cpu"), "5"], stdout=subprocess.DEVNULL)
             agent.wait_row("profile.cpu", lambda r: any(f.startswith("spin_seventy") for f in r["stack"]))
             agent.wait_row("agent.ledger", seconds=30)
             page = common.sonde("top", "--once", "--journal", agent.journal, "-n", "4000").stdout
@@ -103,7 +103,7 @@ class Page(common.TestCase):
         rows = [line.split() for line in page.splitlines()]
         share = {r[-1]: (float(r[0]), float(r[1])) for r in rows if len(r) == 4 and r[2] == "load_cpu"}
         # Self time is seven to three; main holds both, and has none of its own.
-        self.assertAlmostEqual(share["spin_seventy"][0] / (share["spin_seventy"][0] + share["spin_thirty"][0]), 0.7, delta=0.07)
+        self.assertAlmostEqual(share["spin_seventy"][0] / (share["spin_seventy"][0] + share["spin_thirty"][0]), 0.7, delta=0.1)
         self.assertGreaterEqual(share["main"][1], share["spin_seventy"][0])
         self.assertLess(share["main"][0], 1)
         for text, pattern in ((page, r"\n +\d+\.\d +\d+ +load_cpu\n"), (page, r"\n +\d+ +\d+\.\d +/\S*/true\n"),

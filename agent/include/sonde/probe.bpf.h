@@ -11,7 +11,8 @@
  * A program is named MEASURE__HOOK: programs of one MEASURE are alternatives, of which the agent loads the first that
  * the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe before cgroup. SONDE_PREFERRED before a
  * program puts it before all others of its measure; SONDE_COVERED_BY("PROGRAM") says that while that other program is in
- * use this one has nothing to do; SONDE_WHEN("OPTION") that it is there for an option of the module that is on. On new kernels tracepoint programs may be preempted: never keep per-CPU scratch over a
+ * use this one has nothing to do; SONDE_WHEN("OPTION") that it is there for an option of the module that is on, or SONDE_WHEN("response ACTION") for
+ * an action that rules.responses ask for. On new kernels tracepoint programs may be preempted: never keep per-CPU scratch over a
  * call; build the event in the ring.
  */
 #ifndef SONDE_PROBE_BPF_H
@@ -36,6 +37,9 @@ const volatile __u32 sonde_wake_bulk __attribute__((section(".rodata"))) = 0;
 /* modules.NAME.stack: events carry the stack of the thread that did it; and the type of the records that bring it. */
 const volatile __u32 sonde_stack_wanted __attribute__((section(".rodata"))) = 0;
 const volatile __u32 sonde_stack_type __attribute__((section(".rodata"))) = 0;
+
+/* Whether any rule has a response (rules.responses): then settings.urgent is looked at. */
+const volatile __u32 sonde_responds __attribute__((section(".rodata"))) = 0;
 
 /* Shared by all objects: the agent makes each once. */
 struct {
@@ -342,6 +346,15 @@ sonde_inline void sonde_fill_header(struct sonde_event *e, __u32 type, const str
 	__builtin_memcpy(e->comm, owner->comm, sizeof e->comm);
 }
 
+/* Whether a rule that may fire on this type has a response. */
+sonde_inline bool sonde_is_urgent(__u32 type)
+{
+	__u32 zero = 0;
+	struct sonde_settings *s = sonde_responds ? bpf_map_lookup_elem(&sonde_settings, &zero) : NULL;
+
+	return s && s->urgent[type >> 6 & (SONDE_TYPES_MAX / 64 - 1)] >> (type & 63) & 1;
+}
+
 #define SONDE_WAKE_BAND 2048
 sonde_inline void sonde_end(void *ring, struct sonde_event *e, __u32 used)
 {
@@ -349,6 +362,8 @@ sonde_inline void sonde_end(void *ring, struct sonde_event *e, __u32 used)
 	__u64 waiting = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
 
 	e->size = used;
+	if (sonde_is_urgent(e->type))
+		waiting = wake;
 	bpf_ringbuf_submit(e, waiting >= wake && (waiting & (wake - 1)) < SONDE_WAKE_BAND ? BPF_RB_FORCE_WAKEUP
 											  : BPF_RB_NO_WAKEUP);
 }

@@ -56,13 +56,14 @@ struct sonde_task {
 
 /* Set by the agent while everything runs. */
 struct sonde_settings {
-	__u32 filters;      /* SONDE_FILTER_*: lists that are not empty */
-	__u32 selected;     /* SONDE_TASK_SELECTED*: the mark in use */
-	__s64 sched_offset; /* ns: scheduler clock minus boot clock */
+	__u32 filters;                      /* SONDE_FILTER_*: lists that are not empty */
+	__u32 selected;                     /* SONDE_TASK_SELECTED*: the mark in use */
+	__s64 sched_offset;                 /* ns: scheduler clock minus boot clock */
+	__u64 urgent[SONDE_TYPES_MAX / 64]; /* a bit for each type that the agent is woken for at once */
 };
 
 #ifndef __bpf__
-_Static_assert(sizeof(struct sonde_task) == 24 && sizeof(struct sonde_settings) == 16, "shared with the kernel side");
+_Static_assert(sizeof(struct sonde_task) == 24 && sizeof(struct sonde_settings) == 32, "shared with the kernel side");
 #endif
 
 #endif

@@ -25,13 +25,14 @@ SONDE_EVENT(signal_sent, "signal.sent", 1, bulk, "A signal was sent to a process
 /* An option: modules.signals.least, in the configuration, --set, --help and the docs; a constant to the verifier. */
 SONDE_SETTING(__u32, least, 1, 1, 64, "", "signals with a smaller number are left out");
 
-/* A kernel type that sonde/vmlinux.h does not have: the members used, found by name where the program is loaded. */
-struct kernel_siginfo {
+/* A kernel type of which sonde/vmlinux.h may not have all that is needed: the members used, found by name where the program is loaded. What is
+ * behind three underscores is left out then; so it never clashes with what a later sonde/vmlinux.h has. */
+struct kernel_siginfo___signals {
 	int si_code;
 } __attribute__((preserve_access_index));
 
 /* Addresses 0 and 1 stand for a process and the kernel. Source: include/linux/sched/signal.h SEND_SIG_PRIV. */
-sonde_inline __s32 code_of(struct kernel_siginfo *info)
+sonde_inline __s32 code_of(struct kernel_siginfo___signals *info)
 {
 	const __s32 si_kernel = 0x80;
 
@@ -42,7 +43,7 @@ sonde_inline __s32 code_of(struct kernel_siginfo *info)
 
 /* MEASURE__HOOK: further programs sent__fentry, sent__kprobe ... would be tried where the kernel refuses this one. */
 SEC("tp_btf/signal_generate")
-int BPF_PROG(sent__tp_btf, int sig, struct kernel_siginfo *info, struct task_struct *task)
+int BPF_PROG(sent__tp_btf, int sig, struct kernel_siginfo___signals *info, struct task_struct *task)
 {
 	struct signal_sent *e;
 

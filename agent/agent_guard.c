@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rules that the kernel side decides (probes/guard), told to it, and what it says that it did.
+ *
+ * Its table of rules has two halves: the one that is not in force is filled, then one word says that it is. Sets of values have numbers that never come again; those
+ * of the old half stay until the next time, since a program may still be at it. Rules have numbers of their own there, by name, which stay the same over a reload: marks of processes keep them.
+ */
+#include "agent_state.h"
+
+#include <bpf/bpf.h>
+
+#include "probes/guard/guard.h"
+#include "rules/predicate.h"
+#include "rules/program.h"
+
+#define GUARDED (RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY) | RESPONSE_BIT(RESPONSE_BLOCK))
+
+bool agent_wants_guard(const struct config *config)
+{
+	return responses_wanted(config) & GUARDED;
+}
+
+struct module *agent_guard(struct agent *a)
+{
+	struct guest *guest = agent_guest(a, "guard");
+
+	return guest ? guest->module : NULL;
+}
+
+/* ---- names of rules ---- */
+
+/* The number of a name, or -ENOSPC. */
+int agent_rule_number(struct agent *a, const char *name)
+{
+	char *copy;
+
+	for (uint32_t i = 0; i < a->n_rule_names; i++)
+		if (!strcmp(a->rule_names[i], name))
+			return (int)i;
+	copy = a->n_rule_names < RULE_NAMES_MAX ? strdup(name) : NULL;
+	if (!copy)
+		return -ENOSPC;
+	a->rule_names[a->n_rule_names] = copy;
+	return (int)a->n_rule_names++;
+}
+
+/* ---- telling ---- */
+
+struct telling {
+	struct agent *agent;
+	int rules, control, names, paths; /* maps */
+	uint32_t first_set;               /* of the fresh half */
+	struct guard_control fresh;
+	bool decides; /* this kernel has the hook where a program begins */
+};
+
+/* Components leaf first, a NUL behind each: as many bytes as the path has, without the slash that a folder ends with. */
+static uint16_t turn_path(const char *path, uint32_t length, char text[GUARD_PATH_MAX])
+{
+	uint32_t end = length - (path[length - 1] == '/'), at = 0;
+
+	for (uint32_t i = end; i-- > 0;) {
+		if (path[i] != '/')
+			continue;
+		memcpy(text + at, path + i + 1, end - i - 1);
+		at += end - i - 1;
+		text[at++] = '\0';
+		end = i;
+	}
+	return (uint16_t)at;
+}
+
+static int add_path(const struct telling *t, uint32_t set, const struct literal *value, uint16_t *ret_length)
+{
+	struct guard_path key = { .set = set };
+	uint8_t one = 1;
+
+	*ret_length = turn_path(value->text, value->length, key.text);
+	return bpf_map_update_elem(t->paths, &key, &one, BPF_ANY) < 0 ? -errno : 0;
+}
+
+/* A name that is longer than the kernel keeps is nobody's. */
+static int add_name(const struct telling *t, uint32_t set, enum predicate_field field, const struct literal *value)
+{
+	struct guard_name key = { .set = set };
+	uint8_t one = 1;
+
+	if (field == PREDICATE_UID) {
+		uint32_t uid = (uint32_t)value->whole;
+
+		memcpy(key.text, &uid, sizeof uid);
+	} else if (value->length < sizeof key.text) {
+		memcpy(key.text, value->text, value->length);
+	} else {
+		return 0;
+	}
+	return bpf_map_update_elem(t->names, &key, &one, BPF_ANY) < 0 ? -errno : 0;
+}
+
+static int tell_test(const struct telling *t, const struct predicate_test *test, struct guard_test *ret)
+{
+	static const uint8_t fields[] = { [PREDICATE_NAME] = GUARD_NAME,
+					  [PREDICATE_EXE] = GUARD_EXE,
+					  [PREDICATE_EXE_BELOW] = GUARD_EXE_BELOW,
+					  [PREDICATE_UID] = GUARD_UID };
+	bool path = test->field == PREDICATE_EXE || test->field == PREDICATE_EXE_BELOW;
+	int r = 0;
+
+	*ret = (struct guard_test){ .set = t->agent->guard_set++,
+				    .field = fields[test->field],
+				    .flags = (uint8_t)((test->negated ? GUARD_NEGATED : 0) |
+						       (test->ends ? GUARD_ENDS : 0)) };
+	for (uint32_t i = 0; i < test->n_values && r == 0; i++)
+		r = path ? add_path(t, ret->set, &test->values[i], &ret->length)
+			 : add_name(t, ret->set, test->field, &test->values[i]);
+	return r;
+}
+
+static int tell_rule(struct telling *t, uint32_t rule, unsigned actions, const struct predicate *predicate)
+{
+	const char *name = rules_at(alerts_rules(t->agent->alerts), rule)->name;
+	struct guard_rule row = { .actions = actions, .n_tests = predicate->n };
+	uint32_t place = t->fresh.first + t->fresh.n;
+	int number = agent_rule_number(t->agent, name), r = 0;
+
+	if (t->fresh.n == GUARD_RULES_MAX || number < 0)
+		return -E2BIG;
+	row.number = (uint32_t)number;
+	for (uint32_t i = 0; i < predicate->n && r == 0; i++)
+		r = tell_test(t, &predicate->tests[i], &row.tests[i]);
+	if (r == 0 && bpf_map_update_elem(t->rules, &place, &row, BPF_ANY) < 0)
+		r = -errno;
+	t->fresh.n += r == 0;
+	return r;
+}
+
+/* The same rule may be there twice: for what is decided as a program begins, and for what is before. */
+static void tell_moment(struct telling *t, uint32_t rule, unsigned actions, enum predicate_moment moment)
+{
+	struct agent *a = t->agent;
+	struct predicate predicate;
+	char text[256];
+	int r = actions ? rules_predicate(alerts_rules(a->alerts), rule, moment, &predicate, NULL) : -ENOENT;
+
+	if (r < 0)
+		return; /* user space's; that `block` has a predicate was seen when responses were read */
+	r = tell_rule(t, rule, actions, &predicate);
+	if (r == 0 && moment == PREDICATE_AT_EXEC && t->decides)
+		alerts_set_in_kernel(a->alerts, rule);
+	if (r == 0)
+		return;
+	snprintf(text, sizeof text, "rule '%.100s': its response %s: the kernel's tables are full",
+		 rules_at(alerts_rules(a->alerts), rule)->name,
+		 moment == PREDICATE_AT_EXEC ? "is taken in user space" : "block is not taken");
+	agent_say(a, text);
+}
+
+/* Both kinds of keys begin with their set. */
+static void forget_sets(int map, uint32_t before)
+{
+	struct guard_path key, last;
+	void *from = NULL;
+
+	while (bpf_map_get_next_key(map, from, &key) == 0) {
+		if (key.set < before) {
+			bpf_map_delete_elem(map, &key);
+			continue; /* the next one behind `last`, which is still there */
+		}
+		last = key;
+		from = &last;
+	}
+}
+
+static bool find_maps(struct telling *t, struct module *guard)
+{
+	t->rules = module_map(guard, "guard_rules");
+	t->control = module_map(guard, "guard_control");
+	t->names = module_map(guard, "guard_names");
+	t->paths = module_map(guard, "guard_paths");
+	return t->rules >= 0 && t->control >= 0 && t->names >= 0 && t->paths >= 0;
+}
+
+/* NULL: it is in use; else why it is not. */
+static const char *missing(const struct module *guard, const char *measure, struct measure_view room[MEASURES_MAX])
+{
+	size_t n = guard ? module_measures(guard, room, MEASURES_MAX) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(room[i].name, measure))
+			return room[i].hook ? NULL : room[i].why;
+	return "module guard does not run";
+}
+
+/* The rules in force, to the kernel side. */
+void agent_tell_guard(struct agent *a)
+{
+	struct telling t = { .agent = a, .first_set = a->guard_set };
+	struct module *guard = agent_guard(a);
+	struct measure_view measures[MEASURES_MAX];
+	struct guard_control old = { 0 };
+	uint32_t zero = 0;
+
+	if (!guard || !find_maps(&t, guard))
+		return;
+	t.decides = !missing(guard, "exec", measures);
+	bpf_map_lookup_elem(t.control, &zero, &old);
+	t.fresh = (struct guard_control){ .first = old.first ? 0 : GUARD_RULES_MAX,
+					  .kill_rate = (uint32_t)config_number(a->setup.config, "rules.kill_rate"),
+					  .agent = (uint32_t)getpid() };
+	for (uint32_t i = 0; a->alerts && i < rules_count(alerts_rules(a->alerts)); i++) {
+		unsigned actions = alerts_actions(a->alerts, i);
+
+		tell_moment(&t, i, actions & RESPONSE_BIT(RESPONSE_BLOCK), PREDICATE_BEFORE_EXEC);
+		tell_moment(&t, i, actions & (RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY)),
+			    PREDICATE_AT_EXEC);
+	}
+	bpf_map_update_elem(t.control, &zero, &t.fresh, BPF_ANY);
+	forget_sets(t.names, a->guard_sets_from);
+	forget_sets(t.paths, a->guard_sets_from);
+	a->guard_sets_from = t.first_set;
+}
+
+/* ---- what must be there ---- */
+
+/* A response that nothing would take is no response: better no agent than one that lets pass what it was told to stop. */
+int agent_check_guard(struct agent *a, struct fault *fault)
+{
+	static const struct {
+		const char *action, *measure;
+	} needed[] = { { "deny", "connect4" }, { "deny", "connect6" }, { "deny", "send4" },
+		       { "deny", "send6" },    { "deny", "inherit" },  { "block", "block" } };
+	struct module *guard = agent_guard(a);
+	struct measure_view measures[MEASURES_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
+		const char *why;
+
+		if (!responses_want(a->setup.config, needed[i].action))
+			continue;
+		why = missing(guard, needed[i].measure, measures);
+		if (why)
+			return fault_set(fault, -EINVAL, "%s: rules.responses: this kernel cannot %s: %s",
+					 config_origin(a->setup.config, "rules.responses"), needed[i].action, why);
+	}
+	return 0;
+}
+
+/* ---- marks ---- */
+
+struct marking {
+	struct agent *agent;
+	uint64_t proc;
+	struct sonde_task_found root;
+	uint32_t rule;
+	int map, error;
+};
+
+static void mark(struct marking *m, const struct sonde_task_found *task)
+{
+	struct guard_mark value = { .began = task->began, .rule = m->rule };
+
+	if (bpf_map_update_elem(m->map, &task->pid, &value, BPF_ANY) < 0)
+		m->error = -errno;
+}
+
+/* Whether this is the marked process, in whatever program it was then. */
+static bool is_root(const struct marking *m, uint64_t proc)
+{
+	return proc == m->proc || proc == m->root.proc || loader_is_process(m->agent->setup.loader, &m->root, proc);
+}
+
+static void mark_descendant(void *context, const void *record)
+{
+	const struct sonde_task_found *task = record;
+	struct marking *m = context;
+	uint64_t above = task->parent;
+
+	for (unsigned i = 0; above && i < 64; i++) {
+		const struct process *p;
+
+		if (is_root(m, above)) {
+			mark(m, task);
+			return;
+		}
+		p = processes_find(m->agent->processes, above);
+		above = p ? p->parent : 0;
+	}
+}
+
+/* The process first: what it makes from then on is marked by the kernel. Then those that it had made. */
+int agent_deny(struct agent *a, const struct sonde_event *e, const struct sonde_task_found *task, const char *rule)
+{
+	struct module *guard = agent_guard(a);
+	struct marking m = { .agent = a, .proc = e->proc, .root = *task };
+	int number = agent_rule_number(a, rule);
+
+	m.map = guard ? module_map(guard, "guard_marks") : -ENOENT;
+	if (m.map < 0 || number < 0)
+		return m.map < 0 ? m.map : number;
+	m.rule = (uint32_t)number;
+	mark(&m, task);
+	loader_tasks(a->setup.loader, mark_descendant, &m);
+	return m.error;
+}
+
+/* ---- notes ---- */
+
+static const char *why_not(const struct guard_note *note)
+{
+	if (!note->error)
+		return NULL;
+	if (note->action == RESPONSE_KILL && note->error == -EBUSY)
+		return "more than rules.kill_rate in a minute";
+	if (note->action == RESPONSE_KILL && note->error == -EPERM)
+		return "init, the agent and what it begins are never killed";
+	return strerror(-note->error);
+}
+
+void agent_take_note(struct agent *a, const struct guard_note *note)
+{
+	const char *rule = note->rule < a->n_rule_names ? a->rule_names[note->rule] : "";
+
+	agent_write_response(a, &(struct response_row){ .event = &note->event,
+							.rule = rule,
+							.reason = why_not(note),
+							.action = note->action,
+							.error = note->error,
+							.count = note->count > 1 ? note->count : 0,
+							.refused = note->count > 0,
+							.kernel = true });
+	/* Of these the event comes out of the ring, too. */
+	if (note->action != RESPONSE_BLOCK && !note->count)
+		agent_response_noted(a, note->event.proc, note->rule, note->action);
+}

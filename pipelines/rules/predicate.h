@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A rule as the kernel can decide it, while a program begins: a row of clauses, all of which must hold, each of which is a row of tests, one of which must.
+ * It holds exactly where the rule fires on that event, or there is none: a rule that is only nearly a predicate would kill what it does not mean.
+ */
+#ifndef SONDE_RULE_PREDICATE_H
+#define SONDE_RULE_PREDICATE_H
+
+#include "rules/rules.h"
+
+#define PREDICATE_TESTS_MAX  16u
+#define PREDICATE_VALUES_MAX 1024u /* of one test */
+#define PREDICATE_PATH_MAX   255u  /* bytes of a path that is compared */
+
+enum predicate_field {
+	PREDICATE_NAME,      /* proc.name is one of the values */
+	PREDICATE_EXE,       /* proc.exepath is one of the values */
+	PREDICATE_EXE_BELOW, /* proc.exepath begins with the value, a folder */
+	PREDICATE_UID,       /* user.uid is one of the values */
+};
+
+/* When it is decided. Before the program is loaded, only its file is known for certain: not yet whose rights it gets, and how it is called. */
+enum predicate_moment { PREDICATE_AT_EXEC, PREDICATE_BEFORE_EXEC };
+
+struct literal;
+
+struct predicate_test {
+	enum predicate_field field;
+	bool negated, ends; /* ends: it is the last one of its clause */
+	const struct literal *values;
+	uint32_t n_values;
+};
+
+struct predicate {
+	struct predicate_test tests[PREDICATE_TESTS_MAX];
+	uint32_t n; /* 0: it holds for each program that begins */
+};
+
+/* -EOPNOTSUPP: it has none, and why; -ENOENT: it cannot fire on the begin of a program. The literals are the rules'. */
+int rules_predicate(const struct rules *rules, uint32_t rule, enum predicate_moment moment, struct predicate *ret,
+		    struct fault *fault);
+
+#endif

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Responses in the kernel: where the condition of a rule can be decided as a program begins (pipelines/rules/predicate.h), the program is killed before its first
+ * instruction, or not even begun; and processes that are marked, with all that they make, may not connect.
+ *
+ * Nothing here depends on user space being quick, on room in a ring, or on a scratch buffer that somebody else may need: the path of a program is walked into memory
+ * that is the program's alone. Where even that is not to be had, nothing is done here, and user space does it.
+ */
+#include "sonde/probe.bpf.h"
+#include "guard.h"
+#include "predicate.bpf.h"
+
+#define CLONE_THREAD 0x00010000
+#define SIGKILL      9
+#define ALLOW        1
+#define REFUSE       0 /* EPERM */
+#define MINUTE_NS    60000000000ull
+#define TELL_NS      1000000000ull /* refused connects of one process: a record a second at most */
+
+/* As enum response_action_kind of identity.h. */
+enum { ACTION_KILL, ACTION_CAPTURE, ACTION_BURST, ACTION_DENY, ACTION_BLOCK };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, GUARD_MARKS_MAX);
+	__type(key, __u32);
+	__type(value, struct guard_mark);
+} guard_marks SEC(".maps");
+
+__u64 guard_minute = 0;
+__u32 guard_kills = 0;
+
+/* ---- telling ---- */
+
+/* Without the storage of tasks, which not all of these programs may look at. */
+sonde_inline void tell(const struct sonde_owner *owner, __u32 rule, __u32 action, __s32 error, __u32 count)
+{
+	struct sonde_counts *counts = sonde_counts_of(guard_note_type.id);
+	struct guard_note *note;
+
+	if (!counts)
+		return;
+	__sync_fetch_and_add(&counts->produced, 1);
+	note = bpf_ringbuf_reserve(&sonde_priority, sizeof *note, 0);
+	if (!note) {
+		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
+		return;
+	}
+	sonde_fill_header(&note->event, guard_note_type.id, owner);
+	note->event.size = sizeof *note;
+	note->rule = rule;
+	note->action = action;
+	note->error = error;
+	note->count = count;
+	bpf_ringbuf_submit(note, BPF_RB_FORCE_WAKEUP);
+}
+
+/* ---- a program begins ---- */
+
+/* The number of the first rule that has the action and fits the program, or NO_RULE. */
+sonde_inline __u32 rule_that_fits(__u64 file, __u32 place, __u32 action)
+{
+	__u32 zero = 0;
+	struct guard_control *control = bpf_map_lookup_elem(&guard_control, &zero);
+	/* In one load: never of one half where the rules begin, and of the other how many there are. */
+	__u64 half = control ? *(const volatile __u64 *)control : 0;
+	struct guard_rule *rule;
+
+	for (__u32 i = 0; i < GUARD_RULES_MAX; i++) {
+		__u32 number = (__u32)half + i;
+
+		if (i >= half >> 32)
+			break;
+		rule = bpf_map_lookup_elem(&guard_rules, &number);
+		if (rule && rule->actions & 1u << action && guard_rule_holds(file, place, number))
+			return rule->number;
+	}
+	return NO_RULE;
+}
+
+/* Two that begin a minute together may count one kill too few. */
+sonde_inline bool may_kill(const struct guard_control *control)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	if (now - guard_minute >= MINUTE_NS) {
+		guard_minute = now;
+		guard_kills = 0;
+	}
+	return __sync_fetch_and_add(&guard_kills, 1) < control->kill_rate;
+}
+
+/* 0, or why it was not killed. */
+sonde_inline long kill_task(struct task_struct *task)
+{
+	__u32 zero = 0;
+	struct guard_control *control = bpf_map_lookup_elem(&guard_control, &zero);
+
+	if (!control || task->tgid == 1 || (__u32)task->tgid == control->agent ||
+	    (__u32)task->real_parent->tgid == control->agent)
+		return -1;                                         /* EPERM */
+	return may_kill(control) ? bpf_send_signal(SIGKILL) : -16; /* EBUSY */
+}
+
+sonde_inline long mark_task(struct task_struct *task, __u32 rule)
+{
+	struct guard_mark mark = { .began = task->group_leader->start_boottime, .rule = rule };
+	__u32 pid = task->tgid;
+	long error = bpf_map_update_elem(&guard_marks, &pid, &mark, BPF_ANY);
+
+	return error ? sonde_failed(error) : 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
+{
+	__u64 file = (__u64)BPF_CORE_READ(bprm, file);
+	__u32 place = guard_take_place(), denies = rule_that_fits(file, place, ACTION_DENY),
+	      kills = rule_that_fits(file, place, ACTION_KILL);
+	struct sonde_owner owner;
+
+	guard_leave_place(place);
+	if ((denies == NO_RULE && kills == NO_RULE) || sonde_owner_called(&owner) < 0 || owner.filtered)
+		return 0;
+	if (denies != NO_RULE)
+		tell(&owner, denies, ACTION_DENY, (__s32)mark_task(task, denies), 0);
+	if (kills != NO_RULE)
+		tell(&owner, kills, ACTION_KILL, (__s32)kill_task(task), 0);
+	return 0;
+}
+
+/* The kernel calls it for a script and again for its interpreter. */
+SEC("lsm/bprm_check_security")
+SONDE_WHEN("response block")
+int BPF_PROG(block__lsm, struct linux_binprm *bprm, int ret)
+{
+	struct sonde_owner owner;
+	__u32 place, rule;
+
+	if (ret)
+		return ret;
+	place = guard_take_place();
+	rule = rule_that_fits((__u64)BPF_CORE_READ(bprm, file), place, ACTION_BLOCK);
+	guard_leave_place(place);
+	if (rule == NO_RULE || sonde_owner_called(&owner) < 0 || owner.filtered)
+		return 0;
+	tell(&owner, rule, ACTION_BLOCK, 0, 0);
+	return -1; /* EPERM */
+}
+
+/* ---- connecting ---- */
+
+/* A mark of the process, if it is really its own. */
+sonde_inline struct guard_mark *mark_of(struct task_struct *task)
+{
+	__u32 pid = task->tgid;
+	struct guard_mark *mark = bpf_map_lookup_elem(&guard_marks, &pid);
+
+	return mark && mark->began == BPF_CORE_READ(task, group_leader, start_boottime) ? mark : NULL;
+}
+
+sonde_inline int may_connect(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct guard_mark *mark = mark_of(task);
+	__u64 now, told;
+	struct sonde_owner owner;
+
+	if (!mark)
+		return ALLOW;
+	__sync_fetch_and_add(&mark->refused, 1);
+	now = bpf_ktime_get_boot_ns();
+	told = mark->told;
+	if (now - told < TELL_NS || __sync_val_compare_and_swap(&mark->told, told, now) != told)
+		return REFUSE;
+	sonde_owner_known(&owner, task, NULL);
+	tell(&owner, mark->rule, ACTION_DENY, 0, (__u32)__sync_lock_test_and_set(&mark->refused, 0));
+	return REFUSE;
+}
+
+SEC("cgroup/connect4")
+SONDE_WHEN("response deny")
+int connect4__cgroup(void *ctx)
+{
+	return may_connect();
+}
+
+SEC("cgroup/connect6")
+SONDE_WHEN("response deny")
+int connect6__cgroup(void *ctx)
+{
+	return may_connect();
+}
+
+SEC("cgroup/sendmsg4")
+SONDE_WHEN("response deny")
+int send4__cgroup(void *ctx)
+{
+	return may_connect();
+}
+
+SEC("cgroup/sendmsg6")
+SONDE_WHEN("response deny")
+int send6__cgroup(void *ctx)
+{
+	return may_connect();
+}
+
+/* A child has its parent's mark before it runs. */
+SEC("tp_btf/task_newtask")
+SONDE_WHEN("response deny")
+int BPF_PROG(inherit__tp_btf, struct task_struct *child, __u64 clone_flags)
+{
+	struct guard_mark *mark;
+
+	if (clone_flags & CLONE_THREAD)
+		return 0;
+	mark = mark_of(bpf_get_current_task_btf());
+	if (mark)
+		mark_task(child, mark->rule);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+SONDE_WHEN("response deny")
+int BPF_PROG(exit__tp_btf, struct task_struct *task)
+{
+	__u32 pid = task->tgid;
+
+	if (task->signal->live.counter == 0 && bpf_map_lookup_elem(&guard_marks, &pid))
+		bpf_map_delete_elem(&guard_marks, &pid);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,478 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Responses: what a rule asks for is done to those it fires on, to nobody else, and each is told."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+import common
+
+KILLED = -signal.SIGKILL
+EXEC = "evt.type in (execve, execveat)"
+# Says on each line what becomes of a connect over each of TCP and UDP, IPv4 and IPv6, once a line is read.
+CONNECTS = r"""
+import os, socket, sys
+def tries():
+    said = []
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(family, kind) as s:
+                try:
+                    s.connect((address, 9))
+                    said.append("ok")
+                except OSError as error:
+                    said.append("ok" if isinstance(error, ConnectionRefusedError) else type(error).__name__)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.sendto(b"x", ("127.0.0.1", 9))
+            said.append("ok")
+        except OSError as error:
+            said.append("ok" if isinstance(error, ConnectionRefusedError) else type(error).__name__)
+    return " ".join(said)
+def talk(who):
+    print(who, tries(), flush=True)
+child = os.fork()
+for line in sys.stdin if child else ():
+    pass
+if not child:
+    r = os.open(sys.argv[2], os.O_RDONLY)
+    os.read(r, 1)
+    talk("older child")
+    os._exit(0)
+"""
+
+
+def rule(name, condition):
+    return f"- rule: {name}\n  desc: d\n  condition: {condition}\n  output: fired on %proc.name\n  priority: WARNING\n"
+
+
+class Response(common.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="sonde-response-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        os.chmod(self.folder, 0o755)
+        self.rules = os.path.join(self.folder, "rules.yaml")
+
+    def program(self, name, of="dd"):
+        """A copy of a program under a name of its own; not of one that asks what it is called, as those of busybox do."""
+        path = os.path.join(self.folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        shutil.copy(os.path.realpath(shutil.which(of, path="/usr/bin:/bin:/usr/sbin:/sbin")), path)
+        return path
+
+    def write(self, rules):
+        with open(self.rules, "w") as file:
+            file.write("".join(rule(name, condition) for name, condition in rules.items()))
+
+    def agent(self, rules, responses, modules="exec", settings=(), **options):
+        self.write(rules)
+        said = ", ".join(f'{name}: "{actions}"' for name, actions in responses.items())
+        return common.Agent(modules=modules, settings=[f"rules.files=[{self.rules}]", f"rules.responses={{{said}}}", "rules.fold=0s",
+                                                       "rules.kill_rate=100000", *settings], **options)
+
+    def run_one(self, argv, **options):
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=common.bound(60), **options).returncode
+
+    def may_kill(self, pid):
+        """Whether it has CAP_KILL."""
+        with open(f"/proc/{pid}/status") as status:
+            return bool(int(next(line for line in status if line.startswith("CapEff")).split()[1], 16) >> 5 & 1)
+
+    def check(self, rows):
+        self.assertGapless(rows)
+        self.assertLedgerExact(rows)
+
+    def of(self, rows, kind):
+        return [r for r in rows if r["type"] == kind]
+
+    # --- kill ---
+
+    def test_a_forbidden_program_is_killed_before_its_first_instruction(self):
+        bad, good = self.program("bad/tool"), self.program("good/tool")
+        tries = common.scaled(200, 60)
+        with self.agent({"Forbidden": f"{EXEC} and proc.exepath startswith {self.folder}/bad/"}, {"Forbidden": "kill"}) as agent:
+            for i in range(tries):
+                mark = os.path.join(self.folder, f"mark{i}")
+                self.assertEqual(self.run_one([bad, "if=/dev/null", f"of={mark}"]), KILLED)
+                self.assertFalse(os.path.exists(mark), "it ran")
+                if i % 10 == 0:
+                    self.assertEqual(self.run_one([good, "if=/dev/null", f"of={mark}"]), 0)
+                    self.assertTrue(os.path.exists(mark))
+            agent.wait_rows("response.action", count=tries)
+            agent.wait_rows("alert", count=tries)
+            agent.stop()
+            rows = agent.rows()
+        self.check(rows)
+        actions = self.of(rows, "response.action")
+        self.assertEqual(len(actions), tries)
+        for r in actions:
+            self.assertEqual((r["action"], r["rule"], r["kernel"], r["event_type"], r["comm"]), ("kill", "Forbidden", True, "process.exec", "tool"))
+            self.assertNotIn("error", r)
+        self.assertEqual({r["proc"] for r in actions}, {r["proc"] for r in self.of(rows, "alert")})
+        ended = {r["proc"]: r.get("signal") for r in self.of(rows, "process.exit")}
+        self.assertEqual({ended[r["proc"]] for r in actions}, {9})
+
+    def test_the_kernel_needs_neither_the_agent_nor_room_in_the_ring(self):
+        bad, good = self.program("bad/tool"), self.program("good/tool")
+        with self.agent({"Forbidden": f"{EXEC} and proc.exepath startswith {self.folder}/bad/"}, {"Forbidden": "kill"},
+                        settings=["rings.priority=4KiB"]) as agent:
+            agent.signal(signal.SIGSTOP)
+            for i in range(60):
+                mark = os.path.join(self.folder, f"mark{i}")
+                self.assertEqual(self.run_one([good if i % 2 else bad, "if=/dev/null", f"of={mark}"]), 0 if i % 2 else KILLED)
+                self.assertEqual(os.path.exists(mark), bool(i % 2))
+            agent.signal(signal.SIGCONT)
+            agent.stop()
+            rows = agent.rows()
+        self.check(rows)
+        # What was not said is counted.
+        notes = common.ledger(rows)["guard.note"]
+        self.assertEqual(notes["produced"], 30)
+        self.assertGreater(notes["dropped"]["ring_full"], 0)
+
+    def test_a_link_that_changes_meanwhile_fools_nobody(self):
+        """A thread turns a link between a forbidden program and a permitted one: who ran was permitted, and who was killed was not."""
+        bad, good, link = self.program("bad/tool", "true"), self.program("good/tool", "true"), os.path.join(self.folder, "link")
+        os.symlink(good, link)
+        ends, going = {}, True
+
+        def turn():
+            i = 0
+            while going:
+                i += 1
+                os.symlink((bad, good)[i % 2], f"{link}.new")
+                os.rename(f"{link}.new", link)
+        with self.agent({"Forbidden": f"{EXEC} and proc.exepath = {bad}"}, {"Forbidden": "kill"}, settings=["rings.priority=16MiB"]) as agent:
+            thread = threading.Thread(target=turn)
+            thread.start()
+            try:
+                for _ in range(common.scaled(3000, 300)):
+                    pid = os.posix_spawn(link, [good], os.environ)
+                    ends[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            finally:
+                going = False
+                thread.join()
+            agent.stop()
+            rows = agent.rows()
+        self.check(rows)
+        begun = {r["pid"]: r["exe"] for r in self.of(rows, "process.exec") if r["pid"] in ends}
+        self.assertEqual({pid: KILLED if exe == bad else 0 for pid, exe in begun.items()}, ends)
+        self.assertEqual(set(ends.values()), {0, KILLED})
+
+    def test_the_kernel_decides_as_user_space_does(self):
+        """Rules of each kind of test, and programs that differ in each: killed in the kernel exactly where the alert fires."""
+        conditions = {
+            "name": "proc.name in (alpha, beta)",
+            "not name": "not proc.name in (alpha, beta, gamma, delta) and proc.exepath startswith {f}/a/",
+            "exe": "proc.exepath in ({f}/a/gamma, {f}/b/deep/er/gamma)",
+            "below": "proc.exepath startswith {f}/b/ and proc.name != delta",
+            "uid": "user.uid = 65534 and proc.name = delta",
+            "or": "(proc.name = epsilon or proc.exepath = {f}/c/zeta) and not user.uid in (0, 1)",
+        }
+        programs = [self.program(p) for p in ("a/alpha", "a/gamma", "a/delta", "a/other", "b/beta", "b/delta", "b/deep/er/gamma", "bb/x", "b2/gamma",
+                                              "c/zeta", "c/epsilon", "c/eta", "c/" + "d" * 200 + "/" + "e" * 100 + "/alpha")]
+        for name, condition in conditions.items():
+            with self.subTest(name):
+                condition = condition.format(f=self.folder)
+                with self.agent({"Some": f"{EXEC} and {condition}"}, {"Some": "kill"}) as agent:
+                    self.assertIn("in the kernel", common.sonde("rules", "explain", self.rules).stdout)
+                    killed, all_pids = set(), set()
+                    for program in programs:
+                        for user in (0, 65534):
+                            process = subprocess.Popen([program, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                                       stderr=subprocess.DEVNULL, user=user)
+                            all_pids.add(process.pid)
+                            if process.wait(common.bound(60)) == KILLED:
+                                killed.add(process.pid)
+                    agent.stop()
+                    rows = agent.rows()
+                self.check(rows)
+                self.assertEqual(killed, {r["pid"] for r in self.of(rows, "alert") if r["pid"] in all_pids})
+                self.assertEqual({r["pid"] for r in self.of(rows, "response.action") if r.get("kernel")} & all_pids, killed)
+                self.assertTrue(killed and killed != all_pids)
+
+    def test_what_the_kernel_cannot_decide_user_space_kills_at_once(self):
+        # The guests have no useradd.
+        user, journal = (None, None) if common.GUEST else common.temporary_user(self)
+        with self.agent({"Word": f"{EXEC} and proc.exe contains word-of-evil"}, {"Word": "kill"},
+                        settings=[f"agent.user={user}"] if user else [], journal=journal) as agent:
+            self.assertIn("in user space: proc.exe", common.sonde("rules", "explain", self.rules).stdout)
+            sleep = os.path.realpath(shutil.which("sleep"))
+            for _ in range(20):
+                process = subprocess.Popen(["word-of-evil", "20"], executable=sleep)
+                self.assertEqual(process.wait(common.bound(10)), KILLED)
+            self.assertEqual(self.run_one(["harmless", "0.1"], executable=sleep), 0)
+            agent.wait_rows("response.action", count=20)
+            agent.stop()
+            rows = agent.rows()
+        self.check(rows)
+        actions = self.of(rows, "response.action")
+        self.assertEqual(len(actions), 20)
+        alerts = {r["event_seq"] for r in self.of(rows, "alert")}
+        for r in actions:
+            self.assertNotIn("kernel", r)
+            self.assertNotIn("error", r)
+            self.assertIn(r["event_seq"], alerts)
+        latencies = sorted(r["latency_ns"] for r in actions)
+        # The loop looks every 100 ms by itself.
+        self.assertLess(latencies[10], common.bound(0.02) * 1e9)
+
+    def test_no_more_than_the_rate(self):
+        bad = self.program("bad/tool")
+        for condition, kernel in ((f"{EXEC} and proc.exepath = {bad}", True), (f"{EXEC} and proc.exepath endswith bad/tool", False)):
+            with self.subTest(condition), self.agent({"Forbidden": condition}, {"Forbidden": "kill"}, settings=["rules.kill_rate=3"]) as agent:
+                sleeping = self.program("bad/tool", "sleep")
+                ends = [self.run_one([sleeping, "0.5"]) for _ in range(6)]
+                self.assertEqual(ends, [KILLED] * 3 + [0] * 3)
+                self.assertTrue(self.may_kill(agent.pid))
+                agent.wait_rows("response.action", count=6)
+                agent.stop()
+                rows = agent.rows()
+            self.check(rows)
+            actions = self.of(rows, "response.action")
+            self.assertEqual([r.get("error") for r in actions], [None] * 3 + ["EBUSY"] * 3)
+            self.assertEqual({bool(r.get("kernel")) for r in actions}, {kernel})
+            self.assertIn("rules.kill_rate", actions[-1]["reason"])
+
+    def test_the_agent_does_not_kill_itself(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        with self.agent({"Asked": f"evt.type in (accept, accept4) and fd.lport = {port}"}, {"Asked": "kill, deny"}, modules="exec,tcp",
+                        settings=[f"agent.listen=127.0.0.1:{port}"]) as agent:
+            for _ in range(3):
+                with socket.create_connection(("127.0.0.1", port), common.bound(10)) as s:
+                    s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                    while s.recv(65536):
+                        pass
+            told = agent.wait_rows("response.action", lambda r: r["action"] == "kill", 3)
+            self.assertEqual({(r["pid"], r["error"]) for r in told}, {(agent.pid, "EPERM")})
+            self.assertIn("the agent", told[0]["reason"])
+            agent.stop()
+            self.check(agent.rows())
+
+    def test_a_recycled_pid_is_not_killed(self):
+        last = "/proc/sys/kernel/ns_last_pid"
+        self.assertTrue(os.access(last, os.W_OK), "this kernel cannot give a pid again on request")
+        true, sleep = (os.path.realpath(shutil.which(p)) for p in ("true", "sleep"))
+        with self.agent({"Word": f"{EXEC} and proc.exe contains word-of-evil"}, {"Word": "kill"}) as agent:
+            agent.signal(signal.SIGSTOP)
+            first = subprocess.Popen(["word-of-evil"], executable=true)
+            first.wait()
+            innocent = None
+            for _ in range(200):
+                with open(last, "w") as file:
+                    file.write(str(first.pid - 1))
+                process = subprocess.Popen(["harmless", "60"], executable=sleep)
+                if process.pid == first.pid:
+                    innocent = process
+                    break
+                process.kill()
+                process.wait()
+            self.assertIsNotNone(innocent, "the pid did not come again")
+            agent.signal(signal.SIGCONT)
+            told = agent.wait_row("response.action", lambda r: r["pid"] == innocent.pid)
+            self.assertEqual(told["error"], "ESRCH")
+            time.sleep(0.2)
+            self.assertIsNone(innocent.poll(), "it was killed")
+            innocent.kill()
+            innocent.wait()
+
+    def test_a_program_begun_meanwhile_saves_nobody(self):
+        """The process is the one that the rule fired on, whatever it runs by now."""
+        with self.agent({"Word": f"{EXEC} and proc.cmdline contains word-of-evil"}, {"Word": "kill"}) as agent:
+            for _ in range(10):
+                self.assertEqual(self.run_one(["sh", "-c", "exec sh -c 'exec sleep 20' # word-of-evil", "x"]), KILLED)
+            agent.stop()
+            self.check(agent.rows())
+
+    def test_a_reload_changes_what_is_forbidden(self):
+        one, two = self.program("one/tool"), self.program("two/tool")
+        with self.agent({"Forbidden": f"{EXEC} and proc.exepath = {one}"}, {"Forbidden": "kill"}) as agent:
+            self.assertEqual([self.run_one([p, "--version"], stdout=subprocess.DEVNULL) for p in (one, two)], [KILLED, 0])
+            self.write({"Another": f"{EXEC} and proc.name = nobody", "Forbidden": f"{EXEC} and proc.exepath = {two}"})
+            agent.signal(signal.SIGHUP)
+            common.wait_until(lambda: "configuration reloaded" in agent.output(), what="the reload")
+            self.assertEqual([self.run_one([p, "--version"], stdout=subprocess.DEVNULL) for p in (one, two)], [0, KILLED])
+            self.write({"Another": f"{EXEC} and proc.name = nobody"})
+            agent.signal(signal.SIGHUP)
+            common.wait_until(lambda: "there is no rule 'Forbidden'" in agent.output(), what="the refusal")
+            self.assertEqual([self.run_one([p, "--version"], stdout=subprocess.DEVNULL) for p in (one, two)], [0, KILLED])
+            agent.stop()
+            self.check(agent.rows())
+
+    def test_a_reload_leaves_no_gap(self):
+        """While rules are read again and again, what is forbidden is killed each time, and nothing else ever."""
+        bad, good = self.program("here/bad", "true"), self.program("here/good", "true")
+        forbidden = f"{EXEC} and proc.exepath startswith {self.folder}/here/ and not proc.name in (good, other)"
+        going = True
+        with self.agent({"Forbidden": forbidden}, {"Forbidden": "kill"}) as agent:
+            def reload():
+                i = 0
+                while going:
+                    i += 1
+                    self.write({**{f"More {k}": f"{EXEC} and proc.name = more{k}" for k in range(i % 5)}, "Forbidden": forbidden})
+                    agent.signal(signal.SIGHUP)
+                    common.wait_until(lambda: agent.output().count("configuration reloaded") >= i, what="the reload")
+            thread = threading.Thread(target=reload)
+            thread.start()
+            ends = []
+            try:
+                while agent.output().count("configuration reloaded") < 20:
+                    for program in (bad, good):
+                        pid = os.posix_spawn(program, [program], os.environ)
+                        ends.append((program, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
+            finally:
+                going = False
+                thread.join()
+            agent.stop()
+            self.check(agent.rows())
+        self.assertEqual(set(ends), {(bad, KILLED), (good, 0)})
+
+    # --- deny ---
+
+    def deny(self, condition, kernel):
+        go, script = os.path.join(self.folder, "go"), os.path.join(self.folder, "connects.py")
+        if not os.path.exists(go):
+            os.mkfifo(go)
+        with open(script, "w") as file:
+            file.write(CONNECTS + r"""
+talk("itself")
+again = os.fork()
+if not again:
+    talk("child")
+    if not os.fork():
+        talk("grandchild")
+        os._exit(0)
+    os.wait()
+    os.execv("/usr/bin/python3", ["python3", "-c", open(sys.argv[0]).read().split("child = ")[0] + "talk('another program')"])
+os.waitpid(again, 0)
+with open(sys.argv[2], "w") as f:
+    f.write("x")
+os.waitpid(child, 0)
+""")
+        python = self.program("denied/py", "python3")
+        with self.agent({"Deny": condition}, {"Deny": "deny"}) as agent:
+            process = subprocess.Popen([python, script, "word-of-evil", go], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            marked = agent.wait_row("response.action", lambda r: r["pid"] == process.pid and "event_type" in r)
+            self.assertEqual(bool(marked.get("kernel")), kernel)
+            self.assertNotIn("error", marked)
+            self.assertFalse(self.may_kill(agent.pid), "a right that no response needs")
+            out, _ = process.communicate(timeout=common.bound(60))
+            other = subprocess.run(["/usr/bin/python3", "-c", CONNECTS.split("child = ")[0] + "talk('other')"], capture_output=True, text=True).stdout
+            refused = agent.wait_rows("response.action", lambda r: "event_type" not in r, 3)
+            agent.stop()
+            rows = agent.rows()
+        self.check(rows)
+        no, yes = " ".join(["PermissionError"] * 5), " ".join(["ok"] * 5)
+        self.assertEqual(sorted(out.splitlines()), sorted(f"{who} {no}" for who in ("itself", "child", "grandchild", "another program", "older child")))
+        self.assertEqual(other, f"other {yes}\n")
+        self.assertEqual({(r["action"], r["rule"], r["kernel"]) for r in refused}, {("deny", "Deny", True)})
+
+    def test_deny_refuses_the_process_its_children_and_nobody_else(self):
+        self.deny(f"{EXEC} and proc.cmdline contains word-of-evil", False)
+
+    def test_deny_in_the_kernel(self):
+        self.deny(f"{EXEC} and proc.exepath startswith {self.folder}/denied/", True)
+
+    # --- capture, burst ---
+
+    def test_capture_writes_the_packets_of_the_connection(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            with self.agent({"Connects": f"evt.type = connect and fd.rport = {port}"}, {"Connects": "capture"}, modules="exec,tcp,capture") as agent:
+                with socket.create_connection(("127.0.0.1", port)) as client:
+                    lport = client.getsockname()[1]
+                    row = agent.wait_row("packet.capture", lambda r: r["lport"] == lport and r["rport"] == port)
+                    told = agent.wait_row("response.action")
+                agent.stop()
+                self.check(agent.rows())
+        self.assertEqual((told["action"], told["event_type"], told.get("error")), ("capture", "tcp.connect", None))
+        self.assertEqual(row["reason"], "request")
+        self.assertGreaterEqual(len(row["packets"]), 2)
+
+    def test_capture_of_a_process_writes_all_its_connections(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            code = ("import os, socket\na, b = (socket.create_connection(('127.0.0.1', %d)) for _ in range(2))\n"
+                    "[s.set_inheritable(True) for s in (a, b)]\nprint(a.getsockname()[1], b.getsockname()[1], flush=True)\n"
+                    "os.execv('/bin/sleep', ['word-of-evil', '20'])" % port)
+            with self.agent({"Word": f"{EXEC} and proc.cmdline contains '20' and proc.exe = word-of-evil"}, {"Word": "capture, kill"},
+                            modules="exec,tcp,capture") as agent:
+                process = subprocess.Popen(["/usr/bin/python3", "-c", code], stdout=subprocess.PIPE, text=True)
+                ports = set(map(int, process.communicate(timeout=common.bound(30))[0].split()))
+                self.assertEqual(process.returncode, KILLED)
+                agent.wait_rows("response.action", count=2)
+                agent.stop()
+                rows = agent.rows()
+        self.check(rows)
+        self.assertEqual([(r["action"], r.get("error")) for r in self.of(rows, "response.action")], [("capture", None), ("kill", None)])
+        self.assertEqual({r["lport"] for r in self.of(rows, "packet.capture") if r["rport"] == port}, ports)
+
+    @common.host_only("an emulated timer loses ticks at such rates")
+    def test_burst_samples_more_often(self):
+        with self.agent({"Busy": f"{EXEC} and proc.name = load_cpu"}, {"Busy": "burst"}, modules="exec,cpu", settings=["agent.window=1s"]) as agent:
+            load = subprocess.Popen([common.load("cpu"), "20"], stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+            self.addCleanup(load.wait)
+            self.addCleanup(load.kill)
+            agent.wait_row("profile.cpu", lambda r: r["pid"] == load.pid and r["period_ns"] == 10**9 // 999)
+            told = agent.wait_row("response.action")
+            self.assertEqual((told["action"], told["pid"], told.get("error")), ("burst", load.pid, None))
+
+    def test_what_cannot_be_done_is_said(self):
+        with self.agent({"Word": f"{EXEC} and proc.cmdline contains word-of-evil"}, {"Word": "burst, capture"}) as agent:
+            self.run_one(["sh", "-c", "sleep 0.5 # word-of-evil"])
+            told = {r["action"]: r for r in agent.wait_rows("response.action", count=2)}
+            self.assertIn("module cpu", told["burst"]["reason"])
+            self.assertIn("no TCP connection", told["capture"]["reason"])
+            self.assertEqual({r["error"] for r in told.values()}, {"EAGAIN", "ENOTCONN"})
+
+    # --- block ---
+
+    @common.guest_only("this kernel has no BPF LSM")
+    def test_block_refuses_to_begin_the_program(self):
+        bad, good = self.program("bad/tool"), self.program("good/tool")
+        with self.agent({"Forbidden": f"{EXEC} and proc.exepath startswith {self.folder}/bad/"}, {"Forbidden": "block"}) as agent:
+            for i in range(20):
+                mark = os.path.join(self.folder, f"mark{i}")
+                with self.assertRaises(PermissionError):
+                    self.run_one([bad, "if=/dev/null", f"of={mark}"])
+                self.assertFalse(os.path.exists(mark))
+                self.assertEqual(self.run_one([good, "if=/dev/null", f"of={mark}"]), 0)
+            agent.wait_rows("response.action", count=20)
+            agent.stop()
+            rows = agent.rows()
+        self.check(rows)
+        actions = self.of(rows, "response.action")
+        self.assertEqual({(r["action"], r["kernel"]) for r in actions}, {("block", True)})
+        self.assertEqual([r for r in self.of(rows, "process.exec") if r["exe"] == bad], [])
+
+    # --- configuration ---
+
+    def refused(self, *settings):
+        argv = ["run", "--journal", os.path.join(self.folder, "journal"), "--set", f"rules.files=[{self.rules}]"]
+        for one in settings:
+            argv += ["--set", one]
+        return common.sonde(*argv, status=78).stderr
+
+    def test_mistakes_are_said(self):
+        self.write({"Some rule": f"{EXEC} and proc.name = x", "Line": f"{EXEC} and proc.cmdline contains x"})
+        self.assertIn("there is no rule 'Some rle'; did you mean 'Some rule'?", self.refused("rules.responses={Some rle: kill}"))
+        self.assertIn("unknown action 'kil'", self.refused("rules.responses={Some rule: kil}"))
+        self.assertIn("did you mean 'kill'?", self.refused("rules.responses={Some rule: kil}"))
+        self.assertIn("has no action", self.refused('rules.responses={Some rule: ""}'))
+        self.assertIn("rule 'Line' cannot block: proc.cmdline", self.refused("rules.responses={Line: block}"))
+        self.assertIn("rules.files is empty", self.refused("rules.files=[]", "rules.responses={Some rule: kill}"))
+
+    @common.host_only("its kernels have BPF LSM")
+    def test_block_without_lsm_is_refused(self):
+        self.write({"Some rule": f"{EXEC} and proc.exepath = /bin/x"})
+        self.assertIn("this kernel cannot block", self.refused("rules.responses={Some rule: block}"))
+
+
+if __name__ == "__main__":
+    common.unittest.main()

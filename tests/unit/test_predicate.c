@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Predicates: whatever has one is decided by it as by the rule itself, on every event of a small world; and what has none says why. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <string.h>
+
+#include "rule_lines.h"
+#include "rules/predicate.h"
+#include "rules/program.h"
+#include "rules/rules.h"
+
+#define CONDITIONS 3000
+
+static const char *const names[] = { "sh", "bash", "a-name-of-15-by", "x" };
+static const char *const paths[] = { "/usr/bin/sh", "/tmp/x", "/tmp/a/x", "/tmpx/x", "/x" };
+static const unsigned uids[] = { 0, 1000, 65534 };
+static const char *const calls[] = { "execve", "execveat" };
+
+static struct rules *load(const char *condition)
+{
+	char text[4096];
+	struct rules_file file = { "a.yaml", text, 0 };
+	const struct rules_options options = { 0 };
+	struct rules *rules = NULL;
+	struct fault fault = { 0 };
+
+	file.size = (size_t)snprintf(text, sizeof text,
+				     "- rule: r\n  desc: d\n  priority: INFO\n  output: o\n  condition: >\n    %s\n",
+				     condition);
+	if (rules_load(&rules, &file, 1, &options, &fault) < 0)
+		fail_msg("%s: %s", condition, fault.text);
+	return rules;
+}
+
+/* ---- the predicate as the kernel side has it ---- */
+
+struct program_begun {
+	const char *name, *exe, *call;
+	unsigned uid;
+};
+
+static bool value_fits(const struct predicate_test *test, const struct literal *value, const struct program_begun *p)
+{
+	const char *text = test->field == PREDICATE_NAME ? p->name : p->exe;
+
+	if (test->field == PREDICATE_UID)
+		return value->whole == p->uid;
+	if (test->field == PREDICATE_EXE_BELOW)
+		return strlen(text) > value->length && !memcmp(text, value->text, value->length);
+	return strlen(text) == value->length && !memcmp(text, value->text, value->length);
+}
+
+static bool decides(const struct predicate *predicate, const struct program_begun *p)
+{
+	bool clause = false;
+
+	for (uint32_t i = 0; i < predicate->n; i++) {
+		const struct predicate_test *test = &predicate->tests[i];
+		bool fits = false;
+
+		for (uint32_t v = 0; v < test->n_values; v++)
+			fits |= value_fits(test, &test->values[v], p);
+		clause |= fits != test->negated;
+		if (!test->ends)
+			continue;
+		if (!clause)
+			return false;
+		clause = false;
+	}
+	assert_true(predicate->n == 0 || predicate->tests[predicate->n - 1].ends);
+	return true;
+}
+
+/* ---- the rule itself ---- */
+
+static bool fires(const struct rules *rules, const struct program_begun *p)
+{
+	char text[512];
+	struct rule_line *line;
+	struct fault fault;
+	uint32_t matched[1];
+	bool fired;
+
+	snprintf(text, sizeof text,
+		 "{\"evt.type\":\"%s\",\"evt.dir\":\"<\",\"proc.name\":\"%s\",\"proc.exepath\":\"%s\",\"user.uid\":%u,"
+		 "\"proc.cmdline\":\"%s\"}",
+		 p->call, p->name, p->exe, p->uid, p->name);
+	assert_int_equal(rule_line_read(&line, text, strlen(text), "line", &fault), 0);
+	fired = rules_match(rules, rule_line_event(line), matched, 1) == 1;
+	rule_line_free(line);
+	return fired;
+}
+
+/* How often they agree that it holds. */
+static unsigned compare(const struct rules *rules, const struct predicate *predicate, const char *condition)
+{
+	unsigned held = 0;
+
+	for (size_t n = 0; n < ARRAY_SIZE(names); n++)
+		for (size_t x = 0; x < ARRAY_SIZE(paths); x++)
+			for (size_t u = 0; u < ARRAY_SIZE(uids); u++)
+				for (size_t c = 0; c < ARRAY_SIZE(calls); c++) {
+					const struct program_begun p = { names[n], paths[x], calls[c], uids[u] };
+					bool holds = decides(predicate, &p);
+
+					if (holds != fires(rules, &p))
+						fail_msg("%s: %s %s %s %u: the predicate says %d", condition, p.call,
+							 p.name, p.exe, p.uid, holds);
+					held += holds;
+				}
+	return held;
+}
+
+/* ---- conditions by chance ---- */
+
+static uint64_t state = 88172645463325252ull;
+
+static unsigned chance(unsigned n)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (unsigned)(state % n);
+}
+
+static size_t add(char *room, size_t at, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static size_t add(char *room, size_t at, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(room + at, 2048 - at, format, args);
+	va_end(args);
+	return at + (size_t)n < 2048 ? at + (size_t)n : 2047;
+}
+
+static size_t add_test(char *room, size_t at)
+{
+	switch (chance(10)) {
+	case 0:
+		return add(room, at, "proc.name = %s", names[chance(4)]);
+	case 1:
+		return add(room, at, "proc.name in (%s, %s, longer-than-a-name-is)", names[chance(4)],
+			   names[chance(4)]);
+	case 2:
+		return add(room, at, "proc.name != %s", names[chance(4)]);
+	case 3:
+		return add(room, at, "proc.exepath = %s", paths[chance(5)]);
+	case 4:
+		return add(room, at, "proc.exepath in (%s, %s)", paths[chance(5)], paths[chance(5)]);
+	case 5:
+		return add(room, at, "proc.exepath startswith %s", chance(2) ? "/tmp/" : "/usr/bin/");
+	case 6:
+		return add(room, at, "user.uid %s %u", chance(2) ? "=" : "!=", uids[chance(3)]);
+	case 7:
+		return add(room, at, "evt.type %s (execve, execveat)", chance(2) ? "in" : "in");
+	case 8:
+		return add(room, at, chance(2) ? "evt.dir = <" : "evt.type = open");
+	default:
+		return add(room, at, chance(2) ? "evt.type = execve" : "proc.cmdline contains sh");
+	}
+}
+
+static size_t add_condition(char *room, size_t at, unsigned depth)
+{
+	unsigned parts = 1 + chance(3);
+
+	if (!depth || !chance(3))
+		return add_test(room, at);
+	if (!chance(4))
+		at = add(room, at, "not ");
+	at = add(room, at, "(");
+	const char *between = chance(2) ? " and " : " or ";
+
+	for (unsigned i = 0; i < parts; i++) {
+		at = add(room, at, "%s", i ? between : "");
+		at = add_condition(room, at, depth - 1);
+	}
+	return add(room, at, ")");
+}
+
+static void test_predicates_agree_with_rules(void **unused)
+{
+	unsigned had = 0, held = 0, without = 0;
+
+	for (unsigned i = 0; i < CONDITIONS; i++) {
+		char condition[2048] = "evt.type in (execve, execveat) and ";
+		struct predicate predicate;
+		struct fault why = { 0 };
+		struct rules *rules;
+		int r;
+
+		add_condition(condition, strlen(condition), 3);
+		rules = load(condition);
+		r = rules_predicate(rules, 0, PREDICATE_AT_EXEC, &predicate, &why);
+		if (r == 0) {
+			had++;
+			held += compare(rules, &predicate, condition) > 0;
+		} else {
+			without++;
+			assert_true(why.text[0]);
+			if (r == -ENOENT) {
+				predicate = (struct predicate){ .tests = { { .field = PREDICATE_NAME, .ends = true } },
+								.n = 1 };
+				compare(rules, &predicate, condition); /* never */
+			}
+		}
+		rules_free(rules);
+	}
+	assert_true(had > CONDITIONS / 5 && held > CONDITIONS / 10 && without > CONDITIONS / 10);
+}
+
+/* ---- what has none ---- */
+
+static void refused(const char *condition, enum predicate_moment moment, int error, const char *why)
+{
+	struct rules *rules = load(condition);
+	struct predicate predicate;
+	struct fault fault = { 0 };
+
+	assert_int_equal(rules_predicate(rules, 0, moment, &predicate, &fault), error);
+	if (!strstr(fault.text, why))
+		fail_msg("%s: '%s' has no '%s'", condition, fault.text, why);
+	rules_free(rules);
+}
+
+#define EXEC "evt.type in (execve, execveat) and "
+
+static void test_what_has_none_says_why(void **unused)
+{
+	refused(EXEC "proc.cmdline contains x", PREDICATE_AT_EXEC, -EOPNOTSUPP, "proc.cmdline");
+	refused(EXEC "proc.pname = x", PREDICATE_AT_EXEC, -EOPNOTSUPP, "proc.pname: only user space knows it");
+	refused(EXEC "container.id != host", PREDICATE_AT_EXEC, -EOPNOTSUPP, "container.id");
+	refused(EXEC "proc.name startswith x", PREDICATE_AT_EXEC, -EOPNOTSUPP, "compared by more than");
+	refused(EXEC "proc.exepath startswith /tmp", PREDICATE_AT_EXEC, -EOPNOTSUPP, "whole folder");
+	refused(EXEC "proc.exepath = relative", PREDICATE_AT_EXEC, -EOPNOTSUPP, "no whole path");
+	refused(EXEC "proc.exepath = //x", PREDICATE_AT_EXEC, -EOPNOTSUPP, "no whole path");
+	refused(EXEC "tolower(proc.name) = x", PREDICATE_AT_EXEC, -EOPNOTSUPP, "transformed");
+	refused(EXEC "proc.name = val(proc.pname)", PREDICATE_AT_EXEC, -EOPNOTSUPP, "another field");
+	refused(EXEC "(proc.name = x or (proc.name = y and user.uid = 0))", PREDICATE_AT_EXEC, -EOPNOTSUPP,
+		"`and` within `or`");
+	refused("evt.type = execve and proc.name = x", PREDICATE_AT_EXEC, -EOPNOTSUPP, "evt.type");
+	refused("evt.type = connect and proc.name = x", PREDICATE_AT_EXEC, -ENOENT, "cannot fire");
+	refused(EXEC "proc.name = x", PREDICATE_BEFORE_EXEC, -EOPNOTSUPP, "proc.name: not known before");
+	refused(EXEC "user.uid = 0", PREDICATE_BEFORE_EXEC, -EOPNOTSUPP, "user.uid: not known before");
+}
+
+static void test_bounds(void **unused)
+{
+	char condition[8192] = EXEC "proc.name = x0";
+	struct predicate predicate;
+	struct rules *rules;
+
+	for (unsigned i = 1; i < PREDICATE_TESTS_MAX; i++)
+		snprintf(condition + strlen(condition), sizeof condition - strlen(condition), " and proc.name != x%u",
+			 i);
+	rules = load(condition);
+	assert_int_equal(rules_predicate(rules, 0, PREDICATE_AT_EXEC, &predicate, NULL), 0);
+	assert_int_equal(predicate.n, PREDICATE_TESTS_MAX);
+	rules_free(rules);
+	strcat(condition, " and user.uid = 0");
+	refused(condition, PREDICATE_AT_EXEC, -EOPNOTSUPP, "more than 16 tests");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_predicates_agree_with_rules),
+		cmocka_unit_test(test_what_has_none_says_why),
+		cmocka_unit_test(test_bounds),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
