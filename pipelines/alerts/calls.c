@@ -19,7 +19,6 @@ static const struct {
 	{ "process.chroot", "chroot" },
 	{ "process.personality", "personality" },
 	{ "file.open", "openat open openat2 creat open_by_handle_at" },
-	{ "file.create", "openat open openat2 creat" },
 	{ "file.rename", "rename renameat renameat2" },
 	{ "file.link", "link linkat" },
 	{ "file.symlink", "symlink symlinkat" },
@@ -35,7 +34,8 @@ static const struct {
 	{ "mount.move", "mount move_mount" },
 	{ "mount.detach", "umount2 umount" },
 	{ "mount.setattr", "mount_setattr mount" },
-	{ "mount.pivot", "pivot_root" },
+	{ "mount.create", "fsmount open_tree" },
+	{ "mount.pivot_root", "pivot_root" },
 	{ "ns.unshare", "unshare" },
 	{ "ns.enter", "setns" },
 	{ "ns.create", "clone clone3 unshare" },
@@ -62,6 +62,7 @@ static const struct {
 	{ "tcp.accept", "accept4 accept" },
 	{ "uring.create", "io_uring_setup" },
 	{ "uring.op", "io_uring_enter" },
+	{ "uring.done", "io_uring_enter" },
 };
 
 /* NULL: rules know nothing of the kind. */

@@ -228,30 +228,36 @@ int exec__tp_btf(__u64 *ctx)
 
 /* ---- fork ---- */
 
+/* With a stack of its own: Linux 6.1 adds up those of a program and of all that it calls. */
+static __attribute__((noinline)) int tell_child(struct task_struct *child, struct kept *k, struct cred_state *now)
+{
+	struct found f = { .call = CRED_CALL_CLONE };
+	struct sonde_owner owner;
+
+	f.jump = !is_possible_in(&k->state, now, child->cred);
+	sonde_owner_of(&owner, child);
+	send(&f, &k->state, now, &owner);
+	return 0;
+}
+
 /* The child has what the forker has, but for a user namespace of its own; so the forker need not be read if the child is as it should be. The
  * identity of the child is known by now. */
 SEC("tp_btf/task_newtask")
 int BPF_PROG(fork__tp_btf, struct task_struct *child, __u64 clone_flags)
 {
-	struct found f = { .call = CRED_CALL_CLONE };
-	const struct cred *cred = child->cred;
-	struct sonde_owner owner;
 	struct cred_state now;
 	struct kept *k;
 
 	if (!is_program(child))
 		return 0;
-	read_state(&now, cred, child);
+	read_state(&now, child->cred, child);
 	k = kept_of(bpf_get_current_task_btf());
 	if (!k || !is_same(&k->state, &now)) {
 		compare(CRED_CALL_NONE, 0, 0, 0);
 		k = kept_of(bpf_get_current_task_btf());
 	}
-	if (k && !is_same(&k->state, &now)) {
-		f.jump = !is_possible_in(&k->state, &now, cred);
-		sonde_owner_of(&owner, child);
-		send(&f, &k->state, &now, &owner);
-	}
+	if (k && !is_same(&k->state, &now))
+		tell_child(child, k, &now);
 	keep(child, &now);
 	return 0;
 }

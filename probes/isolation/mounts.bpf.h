@@ -235,8 +235,9 @@ sonde_inline __u64 newest(struct mnt_namespace *ns)
 	return has_tree() ? newest_in_tree(ns) : newest_in_list(ns);
 }
 
-/* What stands for a mount in the table above. */
-sonde_inline __u64 mark_of(__u64 mount)
+/* What stands for a mount in the table above. A function of its own, as else the compiler looks up the place of a member before the loop that needs
+ * it, and so also where the kernel has no such member and refuses that. */
+__attribute__((noinline)) __u64 mark_of(__u64 mount)
 {
 	return has_tree() ? BPF_CORE_READ((struct mount *)mount, mnt_id_unique) : mount;
 }
