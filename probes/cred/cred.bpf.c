@@ -240,26 +240,37 @@ static __attribute__((noinline)) int tell_child(struct task_struct *child, struc
 	return 0;
 }
 
+static __attribute__((noinline)) int is_as_forker(struct task_struct *child)
+{
+	struct kept *k = kept_of(bpf_get_current_task_btf());
+	struct cred_state now;
+
+	read_state(&now, child->cred, child);
+	return k && is_same(&k->state, &now);
+}
+
+static __attribute__((noinline)) int take_child(struct task_struct *child)
+{
+	struct kept *k = kept_of(bpf_get_current_task_btf());
+	struct cred_state now;
+
+	read_state(&now, child->cred, child);
+	if (k && !is_same(&k->state, &now))
+		tell_child(child, k, &now);
+	keep(child, &now);
+	return 0;
+}
+
 /* The child has what the forker has, but for a user namespace of its own; so the forker need not be read if the child is as it should be. The
  * identity of the child is known by now. */
 SEC("tp_btf/task_newtask")
 int BPF_PROG(fork__tp_btf, struct task_struct *child, __u64 clone_flags)
 {
-	struct cred_state now;
-	struct kept *k;
-
 	if (!is_program(child))
 		return 0;
-	read_state(&now, child->cred, child);
-	k = kept_of(bpf_get_current_task_btf());
-	if (!k || !is_same(&k->state, &now)) {
+	if (!is_as_forker(child))
 		compare(CRED_CALL_NONE, 0, 0, 0);
-		k = kept_of(bpf_get_current_task_btf());
-	}
-	if (k && !is_same(&k->state, &now))
-		tell_child(child, k, &now);
-	keep(child, &now);
-	return 0;
+	return take_child(child);
 }
 
 /* ---- all threads ---- */

@@ -162,7 +162,7 @@ class Cred(common.TestCase):
 
     def test_threads_that_change_all_the_time(self):
         """Each call of each thread is one event of that thread, and a reading in their midst takes none of them for anything else."""
-        calls = common.scaled(5000)
+        calls = common.scaled(5000) // 2 * 2  # there and back
         process = subprocess.Popen([LOAD, "toggle", str(calls)])
         process.wait()
         self.agent.wait_row("process.exit", lambda r: r["pid"] == process.pid)
