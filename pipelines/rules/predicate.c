@@ -129,12 +129,14 @@ static int make_test(const struct making *m, const struct rule_test *test, bool 
 static int add_test(struct making *m, uint32_t node)
 {
 	const struct plan_node *n = &m->program->nodes[node];
-	const struct rule_test *test = &m->program->tests[n->first];
-	const struct rule_ref *ref = &m->program->refs[test->left.ref];
+	const struct rule_test *test;
+	const struct rule_ref *ref;
 	enum folded folded;
 
 	if (n->kind != PLAN_TEST)
 		return fault_set(m->fault, -EOPNOTSUPP, "`and` within `or`");
+	test = &m->program->tests[n->first];
+	ref = &m->program->refs[test->left.ref];
 	folded = test->right.ref == RULE_NO_REF && !test->left.n_transforms && ref->field
 			 ? fold(m, test, ref->field->name, n->negated)
 			 : FOLDED_NOT;
