@@ -600,7 +600,7 @@ class Races(Case):
         place = self.place()
         pid, truth = self.run_load(place, "race", what, str(self.COUNT))
         both = self.check(kind, pid, truth, lambda t: told(place, t), lambda r: of(place, r))
-        if not common.GUEST:
+        if not (common.GUEST or common.SANITIZED):  # there the thread that rewrites it may get no CPU
             self.assertGreater(min(both.get("a", 0), both.get("b", 0)), self.COUNT // 100, "the path did not change")
 
     def test_unlink(self):
