@@ -387,10 +387,8 @@ static int begin_probes(struct agent *a, struct fault *fault)
 	r = filter_apply(a->setup.loader, a->setup.config, fault);
 	if (r == 0)
 		r = open_rings(a, fault);
-	if (r == 0) {
-		agent_list_processes(a); /* the first events have a lineage too */
+	if (r == 0)
 		r = agent_start_modules(a, fault);
-	}
 	if (r == 0)
 		r = agent_check_guard(a, fault);
 	if (r == 0) {

@@ -85,9 +85,18 @@ void agent_stop_module(struct agent *a, struct module *module, int flush_ms)
 	agent_note_watches(a);
 }
 
-/* A module that cannot start is said and left out; it stops no other. Without privileges nothing can, so that ends it. */
+static bool is_wanted(void *context, const struct module *module)
+{
+	const struct agent *a = context;
+
+	return agent_is_enabled(a->setup.config, module);
+}
+
+/* A module that cannot start is said and left out; it stops no other. Without privileges nothing can, so that ends it. All are loaded before the
+ * first is attached: what takes long is over when the first event comes, as the rings are not read before all are there. */
 int agent_start_modules(struct agent *a, struct fault *fault)
 {
+	loader_load_ahead(a->setup.loader, a->setup.config, is_wanted, a);
 	for (size_t i = 1; i < loader_count(a->setup.loader); i++) {
 		struct module *m = loader_module(a->setup.loader, i);
 		int r = agent_is_enabled(a->setup.config, m) ? agent_start_module(a, m, fault) : 0;
@@ -96,7 +105,6 @@ int agent_start_modules(struct agent *a, struct fault *fault)
 			return r;
 		if (r < 0)
 			agent_say(a, fault->text);
-		agent_drain_priority(a); /* what runs already does not wait for what is still to be loaded */
 	}
 	return 0;
 }

@@ -133,7 +133,6 @@ struct guest *agent_guest(struct agent *a, const char *module);
 int agent_on_priority(void *context, void *data, size_t size);
 int agent_on_bulk(void *context, void *data, size_t size);
 void agent_drain(struct agent *a);
-void agent_drain_priority(struct agent *a);
 void agent_note_watches(struct agent *a);
 void agent_on_stack(void *context, const struct sonde_event *event, const struct stack_text *stack);
 

@@ -317,6 +317,7 @@ int loader_open(struct loader **ret, const struct loader_options *options, struc
 				   .context = context,
 				   .boot = boot_salt(),
 				   .cgroup_v1 = -1,
+				   .lock = PTHREAD_MUTEX_INITIALIZER,
 				   .modules = calloc(n, sizeof *loader->modules) };
 	r = loader->modules ? add_builtin(loader, fault) : -ENOMEM;
 	if (r == 0 && options->folder && *options->folder)
@@ -337,6 +338,7 @@ void loader_close(struct loader *loader)
 		struct module *m = &loader->modules[i];
 
 		module_unload(m);
+		module_forget_ahead(m);
 		settings_rows_free(m->settings);
 		if (m->owned)
 			free(m->image);

@@ -37,6 +37,11 @@ const char *module_summary(const struct module *module);
 /* Its option rows, "enabled" and "overflow" left out; ends with a NULL key. */
 const struct sonde_option *module_options(const struct module *module);
 
+/* Loads the objects of those modules that `wants` is true for, several at a time, so that module_start() of each has only to attach: looking at
+ * programs is what takes the kernel long. What cannot be loaded is module_start()'s to tell. No thread is left when it returns. */
+void loader_load_ahead(struct loader *loader, const struct config *config,
+		       bool (*wants)(void *context, const struct module *module), void *context);
+
 /* Loads the object with its options from `config` and attaches it; all or nothing. A measure that no hook serves is described, and stays out. The companion's attach
  * runs last, with `host`. -EPERM, -ENOENT (no BTF) ... with a sentence. */
 int module_start(struct module *module, const struct config *config, struct sonde_host *host, struct fault *fault);

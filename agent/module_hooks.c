@@ -4,7 +4,8 @@
  * refuses a program (at load or at attach), that hook is marked with the kernel's reason and the next try goes without it. A module has at most
  * MEASURES_MAX * HOOKS_MAX hooks, so the loop ends.
  *
- * The identity module is the owner of the shared maps: it is loaded first, and every other object gets its maps by descriptor.
+ * The identity module is the owner of the shared maps: it is loaded first, and every other object gets its maps by descriptor. Others may then be loaded
+ * side by side (loader_ahead.c); what they share is the loader, of which only `no_trampoline` changes meanwhile.
  */
 #include "module_state.h"
 #include "responses.h"
@@ -60,7 +61,7 @@ int loader_check_kernel(struct fault *fault)
 	return 0;
 }
 
-static bool tracefs_ready(void)
+static bool find_tracefs(void)
 {
 	static const char *const places[] = { "/sys/kernel/tracing", "/sys/kernel/debug/tracing" };
 	struct stat st;
@@ -75,6 +76,21 @@ static bool tracefs_ready(void)
 	/* In a mount namespace of our own, where the host's mounts still arrive: nothing is left behind on the host. */
 	return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0 &&
 	       mount("tracefs", places[0], "tracefs", 0, NULL) == 0;
+}
+
+/* A mount namespace is the thread's that made it, and its children's: asked once, by the first one. */
+static bool tracefs_ready(struct loader *loader)
+{
+	if (!loader->tracefs_asked)
+		loader->tracefs = find_tracefs();
+	loader->tracefs_asked = true;
+	return loader->tracefs;
+}
+
+void loader_prepare(struct loader *loader)
+{
+	kernel_btf(loader);
+	tracefs_ready(loader);
 }
 
 static bool is_cgroup_hook(const char *section)
@@ -134,6 +150,27 @@ static bool is_trampoline(const char *section)
 	return !strncmp(section, "fentry/", 7) || !strncmp(section, "fexit/", 6);
 }
 
+/* Who loads other programs and is not permitted one of these is not permitted any: each would cost one more try. */
+static void forgo_trampolines(struct loader *loader, const char *why)
+{
+	pthread_mutex_lock(&loader->lock);
+	if (!loader->no_trampoline[0])
+		snprintf(loader->no_trampoline, sizeof loader->no_trampoline, "%s", why);
+	pthread_mutex_unlock(&loader->lock);
+}
+
+static bool trampolines_forgone(struct loader *loader, char *why, size_t why_size)
+{
+	bool forgone;
+
+	pthread_mutex_lock(&loader->lock);
+	forgone = loader->no_trampoline[0];
+	if (forgone)
+		snprintf(why, why_size, "%s", loader->no_trampoline);
+	pthread_mutex_unlock(&loader->lock);
+	return forgone;
+}
+
 /* Whether the kernel has what a hook names; false with the reason. Whether it takes the program shows when it is loaded. */
 static bool hook_offered(struct loader *loader, const char *section, char *why, size_t why_size)
 {
@@ -148,7 +185,7 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 		return false;
 	}
 	if (!strncmp(section, "tracepoint/", 11) || !strncmp(section, "tp/", 3)) {
-		if (!tracefs_ready()) {
+		if (!tracefs_ready(loader)) {
 			snprintf(why, why_size, "tracefs is not mounted and cannot be");
 			return false;
 		}
@@ -162,10 +199,8 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 		return false;
 	}
 	if (is_trampoline(section)) {
-		if (loader->no_trampoline[0]) {
-			snprintf(why, why_size, "%s", loader->no_trampoline);
+		if (trampolines_forgone(loader, why, why_size))
 			return false;
-		}
 		if (btf__find_by_name_kind(kernel_btf(loader), name, BTF_KIND_FUNC) > 0)
 			return true;
 		snprintf(why, why_size, "this kernel has no function %s", name);
@@ -388,9 +423,8 @@ static bool refuse(struct module *module, const char *program, const char *why)
 		return false;
 	h->refused = true;
 	snprintf(h->why, sizeof h->why, "%s", why);
-	/* Who loads other programs and is not permitted one of these is not permitted any: each would cost one more try. */
 	if (is_trampoline(h->section) && strstr(why, strerror(EPERM)))
-		snprintf(module->loader->no_trampoline, sizeof module->loader->no_trampoline, "%s", why);
+		forgo_trampolines(module->loader, why);
 	return true;
 }
 
@@ -498,7 +532,8 @@ static int prepare_maps(struct module *module, struct bpf_object *object, const 
 		     : 0;
 }
 
-static int try_start(struct module *module, const struct config *config, struct fault *fault)
+/* 0, -EAGAIN when a hook was refused and another try may go without it, or another error. */
+static int load_object(struct module *module, const struct config *config, struct bpf_object **ret, struct fault *fault)
 {
 	struct bpf_object *object = object_open(module, fault);
 	int r;
@@ -525,14 +560,11 @@ static int try_start(struct module *module, const struct config *config, struct 
 			fault_set(fault, r, "module '%s' cannot be loaded: %s", module->name,
 				  libbpf_said()->text[0] ? libbpf_said()->text : strerror(-r));
 	}
-	if (r == 0)
-		r = attach_hooks(module, object);
-	if (r < 0) {
+	if (r < 0)
 		bpf_object__close(object);
-		return r;
-	}
-	module->object = object;
-	return 0;
+	else
+		*ret = object;
+	return r;
 }
 
 static void forget_filtered(struct module *module)
@@ -559,20 +591,51 @@ static int place_filter(struct module *module, const struct config *config, stru
 	return r;
 }
 
-int module_try(struct module *module, const struct config *config, struct fault *fault)
+static int load(struct module *module, const struct config *config, struct bpf_object **ret, struct fault *fault)
+{
+	int r;
+
+	do
+		r = load_object(module, config, ret, fault);
+	while (r == -EAGAIN);
+	return r;
+}
+
+int module_load_ahead(struct module *module, const struct config *config, struct fault *fault)
 {
 	int r = place_filter(module, config, fault);
-
-	if (r < 0)
-		return r;
 
 	for (size_t i = 0; i < module->n_measures; i++)
 		for (size_t h = 0; h < module->measures[i].n_hooks; h++)
 			module->measures[i].hooks[h].refused = false;
-	do {
-		r = try_start(module, config, fault);
-	} while (r == -EAGAIN);
+	return r < 0 ? r : load(module, config, &module->ahead, fault);
+}
+
+void module_forget_ahead(struct module *module)
+{
+	bpf_object__close(module->ahead);
+	module->ahead = NULL;
 	forget_filtered(module);
+}
+
+int module_try(struct module *module, const struct config *config, struct fault *fault)
+{
+	struct bpf_object *object = NULL;
+	int r = module->ahead ? 0 : module_load_ahead(module, config, fault);
+
+	while (r == 0) {
+		object = module->ahead;
+		module->ahead = NULL;
+		r = attach_hooks(module, object);
+		if (r == 0)
+			break;
+		bpf_object__close(object);
+		if (r == -EAGAIN)
+			r = load(module, config, &module->ahead, fault);
+	}
+	forget_filtered(module);
+	if (r == 0)
+		module->object = object;
 	return r;
 }
 

@@ -9,8 +9,8 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* libbpf says which program the kernel refused, and why, only through its print function, which has no context argument. The loader runs
- * on one thread; this is its ear while a load lasts. */
+/* libbpf says which program the kernel refused, and why, only through its print function, which has no context argument: each
+ * thread that loads has an ear of its own. */
 static _Thread_local struct libbpf_words heard;
 
 static int hear(enum libbpf_print_level level, const char *format, va_list args)

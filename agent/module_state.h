@@ -5,6 +5,7 @@
 
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <pthread.h>
 
 #include "loader.h"
 
@@ -46,6 +47,7 @@ struct module {
 	struct sonde_option *settings; /* rows made from SONDE_SETTING variables, when there is no companion */
 	struct measure measures[MEASURES_MAX];
 	size_t n_measures;
+	struct bpf_object *ahead;  /* loaded and not yet attached */
 	struct bpf_object *object; /* while running */
 	struct bpf_link *links[MEASURES_MAX];
 	struct sonde_host *host;
@@ -56,6 +58,8 @@ struct loader {
 	struct loader_options options;
 	struct schema *schema;
 	struct btf *kernel;
+	bool tracefs_asked, tracefs; /* whether tracepoints can be looked up */
+	pthread_mutex_t lock;        /* of no_trampoline, while modules are loaded on several threads */
 	struct module *modules;
 	size_t n_modules;
 	void (*notice)(void *context, const char *text);
@@ -92,6 +96,12 @@ int module_inspect(struct module *module, struct fault *fault);
 /* ---- module_hooks.c: what the kernel takes ---- */
 
 const struct hook *hook_in_use(const struct measure *measure);
+/* Loads the module's object, for module_try() to attach: what the kernel looks at for long, and may be done for several modules at a time. */
+int module_load_ahead(struct module *module, const struct config *config, struct fault *fault);
+/* Of one that was loaded and is not to be attached. */
+void module_forget_ahead(struct module *module);
+/* Before loads on several threads: what they share is made once. */
+void loader_prepare(struct loader *loader);
 /* Adds what the kernel counts of one program to a view. */
 void program_cost(const struct module *module, const char *program, struct measure_view *view);
 
