@@ -55,6 +55,34 @@ sonde_inline long system_call(void)
 #endif
 }
 
+/* ---- texts ---- */
+
+/* Of the program's memory. `to`: of the event, cleared; what does not fit is cut. */
+#define fill_given(e, member, from) fill_given_text(&(e)->event, (e)->member, sizeof(e)->member, (from))
+sonde_inline void fill_given_text(struct sonde_event *e, char *to, const __u32 bytes, const void *from)
+{
+	char last = 0;
+
+	if (bpf_probe_read_user_str(to, bytes, from) != bytes)
+		return;
+	bpf_probe_read_user(&last, sizeof last, from + bytes - 1);
+	if (last)
+		e->flags |= SONDE_FLAG_TRUNCATED;
+}
+
+/* Likewise of the kernel's. */
+#define fill_kernel_text(e, member, from) fill_text(&(e)->event, (e)->member, sizeof(e)->member, (from))
+sonde_inline void fill_text(struct sonde_event *e, char *to, const __u32 bytes, const char *from)
+{
+	char last = 0;
+
+	if (bpf_probe_read_kernel_str(to, bytes, from) != bytes)
+		return;
+	bpf_probe_read_kernel(&last, sizeof last, from + bytes - 1);
+	if (last)
+		e->flags |= SONDE_FLAG_TRUNCATED;
+}
+
 /* ---- modules ---- */
 
 sonde_inline int say_load(const __u32 room, struct module *mod, struct file *file, const struct place *place, long ret)
@@ -123,7 +151,7 @@ sonde_inline int say_unload(struct module *mod, long ret)
 		BPF_CORE_READ_STR_INTO(&e->name, mod, name);
 	} else {
 		e->flags = (__u32)sonde_argument(1);
-		bpf_probe_read_user_str(e->name_given, sizeof e->name_given, (void *)sonde_argument(0));
+		fill_given(e, name_given, (void *)sonde_argument(0));
 	}
 	sonde_submit(module_unload, e, sizeof *e);
 	return 0;
@@ -195,11 +223,12 @@ int kexec_file_load__tracepoint(struct trace_event_raw_sys_exit *ctx)
 		sonde_is_anonymous(_made, name) ? BPF_CORE_READ(_made, private_data) : NULL;                           \
 	})
 
-/* `to`: of an event, cleared. */
-sonde_inline void read_given(void *to, const __u32 bytes, __u32 at)
-{
-	bpf_probe_read_user_str(to, bytes, (void *)sonde_argument(1) + at);
-}
+/* The name that lies at `at` in the attributes, where these are as long. */
+#define fill_name_given(e, at)                                                                                         \
+	({                                                                                                             \
+		if ((__u32)sonde_argument(2) >= (at) + sizeof(e)->name_given)                                          \
+			fill_given(e, name_given, (void *)sonde_argument(1) + (at));                                   \
+	})
 
 sonde_inline __u32 at_most(__u32 value, __u32 most)
 {
@@ -215,6 +244,16 @@ sonde_inline __u64 tag_of(struct bpf_prog *prog)
 	return bpf_be64_to_cpu(tag);
 }
 
+/* Of an event about a program. */
+#define fill_program(e, prog)                                                                                          \
+	({                                                                                                             \
+		(e)->prog_type = at_most(BPF_CORE_READ((prog), type), KERNEL_PROGRAM_OTHER);                           \
+		(e)->attach_type = BPF_CORE_READ((prog), expected_attach_type);                                        \
+		(e)->id = BPF_CORE_READ((prog), aux, id);                                                              \
+		BPF_CORE_READ_STR_INTO(&(e)->name, (prog), aux, name);                                                 \
+		(e)->tag = tag_of(prog);                                                                               \
+	})
+
 sonde_inline int loads(long ret)
 {
 	struct bpf_prog *prog = object_of(ret, "bpf-prog");
@@ -226,14 +265,10 @@ sonde_inline int loads(long ret)
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ret);
 	if (prog) {
-		e->prog_type = at_most(BPF_CORE_READ(prog, type), KERNEL_PROGRAM_OTHER);
-		e->attach_type = BPF_CORE_READ(prog, expected_attach_type);
+		fill_program(e, prog);
 		e->insns = BPF_CORE_READ(prog, len);
-		e->id = BPF_CORE_READ(prog, aux, id);
-		BPF_CORE_READ_STR_INTO(&e->name, prog, aux, name);
-		e->tag = tag_of(prog);
 	} else {
-		read_given(e->name_given, sizeof e->name_given, ATTR_PROG_NAME);
+		fill_name_given(e, ATTR_PROG_NAME);
 	}
 	sonde_submit(bpf_load, e, sizeof *e);
 	return 0;
@@ -258,23 +293,23 @@ sonde_inline int makes_map(long ret)
 		e->flags = BPF_CORE_READ(map, map_flags);
 		BPF_CORE_READ_STR_INTO(&e->name, map, name);
 	} else {
-		read_given(e->name_given, sizeof e->name_given, ATTR_MAP_NAME);
+		fill_name_given(e, ATTR_MAP_NAME);
 	}
 	sonde_submit(bpf_map_create, e, sizeof *e);
 	return 0;
 }
 
 /* The link that a command made or changed: link_update and link_detach name it first in their attributes, as a descriptor. */
-sonde_inline struct bpf_link *link_of(__u32 op, long ret)
+sonde_inline struct bpf_link *link_of(enum kernel_attach_op op, long ret)
 {
 	__s32 fd = -1;
 
 	switch (op) {
-	case 2:
-	case 3:
+	case KERNEL_RAW_TRACEPOINT_OPEN:
+	case KERNEL_LINK_CREATE:
 		return object_of(ret, "bpf_link");
-	case 4:
-	case 5:
+	case KERNEL_LINK_UPDATE:
+	case KERNEL_LINK_DETACH:
 		bpf_probe_read_user(&fd, sizeof fd, (void *)sonde_argument(1));
 		return object_of(fd, "bpf_link");
 	default:
@@ -282,8 +317,7 @@ sonde_inline struct bpf_link *link_of(__u32 op, long ret)
 	}
 }
 
-/* `op` as the key's names number them. */
-sonde_inline int attaches(__u32 op, long ret)
+sonde_inline int attaches(enum kernel_attach_op op, long ret)
 {
 	struct bpf_link *link = link_of(op, ret);
 	struct bpf_attach *e = reserve_called(bpf_attach, sizeof *e);
@@ -295,41 +329,35 @@ sonde_inline int attaches(__u32 op, long ret)
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ret);
 	e->op = op;
-	if (op < 2)
+	if (op == KERNEL_PROG_ATTACH || op == KERNEL_PROG_DETACH)
 		bpf_probe_read_user(&e->attach_type_given, sizeof e->attach_type_given,
 				    (void *)sonde_argument(1) + ATTR_ATTACH_TYPE);
 	prog = link ? BPF_CORE_READ(link, prog) : NULL;
 	if (link)
 		e->link_id = BPF_CORE_READ(link, id);
-	if (prog) {
-		e->prog_type = at_most(BPF_CORE_READ(prog, type), KERNEL_PROGRAM_OTHER);
-		e->attach_type = BPF_CORE_READ(prog, expected_attach_type);
-		e->id = BPF_CORE_READ(prog, aux, id);
-		BPF_CORE_READ_STR_INTO(&e->name, prog, aux, name);
-		e->tag = tag_of(prog);
-	}
+	if (prog)
+		fill_program(e, prog);
 	sonde_submit(bpf_attach, e, sizeof *e);
 	return 0;
 }
 
-/* Commands that attach, as the names of `op` number them; -1: others. */
-sonde_inline __s32 attach_op(__u32 command)
+sonde_inline enum kernel_attach_op attach_op(__u32 command)
 {
 	switch (command) {
 	case BPF_PROG_ATTACH:
-		return 0;
+		return KERNEL_PROG_ATTACH;
 	case BPF_PROG_DETACH:
-		return 1;
+		return KERNEL_PROG_DETACH;
 	case BPF_RAW_TRACEPOINT_OPEN:
-		return 2;
+		return KERNEL_RAW_TRACEPOINT_OPEN;
 	case BPF_LINK_CREATE:
-		return 3;
+		return KERNEL_LINK_CREATE;
 	case BPF_LINK_UPDATE:
-		return 4;
+		return KERNEL_LINK_UPDATE;
 	case BPF_LINK_DETACH:
-		return 5;
+		return KERNEL_LINK_DETACH;
 	default:
-		return -1;
+		return KERNEL_NO_ATTACH;
 	}
 }
 
@@ -338,12 +366,12 @@ int bpf__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
 	__u32 command = (__u32)sonde_argument(0);
-	__s32 op = attach_op(command);
+	enum kernel_attach_op op = attach_op(command);
 
-	if ((op < 0 && command != BPF_MAP_CREATE && command != BPF_PROG_LOAD) || is_agent())
+	if ((op == KERNEL_NO_ATTACH && command != BPF_MAP_CREATE && command != BPF_PROG_LOAD) || is_agent())
 		return 0;
-	if (op >= 0)
-		return attaches((__u32)op, ret);
+	if (op != KERNEL_NO_ATTACH)
+		return attaches(op, ret);
 	return command == BPF_MAP_CREATE ? makes_map(ret) : loads(ret);
 }
 
@@ -438,7 +466,7 @@ sonde_inline int say_perf(const __u32 room, const struct perf_source *s, long re
 	if (uprobe)
 		e->offset = BPF_CORE_READ(uprobe, offset);
 	if (kprobe)
-		bpf_probe_read_kernel_str(e->symbol, sizeof e->symbol, BPF_CORE_READ(kprobe, symbol));
+		fill_kernel_text(e, symbol, BPF_CORE_READ(kprobe, symbol));
 	fill_place(e, room, &used, &e->path, &s->place);
 	sonde_submit(perf_open, e, used);
 	return 0;
@@ -471,9 +499,9 @@ sonde_inline int say_key(__u32 op, __s32 key, const void *type, const void *desc
 	e->op_nr = op >= KERNEL_KEY_OTHER ? op - KERNEL_KEY_OTHER : 0;
 	e->key = key;
 	if (type)
-		bpf_probe_read_user_str(e->type_given, sizeof e->type_given, type);
+		fill_given(e, type_given, type);
 	if (description)
-		bpf_probe_read_user_str(e->description_given, sizeof e->description_given, description);
+		fill_given(e, description_given, description);
 	sonde_submit(keys_ctl, e, sizeof *e);
 	return 0;
 }

@@ -90,6 +90,16 @@ struct bpf_map_create {
 	char name_given[16] SONDE_DOC("of a call that failed: the name" GIVEN) SONDE_OPTIONAL;
 };
 
+enum kernel_attach_op {
+	KERNEL_PROG_ATTACH,
+	KERNEL_PROG_DETACH,
+	KERNEL_RAW_TRACEPOINT_OPEN,
+	KERNEL_LINK_CREATE,
+	KERNEL_LINK_UPDATE,
+	KERNEL_LINK_DETACH,
+	KERNEL_NO_ATTACH,
+};
+
 struct bpf_attach {
 	struct sonde_event event;
 	SONDE_CREDENTIALS;

@@ -9,6 +9,7 @@
 #ifndef SONDE_KERNEL_PATH_BPF_H
 #define SONDE_KERNEL_PATH_BPF_H
 
+#include "sonde/path.bpf.h"
 #include "sonde/syscall.bpf.h"
 
 #define RECORD_FIXED 448u /* of it, what stands before the paths, at most */
@@ -87,24 +88,10 @@ sonde_inline void fill_place(void *e, const __u32 room, __u32 *at, struct sonde_
 {
 	int end = (int)*at;
 
-	text->offset = (__u16)*at;
 	if (room != RECORD_BARE && place->dentry)
 		end = room == RECORD_SMALL ? path_walk_small(e, *at, place->dentry, place->mnt)
 					   : path_walk_large(e, *at, place->dentry, place->mnt);
-	if (end < 0) {
-		((struct sonde_event *)e)->flags |= SONDE_FLAG_TRUNCATED;
-		end = end == -1 ? (int)*at : -end;
-	}
-	text->length = (__u16)((__u32)end - *at);
-	*at = (__u32)end;
-}
-
-/* Kernel device numbers are major:12 minor:20; stat(2) shows new_encode_dev(). Source: include/linux/kdev_t.h. */
-sonde_inline __u64 device_number(__u32 dev)
-{
-	__u32 major = dev >> 20, minor = dev & 0xfffff;
-
-	return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
+	*at = sonde_path_end(e, text, *at, end);
 }
 
 /* sonde_reserve() by sonde_owner_called(), for what is seldom done. */
@@ -120,7 +107,7 @@ sonde_inline __u64 device_number(__u32 dev)
 	({                                                                                                             \
 		struct file *_file = (whose);                                                                          \
 		(e)->ino = _file ? BPF_CORE_READ(_file, f_inode, i_ino) : 0;                                           \
-		(e)->dev = _file ? device_number(BPF_CORE_READ(_file, f_inode, i_sb, s_dev)) : 0;                      \
+		(e)->dev = _file ? sonde_device_number(BPF_CORE_READ(_file, f_inode, i_sb, s_dev)) : 0;                \
 	})
 
 #endif

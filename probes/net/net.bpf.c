@@ -17,6 +17,8 @@
 #define F_DUPFD_CLOEXEC 1030
 #define SOCK_TYPE_MASK  0xf
 
+_Static_assert(sizeof(struct net_bind) + ABSTRACT_ROOM <= RECORD_FIXED, "what stands before the paths");
+
 /* ---- net.socket ---- */
 
 sonde_inline bool socket_matters(__u32 family, __u32 type, __u32 protocol)
@@ -35,13 +37,19 @@ sonde_inline bool socket_matters(__u32 family, __u32 type, __u32 protocol)
 	}
 }
 
+/* The kernel makes a packet socket of the way that was older than AF_PACKET. Source: net/socket.c __sock_create(). */
+sonde_inline __u32 family_made(__u32 family, __u32 type)
+{
+	return family == AF_INET && type == SOCK_PACKET ? AF_PACKET : family;
+}
+
 /* The three are numbers, and in registers: what the kernel was given. */
 SEC("tracepoint/syscalls/sys_exit_socket")
 int socket__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
-	__u32 family = (__u32)sonde_argument(0), type = (__u32)sonde_argument(1) & SOCK_TYPE_MASK,
-	      protocol = (__u32)sonde_argument(2);
+	__u32 type = (__u32)sonde_argument(1) & SOCK_TYPE_MASK, protocol = (__u32)sonde_argument(2),
+	      family = family_made((__u32)sonde_argument(0), type);
 	struct net_socket *e;
 
 	if (!socket_matters(family, type, protocol))
@@ -81,30 +89,31 @@ struct given {
 	__be32 address4;
 };
 
-#define clear_given(e)                                                                                                 \
-	({                                                                                                             \
-		(e)->port_given = 0;                                                                                   \
-		__builtin_memset(&(e)->addr_given, 0, sizeof(e)->addr_given);                                          \
-		__builtin_memset((e)->path_given, 0, sizeof(e)->path_given);                                           \
-	})
+#define SUN_PATH_MOST 108u
 
-sonde_inline void read_given_path(char *to, const void *address)
+/* `bytes`: of the whole address. An abstract name need not have a NUL behind it. */
+sonde_inline void read_given_path(char *to, const void *address, __u32 bytes)
 {
-	bpf_probe_read_user_str(to, 108, address + 2);
-	if (to[0])
+	__u32 most = bytes - 2;
+
+	if (most - 1 >= SUN_PATH_MOST)
 		return;
-	if (bpf_probe_read_user_str(to + 1, 107, address + 3) > 1)
+	barrier_var(most);
+	if (most > SUN_PATH_MOST)
+		return;
+	bpf_probe_read_user_str(to, most + 1, address + 2);
+	if (!to[0] && bpf_probe_read_user_str(to + 1, most, address + 3) > 1)
 		to[0] = '@';
 }
 
-sonde_inline void read_given(__u32 *port, struct sonde_ip *ip, char *path, const void *address)
+sonde_inline void read_given(__u32 *port, struct sonde_ip *ip, char *path, const void *address, __u32 bytes)
 {
 	struct given given = {};
 
 	if (bpf_probe_read_user(&given, 8, address) < 0)
 		bpf_probe_read_user(&given.family, sizeof given.family, address);
 	if (given.family == AF_UNIX) {
-		read_given_path(path, address);
+		read_given_path(path, address, bytes);
 	} else if (given.family == AF_INET) {
 		*port = bpf_ntohs(given.port);
 		fill_address4(ip, given.address4);
@@ -113,6 +122,18 @@ sonde_inline void read_given(__u32 *port, struct sonde_ip *ip, char *path, const
 		bpf_probe_read_user(ip, sizeof *ip, address + 8);
 	}
 }
+
+/* Of an event that has NET_GIVEN. `wanted`: the socket has no address. */
+#define fill_given(e, wanted)                                                                                          \
+	({                                                                                                             \
+		(e)->port_given = 0;                                                                                   \
+		(e)->_pad = 0;                                                                                         \
+		__builtin_memset(&(e)->addr_given, 0, sizeof(e)->addr_given);                                          \
+		__builtin_memset((e)->path_given, 0, sizeof(e)->path_given);                                           \
+		if (wanted)                                                                                            \
+			read_given(&(e)->port_given, &(e)->addr_given, (e)->path_given, (void *)sonde_argument(1),     \
+				   (__u32)sonde_argument(2));                                                          \
+	})
 
 /* ---- net.bind, net.connect, net.listen ---- */
 
@@ -125,6 +146,17 @@ sonde_inline bool is_told(struct sock *sk, long ret)
 	return family_of(sk) != AF_NETLINK || netlink_matters(BPF_CORE_READ(sk, sk_protocol));
 }
 
+/* The socket that the call's first argument is, if it is told. `peer`: as tell() has it. */
+sonde_inline bool find_told(struct told *t, long ret, bool peer)
+{
+	struct sock *sk = sonde_socket_of(sonde_file_of((__s32)sonde_argument(0)));
+
+	if (!is_told(sk, ret))
+		return false;
+	tell(t, sk, peer);
+	return true;
+}
+
 sonde_inline int say_bind(const __u32 room, const struct told *t, long ret)
 {
 	__u32 used = 0;
@@ -132,10 +164,7 @@ sonde_inline int say_bind(const __u32 room, const struct told *t, long ret)
 
 	if (!e)
 		return 0;
-	clear_given(e);
-	e->_pad = 0;
-	if (ret < 0 || !t->sk)
-		read_given(&e->port_given, &e->addr_given, e->path_given, (void *)sonde_argument(1));
+	fill_given(e, ret < 0 || !t->sk);
 	sonde_submit(net_bind, e, used);
 	return 0;
 }
@@ -144,13 +173,9 @@ SEC("tracepoint/syscalls/sys_exit_bind")
 int bind__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
-	struct sock *sk = sonde_socket_of(sonde_file_of((__s32)sonde_argument(0)));
 	struct told t;
 
-	if (!is_told(sk, ret))
-		return 0;
-	tell(&t, sk, false);
-	return in_room_of(&t.place, say_bind, &t, ret);
+	return find_told(&t, ret, false) ? in_room_of(&t.place, say_bind, &t, ret) : 0;
 }
 
 sonde_inline int say_connect(const __u32 room, const struct told *t, long ret)
@@ -160,10 +185,7 @@ sonde_inline int say_connect(const __u32 room, const struct told *t, long ret)
 
 	if (!e)
 		return 0;
-	clear_given(e);
-	e->_pad = 0;
-	if ((ret < 0 && ret != -EINPROGRESS) || !t->sk)
-		read_given(&e->port_given, &e->addr_given, e->path_given, (void *)sonde_argument(1));
+	fill_given(e, (ret < 0 && ret != -EINPROGRESS) || !t->sk);
 	sonde_submit(net_connect, e, used);
 	return 0;
 }
@@ -172,13 +194,9 @@ SEC("tracepoint/syscalls/sys_exit_connect")
 int connect__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
-	struct sock *sk = sonde_socket_of(sonde_file_of((__s32)sonde_argument(0)));
 	struct told t;
 
-	if (!is_told(sk, ret))
-		return 0;
-	tell(&t, sk, true);
-	return in_room_of(&t.place, say_connect, &t, ret);
+	return find_told(&t, ret, true) ? in_room_of(&t.place, say_connect, &t, ret) : 0;
 }
 
 sonde_inline int say_listen(const __u32 room, const struct told *t, long ret)
@@ -198,13 +216,9 @@ SEC("tracepoint/syscalls/sys_exit_listen")
 int listen__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
-	struct sock *sk = sonde_socket_of(sonde_file_of((__s32)sonde_argument(0)));
 	struct told t;
 
-	if (!is_told(sk, ret))
-		return 0;
-	tell(&t, sk, false);
-	return in_room_of(&t.place, say_listen, &t, ret);
+	return find_told(&t, ret, false) ? in_room_of(&t.place, say_listen, &t, ret) : 0;
 }
 
 /* ---- net.accept ---- */
@@ -245,17 +259,13 @@ sonde_inline int accepts(long ret)
 SEC("tracepoint/syscalls/sys_exit_accept")
 int accept__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	long ret = sonde_returned(ctx);
-
-	return accepts(ret);
+	return accepts(sonde_returned(ctx));
 }
 
 SEC("tracepoint/syscalls/sys_exit_accept4")
 int accept4__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	long ret = sonde_returned(ctx);
-
-	return accepts(ret);
+	return accepts(sonde_returned(ctx));
 }
 
 /* ---- net.dup ---- */
@@ -291,25 +301,19 @@ sonde_inline int dups(long ret)
 SEC("tracepoint/syscalls/sys_exit_dup")
 int dup__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	long ret = sonde_returned(ctx);
-
-	return dups(ret);
+	return dups(sonde_returned(ctx));
 }
 
 SEC("tracepoint/syscalls/sys_exit_dup2")
 int dup2__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	long ret = sonde_returned(ctx);
-
-	return dups(ret);
+	return dups(sonde_returned(ctx));
 }
 
 SEC("tracepoint/syscalls/sys_exit_dup3")
 int dup3__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	long ret = sonde_returned(ctx);
-
-	return dups(ret);
+	return dups(sonde_returned(ctx));
 }
 
 SEC("tracepoint/syscalls/sys_exit_fcntl")

@@ -56,17 +56,17 @@ sonde_inline bool opens(__u32 nr)
 
 sonde_inline int say(const __u32 room, struct pt_regs *regs, struct file *file, const struct place *place, long ret)
 {
-	__u32 used = sizeof(struct syscalls_made);
+	__u32 used = sizeof(struct syscall_compat);
 	struct sonde_owner owner = {};
-	struct syscalls_made *e;
+	struct syscall_compat *e;
 
 	sonde_owner_called(&owner);
-	e = sonde_reserve_with(syscalls_made, room, &owner, 0);
+	e = sonde_reserve_with(syscall_compat, room, &owner, 0);
 	if (!e)
 		return 0;
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ret);
-	e->syscall.offset = (__u16)used;
+	e->syscall.offset = (__u16)used; /* the module knows the name */
 	e->syscall.length = 0;
 	e->nr = number_of(regs);
 	e->arg0 = COMPAT_ARGUMENT(regs, 0);
@@ -78,7 +78,7 @@ sonde_inline int say(const __u32 room, struct pt_regs *regs, struct file *file, 
 	e->_pad = 0;
 	fill_inode(e, file);
 	fill_place(e, room, &used, &e->path, place);
-	sonde_submit(syscalls_made, e, used);
+	sonde_submit(syscall_compat, e, used);
 	return 0;
 }
 
@@ -140,8 +140,10 @@ int BPF_PROG(enter__tp_btf, struct pt_regs *regs, long id)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call *c = bpf_task_storage_get(&syscalls_calls, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	if (!c)
+	if (!c) {
+		sonde_lost(syscall_stats, SONDE_DROP_MAP_FULL);
 		return 0;
+	}
 	c->nr = (__u32)id;
 	c->compat = is_compat(task);
 	c->begin = bpf_ktime_get_ns();

@@ -43,25 +43,19 @@ static const struct sonde_option options[] = {
 
 /* ---- syscall.compat ---- */
 
-static void syscalls_record(struct sonde_host *host, const struct sonde_event *event)
+static const struct sonde_event *syscalls_refine(struct sonde_host *host, const struct sonde_event *event)
 {
 	struct syscalls *s = host->module_data;
 	struct syscall_compat *row = (struct syscall_compat *)s->record;
-	char name[SYSCALLS_NAME_ROOM];
-	size_t length;
+	char *name = s->record + event->size;
 
-	if (event->size < sizeof *row || event->size > RECORD_MOST) {
-		host->settled(host, "syscalls_made", 1, "malformed");
-		return;
-	}
+	if (event->size > RECORD_MOST)
+		return NULL;
 	memcpy(s->record, event, event->size);
 	syscalls_name(name, row->nr, true);
-	length = strlen(name);
-	memcpy(s->record + event->size, name, length);
-	row->syscall = (struct sonde_text){ (uint16_t)event->size, (uint16_t)length };
-	row->event.size = (uint32_t)(event->size + length);
-	host->emit(host, "syscall_compat", row);
-	host->settled(host, "syscalls_made", 1, NULL);
+	row->syscall = (struct sonde_text){ (uint16_t)event->size, (uint16_t)strlen(name) };
+	row->event.size += row->syscall.length;
+	return &row->event;
 }
 
 /* ---- syscall.stats: windows ---- */
@@ -180,7 +174,8 @@ const struct sonde_module sonde_module_syscalls = {
 	.options = options,
 	.attach = syscalls_attach,
 	.detach = syscalls_detach,
-	.record = syscalls_record,
+	.refines = "syscall.compat",
+	.refine = syscalls_refine,
 	.tick = syscalls_tick,
 	.flush = syscalls_flush,
 };

@@ -5,35 +5,24 @@
 
 #include "sonde/security.h"
 
-#define SYSCALLS_COMPAT_KEYS                                                                                           \
-	struct sonde_text syscall SONDE_DOC("its name; absent: this agent knows none for its number") SONDE_OPTIONAL;  \
-	struct sonde_text path SONDE_AS("path")                                                                        \
-		SONDE_DOC("open, openat, openat2, creat, open_by_handle_at: the file that was opened, resolved")       \
-			SONDE_OPTIONAL SONDE_OTEL("file.path") SONDE_ECS("file.path");                                 \
-	__u64 ino SONDE_DOC("inode number of that file") SONDE_OPTIONAL SONDE_ECS("file.inode");                       \
-	__u64 dev SONDE_DOC("device of that file, as stat(2) numbers it") SONDE_OPTIONAL;                              \
-	__u32 nr SONDE_DOC("its number in the table of 32-bit system calls");                                          \
-	__u32 arg0 SONDE_DOC("arguments, as the registers had them; absent: 0") SONDE_OPTIONAL;                        \
-	__u32 arg1 SONDE_DOC("likewise") SONDE_OPTIONAL;                                                               \
-	__u32 arg2 SONDE_DOC("likewise") SONDE_OPTIONAL;                                                               \
-	__u32 arg3 SONDE_DOC("likewise") SONDE_OPTIONAL;                                                               \
-	__u32 arg4 SONDE_DOC("likewise") SONDE_OPTIONAL;                                                               \
-	__u32 arg5 SONDE_DOC("likewise") SONDE_OPTIONAL;                                                               \
-	__u32 _pad
-
 struct syscall_compat {
 	struct sonde_event event;
 	SONDE_CREDENTIALS;
 	SONDE_RESULT;
-	SYSCALLS_COMPAT_KEYS;
-};
-
-/* The same as the kernel side hands it over: user space knows the name. */
-struct syscalls_made {
-	struct sonde_event event;
-	SONDE_CREDENTIALS;
-	SONDE_RESULT;
-	SYSCALLS_COMPAT_KEYS;
+	struct sonde_text syscall SONDE_DOC("its name; absent: this agent knows none for its number") SONDE_OPTIONAL;
+	struct sonde_text path SONDE_AS("path")
+		SONDE_DOC("open, openat, openat2, creat, open_by_handle_at: the file that was opened, resolved")
+			SONDE_OPTIONAL SONDE_OTEL("file.path") SONDE_ECS("file.path");
+	__u64 ino SONDE_DOC("inode number of that file") SONDE_OPTIONAL SONDE_ECS("file.inode");
+	__u64 dev SONDE_DOC("device of that file, as stat(2) numbers it") SONDE_OPTIONAL;
+	__u32 nr SONDE_DOC("its number in the table of 32-bit system calls");
+	__u32 arg0 SONDE_DOC("arguments, as the registers had them; absent: 0") SONDE_OPTIONAL;
+	__u32 arg1 SONDE_DOC("likewise") SONDE_OPTIONAL;
+	__u32 arg2 SONDE_DOC("likewise") SONDE_OPTIONAL;
+	__u32 arg3 SONDE_DOC("likewise") SONDE_OPTIONAL;
+	__u32 arg4 SONDE_DOC("likewise") SONDE_OPTIONAL;
+	__u32 arg5 SONDE_DOC("likewise") SONDE_OPTIONAL;
+	__u32 _pad;
 };
 
 struct syscall_stats {
@@ -62,7 +51,6 @@ struct syscall_stats {
 SONDE_SECURITY_EVENT(syscall_compat, "syscall.compat", 1, bulk,
 		     "A 32-bit system call was made, by a 32-bit program or by int 0x80.");
 SONDE_EVENT(syscall_stats, "syscall.stats", 1, bulk, "How a process made one system call, over one window.");
-SONDE_INTERNAL_EVENT(syscalls_made, "syscall.made", bulk, "A 32-bit system call, without its name.");
 
 /* ---- what the kernel side sums, and the module reads at the end of each window ---- */
 
@@ -112,7 +100,6 @@ static __attribute__((always_inline, unused)) inline __u32 syscalls_bucket(__u64
 #ifndef __bpf__
 _Static_assert(sizeof(struct syscalls_key) == 16 && sizeof(struct syscalls_sums) == 104 + 4 * SYSCALLS_BUCKETS,
 	       "written by the kernel side");
-_Static_assert(sizeof(struct syscalls_made) == sizeof(struct syscall_compat), "one becomes the other");
 #endif
 
 #endif

@@ -8,6 +8,7 @@
 #include "uring.h"
 
 #define PENDING_MAX 8192
+#define STALE_NS    1000000000ull
 
 /* Source: include/uapi/linux/io_uring.h. */
 enum {
@@ -69,6 +70,8 @@ struct {
 	__type(key, __u64);
 	__type(value, struct pending);
 } uring_pending SEC(".maps");
+
+__u64 uring_swept SEC(".data") = 0;
 
 /* ---- what is asked for ---- */
 
@@ -260,15 +263,40 @@ sonde_inline bool fits_small(const struct asked *a)
 	       (!a->dir.dentry || (__u32)path_bytes(a->dir.dentry, a->dir.mnt) <= PATH_SHORT);
 }
 
+static long drop_stale(void *map, const __u64 *key, const struct pending *p, const __u64 *now)
+{
+	__u64 req = *key;
+
+	if (p->begin + STALE_NS < *now && bpf_map_delete_elem(&uring_pending, &req) == 0)
+		sonde_lost(uring_done, SONDE_DROP_MAP_FULL);
+	return 0;
+}
+
+/* Results that nobody is told of leave their requests in the table: they shall not keep it full. Returns whether there may be room now. */
+sonde_inline bool sweep(__u64 now)
+{
+	__u64 swept = uring_swept;
+
+	if (now < swept + STALE_NS || __sync_val_compare_and_swap(&uring_swept, swept, now) != swept)
+		return false;
+	return bpf_for_each_map_elem(&uring_pending, drop_stale, &now, 0) >= 0;
+}
+
 static __noinline int keep_pending(__u64 req, __u32 op, const struct told_of *of)
 {
 	struct pending p = { .owner = of->owner, .id = of->id, .op = op, .begin = bpf_ktime_get_boot_ns() };
 
-	sonde_fill_credentials(&p);
-	if (bpf_map_update_elem(&uring_pending, &req, &p, BPF_ANY) < 0) {
+	if (of->owner.filtered) {
 		bpf_map_delete_elem(&uring_pending, &req);
-		sonde_lost(uring_done, SONDE_DROP_MAP_FULL);
+		sonde_left_out(uring_done);
+		return 0;
 	}
+	sonde_fill_credentials(&p);
+	if (bpf_map_update_elem(&uring_pending, &req, &p, BPF_ANY) == 0 ||
+	    (sweep(p.begin) && bpf_map_update_elem(&uring_pending, &req, &p, BPF_ANY) == 0))
+		return 0;
+	bpf_map_delete_elem(&uring_pending, &req);
+	sonde_lost(uring_done, SONDE_DROP_MAP_FULL);
 	return 0;
 }
 

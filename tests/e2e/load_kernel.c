@@ -28,13 +28,15 @@ static const char *error_of(long r)
 
 /* ---- bpf ---- */
 
-static int load_program(uint32_t type, const char *name, int32_t returns, bool good)
+static int load_program(uint32_t type, uint32_t attach_type, const char *name, int32_t returns, bool good)
 {
 	struct bpf_insn insns[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = good ? 0 : 3, .imm = returns },
 				    { .code = BPF_JMP | BPF_EXIT } };
-	union bpf_attr attr = {
-		.prog_type = type, .insns = (uintptr_t)insns, .insn_cnt = 2, .license = (uintptr_t) "GPL"
-	};
+	union bpf_attr attr = { .prog_type = type,
+				.insns = (uintptr_t)insns,
+				.insn_cnt = 2,
+				.license = (uintptr_t) "GPL",
+				.expected_attach_type = attach_type };
 	int fd;
 
 	strcpy(attr.prog_name, name);
@@ -56,11 +58,24 @@ static void tell_program(int fd)
 	printf("\n");
 }
 
+/* Names that are none: one without end, and one that lies behind the attributes. */
+static void load_unnamed(void)
+{
+	union bpf_attr attr = { .prog_type = BPF_PROG_TYPE_SOCKET_FILTER };
+
+	memset(attr.prog_name, 'n', sizeof attr.prog_name);
+	printf("unnamed %s\n", error_of(bpf(BPF_PROG_LOAD, &attr)));
+	strcpy(attr.prog_name, "behind");
+	printf("unnamed %s\n", error_of(syscall(SYS_bpf, BPF_PROG_LOAD, &attr, 48)));
+}
+
 static int make_map(uint32_t key_bytes)
 {
-	union bpf_attr attr = {
-		.map_type = BPF_MAP_TYPE_HASH, .key_size = key_bytes, .value_size = 24, .max_entries = 7
-	};
+	union bpf_attr attr = { .map_type = BPF_MAP_TYPE_HASH,
+				.key_size = key_bytes,
+				.value_size = 24,
+				.max_entries = 7,
+				.map_flags = BPF_F_NO_PREALLOC };
 	struct bpf_map_info info = { 0 };
 	int fd;
 
@@ -92,24 +107,31 @@ static void attach(int program)
 	if (bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) < 0)
 		exit(99);
 	printf("link %u %u\n", info.id, info.prog_id);
+	attr = (union bpf_attr){ .link_update = { .link_fd = (uint32_t)link, .new_prog_fd = (uint32_t)program } };
+	printf("attach link_update %s\n", error_of(bpf(BPF_LINK_UPDATE, &attr)));
 	attr = (union bpf_attr){ .link_detach = { .link_fd = (uint32_t)link } };
 	printf("attach link_detach %s\n", error_of(bpf(BPF_LINK_DETACH, &attr)));
 	attr = (union bpf_attr){ .target_fd = 0,
 				 .attach_bpf_fd = (uint32_t)program,
 				 .attach_type = BPF_CGROUP_INET_EGRESS };
 	printf("attach prog_attach %s\n", error_of(bpf(BPF_PROG_ATTACH, &attr)));
+	printf("attach prog_detach %s\n", error_of(bpf(BPF_PROG_DETACH, &attr)));
+	attr = (union bpf_attr){ .link_create = { .prog_fd = (uint32_t)program, .target_fd = (uint32_t)-1 } };
+	printf("attach link_create %s\n", error_of(bpf(BPF_LINK_CREATE, &attr)));
 }
 
 static void run_bpf(void)
 {
 	int program;
 
-	tell_program(load_program(BPF_PROG_TYPE_SOCKET_FILTER, "lk_filter", 17, true));
-	load_program(BPF_PROG_TYPE_SOCKET_FILTER, "lk_bad", 0, false);
+	tell_program(load_program(BPF_PROG_TYPE_SOCKET_FILTER, 0, "lk_filter", 17, true));
+	load_program(BPF_PROG_TYPE_SOCKET_FILTER, 0, "lk_bad", 0, false);
+	tell_program(load_program(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT, "lk_connect", 1, true));
 	make_map(4);
 	make_map(0);
-	program = load_program(BPF_PROG_TYPE_RAW_TRACEPOINT, "lk_raw", 0, true);
+	program = load_program(BPF_PROG_TYPE_RAW_TRACEPOINT, 0, "lk_raw", 0, true);
 	tell_program(program);
+	load_unnamed();
 	attach(program);
 }
 
@@ -158,6 +180,7 @@ static void run_perf(const char *file)
 {
 	uint64_t offset = (uint64_t)((char *)run_quiet - &__executable_start);
 	struct perf_event_attr clock = { .type = PERF_TYPE_SOFTWARE, .config = PERF_COUNT_SW_CPU_CLOCK },
+			       faults = { .type = PERF_TYPE_SOFTWARE, .config = PERF_COUNT_SW_PAGE_FAULTS },
 			       bad = { .type = 4000000000u, .config = 5 },
 			       uprobe = { .type = pmu_type("uprobe"), .config1 = (uintptr_t)file, .config2 = offset },
 			       kprobe = { .type = pmu_type("kprobe"), .config1 = (uintptr_t) "do_exit" };
@@ -165,6 +188,7 @@ static void run_perf(const char *file)
 	printf("offset %ju\n", (uintmax_t)offset);
 	open_perf("cpu_clock", &clock, 0, -1);
 	open_perf("bad", &bad, -1, 0);
+	open_perf("software", &faults, (int)getpid(), -1);
 	if (uprobe.type)
 		open_perf("uprobe", &uprobe, -1, 0);
 	if (kprobe.type)
@@ -175,6 +199,7 @@ static void run_perf(const char *file)
 
 static void run_keys(void)
 {
+	char lengthy[201];
 	long key = syscall(SYS_add_key, "user", "lk:secret", "value", 5, KEY_SPEC_PROCESS_KEYRING);
 
 	printf("key add_key %ld %s\n", key, error_of(key));
@@ -186,6 +211,15 @@ static void run_keys(void)
 	printf("key get_keyring_id %ld %s\n", key, error_of(key));
 	key = syscall(SYS_keyctl, 33, 0);
 	printf("key unknown %ld %s\n", key, error_of(key));
+	key = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, "lk:session");
+	printf("key join_session_keyring %ld %s\n", key, error_of(key));
+	memset(lengthy, 'd', sizeof lengthy - 1);
+	lengthy[sizeof lengthy - 1] = 0;
+	key = syscall(SYS_request_key, "user", lengthy, NULL, 0);
+	printf("key request_key %ld %s\n", key, error_of(key));
+	lengthy[95] = 0; /* as long as there is room */
+	key = syscall(SYS_request_key, "user", lengthy, NULL, 0);
+	printf("key request_key %ld %s\n", key, error_of(key));
 }
 
 /* ---- kexec, modules ---- */

@@ -8,6 +8,8 @@
  *	unix N A B     a datagram socket to A or B
  *	moved PATH     a connect that waits, while its descriptor goes elsewhere
  *	dups PORT      a connection to 127.0.0.1:PORT, onto 0, 1 and 2 by each system call; and what is no such thing
+ *	given          connects to abstract and long names that nobody has, with more than the name in memory
+ *	unixpeer PATH  a connection to PATH
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,35 +25,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "race.h"
+
 static struct sockaddr_storage address;
 static struct sockaddr_storage choices[2];
-static volatile int done;
 static unsigned long rewritten; /* calls after which the program's memory had another address than the socket */
 
 static void die(const char *what)
 {
 	perror(what);
 	_exit(99);
-}
-
-/* The two threads shall run at once. */
-static void stay_on(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof set, &set);
-}
-
-static void *rewrite(void *unused)
-{
-	stay_on(1);
-	for (unsigned i = 0; !done; i++) {
-		memcpy(&address, &choices[i & 1], sizeof(struct sockaddr_un));
-		__asm__ volatile("" ::: "memory");
-	}
-	return NULL;
 }
 
 static void tell(const char *what, int fd, int (*ask)(int, struct sockaddr *, socklen_t *))
@@ -69,22 +52,19 @@ static void tell(const char *what, int fd, int (*ask)(int, struct sockaddr *, so
 		printf("%s %s %u\n", what, inet_ntoa(in->sin_addr), ntohs(in->sin_port));
 }
 
-static void race(void (*once)(int *fd), long tries, int *fd)
+static void run_race(void (*once)(int *fd), long tries, int *fd)
 {
-	pthread_t thread;
+	struct race race = { .memory = &address,
+			     .choices = { &choices[0], &choices[1] },
+			     .bytes = sizeof(struct sockaddr_un) };
 
 	address = choices[0];
-	stay_on(0);
-	if (pthread_create(&thread, NULL, rewrite, NULL))
-		die("pthread_create");
+	race_begin(&race);
 	for (long i = 0; i < tries; i++) {
 		once(fd);
-		if (i % 64 == 0)
-			usleep(1000); /* the agent has the other CPU */
+		race_pause(i);
 	}
-	done = 1;
-	pthread_join(thread, NULL);
-	printf("rewritten %lu\n", rewritten);
+	race_end(&race, rewritten);
 }
 
 static void in_choices(uint16_t port0, uint16_t port1)
@@ -183,6 +163,47 @@ static void run_moved(char *path)
 	printf("moved %d\n", waiting);
 }
 
+/* The length is the name's end, whatever lies behind it. */
+static void connect_given(const char *path, size_t length)
+{
+	struct {
+		struct sockaddr_un un;
+		char behind[64];
+	} given = { .un.sun_family = AF_UNIX };
+	int s = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	memset((char *)&given + sizeof given.un.sun_family, 'x', sizeof given - sizeof given.un.sun_family);
+	memcpy(given.un.sun_path, path, length);
+	if (connect(s, (struct sockaddr *)&given, (socklen_t)(sizeof given.un.sun_family + length)) == 0)
+		die("connect");
+	printf("failed %s\n", strerrorname_np(errno));
+	close(s);
+}
+
+static void run_given(void)
+{
+	char whole[sizeof((struct sockaddr_un *)0)->sun_path];
+
+	memset(whole, 'w', sizeof whole);
+	connect_given("\0abstract", 9);
+	connect_given("/none", 5);
+	connect_given(whole, sizeof whole);
+	whole[0] = 0;
+	connect_given(whole, sizeof whole);
+}
+
+static void run_peer(char *path)
+{
+	int s = socket(AF_UNIX, SOCK_STREAM, 0);
+	char *paths[2] = { path, path }, byte;
+
+	unix_choices(paths);
+	if (connect(s, (struct sockaddr *)&choices[0], sizeof(struct sockaddr_un)) < 0)
+		die("connect");
+	if (read(s, &byte, 1) != 0) /* until the other end has taken and closed it */
+		die("read");
+}
+
 static void run_dups(int port)
 {
 	int s = socket(AF_INET, SOCK_STREAM, 0), pipes[2];
@@ -212,25 +233,29 @@ static void run_dups(int port)
 
 int main(int n, char **words)
 {
-	const char *command = n > 2 ? words[1] : "";
+	const char *command = n > 1 ? words[1] : "";
 	long number = n > 2 ? atol(words[2]) : 0;
 	int fd;
 
 	if (!strcmp(command, "connect")) {
 		fd = socket(AF_INET, SOCK_DGRAM, 0);
 		in_choices(1111, 2222);
-		race(connect_once, number, &fd);
+		run_race(connect_once, number, &fd);
 	} else if (!strcmp(command, "bind")) {
 		in_choices(0, 0);
-		race(bind_once, number, &fd);
+		run_race(bind_once, number, &fd);
 	} else if (!strcmp(command, "unix") && n == 5) {
 		fd = socket(AF_UNIX, SOCK_DGRAM, 0);
 		unix_choices(words + 3);
-		race(unix_once, number, &fd);
-	} else if (!strcmp(command, "moved")) {
+		run_race(unix_once, number, &fd);
+	} else if (!strcmp(command, "moved") && n == 3) {
 		run_moved(words[2]);
 	} else if (!strcmp(command, "dups")) {
 		run_dups((int)number);
+	} else if (!strcmp(command, "given")) {
+		run_given();
+	} else if (!strcmp(command, "unixpeer") && n == 3) {
+		run_peer(words[2]);
 	} else {
 		return 2;
 	}

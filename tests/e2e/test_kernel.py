@@ -15,10 +15,10 @@ def capabilities():
 
 
 class Kernel(common.TestCase):
-    def run_load(self, *words, modules="kernel"):
+    def run_load(self, *words, modules="kernel", preexec_fn=None, rights=(0, 0, 0, 0), cap_eff=None):
         """Runs load_kernel under an agent: its lines, as word lists by their first word; its rows by type."""
         with common.Agent(modules=modules) as agent:
-            load = subprocess.Popen([common.load("kernel"), *words], stdout=subprocess.PIPE, text=True)
+            load = subprocess.Popen([common.load("kernel"), *words], stdout=subprocess.PIPE, text=True, preexec_fn=preexec_fn)
             out = load.communicate(timeout=common.bound(60))[0]
             self.assertEqual(load.returncode, 0)
             agent.stop()
@@ -35,13 +35,10 @@ class Kernel(common.TestCase):
         for row in rows:
             if row.get("pid") == load.pid and row["type"] in TYPES:
                 found[row["type"]].append(row)
-                self.check_credentials(row)
+                self.assertEqual(tuple(row[key] for key in ("uid", "euid", "gid", "egid")), rights, row)
+                self.assertEqual(row["cap_eff"], capabilities() if cap_eff is None else cap_eff)
+                self.assertEqual(row["comm"], "load_kernel")
         return lines, found
-
-    def check_credentials(self, row):
-        self.assertEqual([row[key] for key in ("uid", "euid", "gid", "egid")], [0, 0, 0, 0], row)
-        self.assertEqual(row["cap_eff"], capabilities())
-        self.assertEqual(row["comm"], "load_kernel")
 
     def only(self, found, *types):
         self.assertEqual([name for name in TYPES if found[name] and name not in types], [])
@@ -49,37 +46,49 @@ class Kernel(common.TestCase):
     def test_bpf(self):
         lines, found = self.run_load("bpf")
         self.only(found, "bpf.load", "bpf.map", "bpf.attach")
-        loads = found["bpf.load"]
+        *loads, endless, behind = found["bpf.load"]
+        self.assertEqual([[row["error"]] for row in (endless, behind)], lines["unnamed"])
+        self.assertEqual((endless["name_given"], endless["truncated"]), ("n" * 15, True))
+        self.assertFalse({"name", "name_given", "truncated"} & set(behind))
         self.assertEqual([(row.get("name") or row["name_given"], row.get("error", "-")) for row in loads],
                          [(name, error) for name, error in lines["load"]])
-        self.assertEqual([row.get("error") for row in loads], [None, "EINVAL" if loads[1]["error"] == "EINVAL" else "EACCES", None])
+        self.assertEqual([row.get("error") in ("EINVAL", "EACCES") for row in loads], [False, True, False, False])
         made = [row for row in loads if "error" not in row]
         for row, (name, number, kind, tag) in zip(made, lines["program"], strict=True):
             self.assertEqual((row["name"], row["id"], row["tag"], row["insns"]), (name, int(number), tag, 2))
-            self.assertEqual(row["prog_type"], {"1": "socket_filter", "17": "raw_tracepoint"}[kind])
+            self.assertEqual((row["prog_type"], row.get("attach_type", 0)),
+                             {"1": ("socket_filter", 0), "18": ("cgroup_sock_addr", 10), "17": ("raw_tracepoint", 0)}[kind])
             self.assertNotIn("name_given", row)
         self.check_maps(lines, found["bpf.map"])
-        self.check_attach(lines, found["bpf.attach"], made[1])
+        self.check_attach(lines, found["bpf.attach"], made[2])
 
     def check_maps(self, lines, rows):
         self.assertEqual([row.get("error", "-") for row in rows], [words[0] for words in lines["map"]])
         good, bad = rows
         (name, number), = lines["map_info"]
         self.assertEqual((good["name"], good["id"], good["map_type"]), (name, int(number), "hash"))
-        self.assertEqual((good["key_bytes"], good["value_bytes"], good["max_entries"]), (4, 24, 7))
+        self.assertEqual((good["key_bytes"], good["value_bytes"], good["max_entries"], good["flags"]), (4, 24, 7, 1))
         self.assertEqual((bad["name_given"], bad["error"]), ("lk_bad_map", "EINVAL"))
         self.assertNotIn("map_type", bad)
 
     def check_attach(self, lines, rows, program):
         self.assertEqual([[row["op"], row.get("error", "-")] for row in rows], lines["attach"])
-        opened, detached, attached = rows
+        opened, updated, detached, *bad = rows
         (link, number), = lines["link"]
-        for row in (opened, detached):
+        for row in (opened, updated, detached):
             self.assertEqual((row["link_id"], row["id"]), (int(link), int(number)))
             self.assertEqual((row["name"], row["tag"], row["prog_type"]), ("lk_raw", program["tag"], "raw_tracepoint"))
-        self.assertEqual(attached["attach_type_given"], 1)
-        self.assertIn("error", attached)
-        self.assertNotIn("id", attached)
+        self.assertEqual([row.get("attach_type_given") for row in bad], [1, 1, None])
+        self.assertEqual(["error" in row for row in bad], [True] * 3)
+        self.assertFalse({"id", "link_id", "name"} & set().union(*bad))
+
+    def test_with_whose_rights(self):
+        def become_others():
+            os.setresgid(11, 12, 12)
+            os.setresuid(21, 22, 22)
+
+        lines, found = self.run_load("keys", preexec_fn=become_others, rights=(21, 22, 11, 12), cap_eff=0)
+        self.assertEqual(len(found["keys.ctl"]), len(lines["key"]))
 
     def test_using_a_map_is_no_event(self):
         _, found = self.run_load("quiet")
@@ -96,14 +105,15 @@ class Kernel(common.TestCase):
         self.only(found, "perf.open")
         rows = found["perf.open"]
         self.assertEqual([row.get("error", "-") for row in rows], [words[2] for words in lines["perf"]])
-        clock, bad, *probes = rows
+        clock, bad, faults, *probes = rows
         for row, (name, kind, error) in zip(rows, lines["perf"], strict=True):
             if error == "-":
                 self.assertEqual(row["perf_type"], int(kind))
-        self.assertEqual([row["pmu"] for row in probes], [words[0] for words in lines["perf"][2:]])
+        self.assertEqual([row["pmu"] for row in probes], [words[0] for words in lines["perf"][3:]])
         self.assertIn(clock.get("pmu"), ("cpu_clock", None))  # older kernels have no name for it
         self.assertEqual((clock["target_pid"], clock["cpu"], clock.get("config", 0), clock["flags"]), (0, -1, 0, 8))
         self.assertEqual((bad["target_pid"], bad["cpu"]), (-1, 0))
+        self.assertEqual((faults["target_pid"], faults["config"]), (self.pid, 2))
         self.assertFalse({"pmu", "perf_type", "config", "path"} & set(bad))
         self.assertNotIn("path", clock)
         probed = probes[0]
@@ -117,7 +127,7 @@ class Kernel(common.TestCase):
         rows = found["keys.ctl"]
         self.assertEqual([row.get("error", "-") for row in rows], [words[2] for words in lines["key"]])
         self.assertEqual([row["op"] for row in rows[:4]], [words[0] for words in lines["key"][:4]])
-        added, revoked, requested, ring, unknown = rows
+        added, revoked, requested, ring, unknown, joined, cut, whole = rows
         self.assertEqual((added["key"], added["ret"]), (int(lines["key"][0][1]),) * 2)
         self.assertEqual((added["type_given"], added["description_given"]), ("user", "lk:secret"))
         self.assertEqual(revoked["key"], added["key"])
@@ -125,6 +135,9 @@ class Kernel(common.TestCase):
         self.assertEqual((ring["key"], ring["ret"]), (-2, int(lines["key"][3][1])))
         self.assertEqual(unknown["error"], "EOPNOTSUPP")
         self.assertEqual((unknown["op"], unknown["op_nr"]), ("other", 33))
+        self.assertEqual((joined["op"], joined["ret"], "key" in joined), ("join_session_keyring", int(lines["key"][5][1]), False))
+        self.assertEqual((cut["description_given"], cut["truncated"]), ("d" * 95, True))
+        self.assertEqual((whole["description_given"], "truncated" in whole), ("d" * 95, False))
 
     @common.guest_only("the host's kernel is built without kexec")
     def test_kexec(self):

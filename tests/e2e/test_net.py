@@ -13,6 +13,12 @@ import common
 TRIES = 20000
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 FAMILY = {socket.AF_INET: "inet", socket.AF_INET6: "inet6"}
+SOCK_PACKET = 10
+
+
+def become_others():
+    os.setresgid(11, 12, 12)
+    os.setresuid(21, 22, 22)
 
 
 class Net(common.TestCase):
@@ -24,8 +30,8 @@ class Net(common.TestCase):
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         return folder
 
-    def rows_of(self, agent, pid=None):
-        """Rows of one process of an ended run, by type; nothing was lost."""
+    def rows_of(self, agent, pid=None, rights=(0, 0, 0, 0)):
+        """Rows of one process of an ended run, by type; nothing was lost, and all was done with these rights."""
         agent.stop()
         rows = agent.rows()
         self.assertGapless(rows)
@@ -34,7 +40,7 @@ class Net(common.TestCase):
         found = collections.defaultdict(list)
         for row in rows:
             if row["type"].startswith("net.") and row["pid"] == (pid or os.getpid()):
-                self.assertEqual((row["uid"], row["euid"], row["gid"], row["egid"]), (0, 0, 0, 0))
+                self.assertEqual((row["uid"], row["euid"], row["gid"], row["egid"]), rights)
                 found[row["type"]].append(row)
         return found
 
@@ -105,6 +111,22 @@ class Net(common.TestCase):
         self.assertEqual((bad["error"], bad["addr_given"], bad["port_given"]), ("EADDRINUSE", *at))
         self.assertEqual(rows["net.listen"][0]["error"], "EINVAL")
 
+    def test_the_address_that_a_program_gave(self):
+        """It ends where the call says, whatever lies behind it in memory."""
+        with self.agent() as agent:
+            pid, lines = self.run_load(agent, "given")
+            rows = self.rows_of(agent, pid)["net.connect"]
+        self.assertEqual([[row["error"], row["path_given"]] for row in rows],
+                         [["ECONNREFUSED", "@abstract"], ["ENOENT", "/none"], ["ENOENT", "w" * 108], ["ECONNREFUSED", "@" + "w" * 107]])
+        self.assertEqual([row["error"] for row in rows], [line[1] for line in lines])
+
+    def test_an_address_of_ip6_that_a_program_gave(self):
+        with self.agent() as agent:
+            with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+                self.assertEqual(sock.connect_ex(("::1", 1)), errno.ECONNREFUSED)
+            row, = self.rows_of(agent)["net.connect"]
+        self.assertEqual((row["addr_given"], row["port_given"], row["error"]), ("::1", 1, "ECONNREFUSED"))
+
     def test_waiting_is_no_event(self):
         """Who asks an empty queue gets none. What goes on connecting has its addresses already."""
         with self.agent() as agent:
@@ -167,6 +189,47 @@ class Net(common.TestCase):
             self.assertEqual(row["path"], f"{deep}/s")
             self.assertNotIn("truncated", row)
 
+    def test_a_path_of_too_many_folders(self):
+        """What the walk has no steps for is cut, and said to be."""
+        folder = self.folder()
+        back = os.getcwd()
+        deep = folder
+        try:
+            for i in range(80):
+                deep = f"{deep}/d{i}"
+                os.mkdir(deep)
+            os.chdir(deep)
+            with self.agent() as agent:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+                    server.bind("s")
+                row, = self.rows_of(agent)["net.bind"]
+        finally:
+            os.chdir(back)
+        self.assertTrue(row["truncated"])
+        first, cut, *rest = row["path"].split("/")
+        self.assertEqual((first, cut), ("", "..."))
+        self.assertGreater(len(rest), 50)
+        self.assertTrue(f"{deep}/s".endswith("/".join(["", *rest])), row["path"])
+
+    def test_the_other_end_of_a_unix_socket(self):
+        """Who it is: another process, of another user, each to each."""
+        path = f"{self.folder()}/sock"
+        with self.agent() as agent:
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(path)
+                server.listen()
+                os.chmod(os.path.dirname(path), 0o755)
+                os.chmod(path, 0o777)
+                client = subprocess.Popen([common.load("net"), "unixpeer", path], preexec_fn=become_others)
+                server.accept()[0].close()
+                self.assertEqual(client.wait(common.bound(30)), 0)
+            agent.stop()
+            connected, = self.rows_of(agent, client.pid, (21, 22, 11, 12))["net.connect"]
+            accepted, = self.rows_of(agent)["net.accept"]
+        self.assertEqual((accepted["peer_pid"], accepted["peer_uid"], accepted["path"]), (client.pid, 22, path))
+        self.assertEqual((connected["peer_pid"], connected.get("peer_uid", 0), connected["path"]), (os.getpid(), 0, path))
+        self.assertEqual(connected["cap_eff"], 0)
+
     def test_abstract(self):
         name = f"sonde-{os.getpid()}"
         with self.agent() as agent:
@@ -201,6 +264,43 @@ class Net(common.TestCase):
         bound, = rows["net.bind"]
         self.assertEqual((bound["family"], bound["ifindex"], bound["protocol"]),
                          ("packet", socket.if_nametoindex("lo"), 0x0800))
+
+    def test_every_kind_that_matters(self):
+        """Also where this kernel has none: who asked is told, and of what."""
+        raw, dgram = socket.SOCK_RAW, socket.SOCK_DGRAM
+        kinds = [(socket.AF_INET6, raw, 58, "inet6", "raw"), (socket.AF_ALG, socket.SOCK_SEQPACKET, 0, "alg", "seqpacket"),
+                 (socket.AF_KEY, raw, 2, "key", "raw"), (44, raw, 0, "xdp", "raw"), (40, dgram, 0, "vsock", "dgram"),
+                 *((socket.AF_NETLINK, raw, protocol, "netlink", "raw") for protocol in (4, 6, 9, 11, 12))]
+        truth = []
+        with self.agent() as agent:
+            for family, kind, protocol, *names in kinds:
+                try:
+                    with socket.socket(family, kind, protocol) as sock:
+                        truth.append([*names, protocol, sock.fileno(), None])
+                except OSError as error:
+                    truth.append([*names, protocol, -1, errno.errorcode[error.errno]])
+            with socket.socket(socket.AF_INET, SOCK_PACKET, 0x0300) as sock:  # the way before AF_PACKET
+                truth.append(["packet", "packet", 3, sock.fileno(), None])
+            rows = self.rows_of(agent)["net.socket"]
+        self.assertEqual([[row["family"], row["sock_type"], row.get("protocol", 0), row["fd"], row.get("error")] for row in rows], truth)
+
+    def test_a_raw_socket(self):
+        """It has addresses, and no ports: the protocol stands there."""
+        with self.agent() as agent:
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, 1) as sock:
+                sock.bind(("127.0.0.2", 0))
+                sock.connect(("127.0.0.5", 0))
+            rows = self.rows_of(agent)
+        self.assertEqual(self.ends(rows["net.bind"][0]), ("127.0.0.2", None, None, None))
+        self.assertEqual(self.ends(rows["net.connect"][0]), ("127.0.0.2", None, "127.0.0.5", None))
+
+    def test_a_netlink_socket(self):
+        with self.agent() as agent:
+            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 9) as sock:
+                sock.bind((0, 0))
+                port = sock.getsockname()[0]
+            row, = self.rows_of(agent)["net.bind"]
+        self.assertEqual((row["family"], row["lport"], row["protocol"]), ("netlink", port, 9))
 
     @common.host_only("the guests have no vsock")
     def test_vsock(self):
