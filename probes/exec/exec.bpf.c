@@ -261,8 +261,8 @@ sonde_inline int exec_begins(void)
 
 	sonde_owner_current(&owner);
 	stack = sonde_take_stack(&sonde_priority, &owner);
-	if (stack)
-		bpf_map_update_elem(&exec_stacks, &owner.tid, &stack, BPF_ANY);
+	if (stack && bpf_map_update_elem(&exec_stacks, &owner.tid, &stack, BPF_ANY))
+		sonde_failed(-12);
 	return 0;
 }
 

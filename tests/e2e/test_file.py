@@ -681,6 +681,37 @@ class Watched(Case):
             os.close(os.open(f"{self.folder}/{way}", os.O_RDONLY))
             self.one("open", path=f"{self.folder}/{path}", ino=st.st_ino, watched=True)
 
+    def test_a_name_of_another_mount_namespace(self):
+        """It is there, but no mount of the agent's own shows it: that is said."""
+        script = "mount -t tmpfs tmpfs /mnt && touch /mnt/file && echo ready && exec cat"
+        with subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            self.assertEqual(process.stdout.readline(), b"ready\n")
+            path = f"/proc/{process.pid}/root/mnt/file"
+            with common.Agent("file", [f"modules.file.watch={path},{self.folder}/one"]) as agent:
+                common.wait_until(lambda: f"modules.file.watch: {path} is there, but" in agent.output(), what="the notice")
+                self.read(f"{self.folder}/one")
+                agent.wait_row("file.open", lambda r: r.get("watched") and r["path"] == f"{self.folder}/one")
+                self.assertEqual(agent.output().count("is there, but"), 1)
+
+    def test_what_a_folder_reaches(self):
+        """63 folders down, itself one of them, and not into what is mounted below it."""
+        deep = f"{self.folder}/all" + "/d" * 63
+        os.makedirs(deep)
+        os.mkdir(f"{self.folder}/all/mounted")
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", f"{self.folder}/all/mounted"], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", f"{self.folder}/all/mounted"], check=True)
+        for below in (deep, f"{self.folder}/all/mounted"):
+            with open(f"{below}/other", "w"):
+                pass
+            self.one("open", path=f"{below}/other")
+            self.read(f"{below}/other")
+        self.none(lambda r: r["pid"] == os.getpid() and r["type"] == "file.open")
+        with open(f"{deep[:-2]}/file", "w"):
+            pass
+        self.one("open", path=f"{deep[:-2]}/file")
+        self.read(f"{deep[:-2]}/file")
+        self.one("open", path=f"{deep[:-2]}/file", watched=True)
+
     def test_others_are_not(self):
         for path in (f"{self.folder}/other", "/etc/passwd", "/proc/self/status"):
             with open(path) as file:
