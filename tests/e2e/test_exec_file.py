@@ -199,6 +199,13 @@ class Streams(Case):
         row = self.check([LOAD, "hold"], process_group=0)
         self.assertEqual((row["pgid"], row["sid"]), (row["pid"], os.getsid(0)))
 
+    @common.host_only("the kernels were built without audit")
+    def test_login(self):
+        def log_in():
+            with open("/proc/self/loginuid", "w") as file:
+                file.write("4242")
+        self.assertEqual(self.check([LOAD, "hold"], preexec_fn=log_in)["loginuid"], 4242)
+
 
 class Environment(Case):
     WANTED = ("LD_PRELOAD", "LD_AUDIT", "BASH_ENV")
@@ -474,6 +481,24 @@ class Hash(common.TestCase):
             row = agent.wait_row("process.image", lambda r: r["pid"] == pid)
             self.assertGreaterEqual(time.monotonic() - began, 3)
             self.assertEqual((row["sha256"], row["proc"]), (self.digest(program), begin["proc"]))
+
+    def test_more_than_can_wait(self):
+        """Each version that was run has its hash or its count."""
+        count = 90
+        for i in range(count):
+            os.mkdir(f"{self.folder}/{i}")
+            with open(copy(f"{self.folder}/{i}/waits"), "ab") as file:
+                file.truncate(1 << 20)
+        with self.running(only="waits", hash_rate="1MiB") as agent:
+            for i in range(count):
+                common.spawn([f"{self.folder}/{i}/waits", "exit", "0"])
+            agent.wait_row("process.image")
+            agent.stop()
+            rows = agent.rows()
+        dropped = common.ledger(rows)["process.image"]["dropped"]
+        self.assertEqual(sum(r["type"] == "process.image" for r in rows) + sum(dropped.values()), count)
+        self.assertGreater(dropped["table_full"], 0)
+        self.assertGreater(dropped["stopped"], 0)
 
     def test_file_that_is_replaced(self):
         """Never the hash of another file."""

@@ -5,8 +5,10 @@ import contextlib
 import ctypes
 import errno
 import os
+import pty
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -148,6 +150,21 @@ class Changes(Case):
         process.wait()
         self.one("open", process.pid, error="EACCES", path_given=f"{place}/secret", uid=12345, euid=12345, gid=12345, egid=12345,
                  cap_eff=0)
+
+    def test_refused_reads(self):
+        """Of reads that fail those are told that were not allowed."""
+        place = self.place()
+        os.chmod(place, 0o755)
+        with open(f"{place}/file", "w"):
+            pass
+        for flags, path, error in ((os.O_NOATIME, "file", "EPERM"), (0, "nothing", None)):
+            script = f"import os; os.open('{place}/{path}', {flags})"
+            process = subprocess.Popen(["python3", "-c", script], user=12345, group=12345, extra_groups=[], stderr=subprocess.DEVNULL)
+            self.assertEqual(process.wait(), 1)
+            if error:
+                self.one("open", process.pid, error=error, path_given=f"{place}/{path}", flags=flags)
+            else:
+                self.none(lambda r: r["pid"] == process.pid and r["type"] == "file.open")
 
     @common.host_only("there is no /etc/shadow")
     def test_secrets_are_watched_by_default(self):
@@ -635,6 +652,28 @@ class Names(Case):
         self.one("open", path=f"{path}/file")
         os.close(folder)
 
+    def test_deeper_than_is_followed(self):
+        """The end of the path is kept, and it says so."""
+        place = self.place("/dev/shm")
+        folder = os.open(place, os.O_RDONLY)
+        for depth in range(140):
+            os.mkdir(f"d{depth}", dir_fd=folder)
+            below = os.open(f"d{depth}", os.O_RDONLY, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        os.close(folder)
+        rows = sorted(self.rows("mkdir", count=140, of=lambda r: os.path.basename(r.get("path", "")).startswith("d")), key=lambda r: r["ts"])
+        whole = place
+        for depth, row in enumerate(rows):
+            whole += f"/d{depth}"
+            if row.get("truncated"):
+                self.assertTrue(row["path"].startswith("/.../"), row["path"])
+                self.assertTrue(whole.endswith(row["path"].removeprefix("/...")))
+                self.assertGreater(row["path"].count("/"), 100)
+            else:
+                self.assertEqual(row["path"], whole)
+        self.assertEqual([bool(r.get("truncated")) for r in (rows[110], rows[139])], [False, True])
+
     def test_hard_links(self):
         """Of several names in one folder, the one that the call was about."""
         place = self.place("/dev/shm")
@@ -717,8 +756,11 @@ class Watched(Case):
             with open(path) as file:
                 file.read(1)
         os.listdir(self.folder)
-        with open("/dev/null", "w"), open("/dev/zero", "w"):
-            pass
+        for name in ("null", "zero", "full", "random", "urandom"):
+            os.close(os.open(f"/dev/{name}", os.O_WRONLY))
+        master, slave = pty.openpty()
+        for fd in (master, slave):
+            os.close(fd)
         for fd in os.pipe():
             os.close(fd)
         os.close(os.open(f"{self.folder}/one", os.O_PATH))
@@ -854,6 +896,25 @@ class Whole(common.TestCase):
                     lost = sum(types[f"file.{kind}"]["dropped"].values())
                     self.assertLessEqual(mine, 2 * count)
                     self.assertGreaterEqual(mine + lost, 2 * count)
+
+    def test_priority(self):
+        """What goes by the priority ring is there while the bulk ring is full."""
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as place, common.Agent("file", ["rings.bulk=64KiB"]) as agent:
+            agent.signal(signal.SIGSTOP)
+            common.spawn([LOAD, "flood", "2000"], cwd=place)
+            for i in range(20):
+                os.mkfifo(f"{place}/{i}")
+                os.setxattr(place, f"trusted.{i}", b"1")
+                os.removexattr(place, f"trusted.{i}")
+            agent.signal(signal.SIGCONT)
+            agent.stop()
+            rows = agent.rows()
+            self.assertLedgerExact(rows)
+            types = common.ledger(rows)
+            self.assertGreater(types["file.rename"]["dropped"]["ring_full"], 0)
+            for kind in ("mknod", "setxattr", "removexattr"):
+                self.assertEqual(types[f"file.{kind}"]["dropped"], {})
+                self.assertEqual(sum(r["type"] == f"file.{kind}" and r["pid"] == os.getpid() for r in rows), 20)
 
     def test_schema_and_probes(self):
         names = {name.partition(".")[2] for name in common.schema_types() if name.startswith("file.")}
