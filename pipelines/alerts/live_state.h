@@ -17,7 +17,7 @@
 	X(path) X(new_path) X(path_given) X(target) X(flags) X(mode) X(ino) X(dev) X(fd) X(created) X(error) X(ret)    \
 	X(uid) X(euid) X(gid) X(egid) X(cap_eff) X(caps) X(exe) X(args) X(cwd) X(tty) X(ns_pid) X(sid) X(pgid)         \
 	X(loginuid) X(memfd) X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family) X(protocol) X(side)    \
-	X(request) X(signal) X(target_pid) X(call) X(syscall) X(op) X(latency_ns) X(env) X(stdin) X(stdout) X(stderr)  \
+	X(request) X(request_name) X(signal) X(target_pid) X(call) X(syscall) X(op) X(latency_ns) X(env) X(stdin) X(stdout) X(stderr)  \
 	X(addr_given) X(port_given) X(abstract) X(sock_type)
 /* clang-format on */
 

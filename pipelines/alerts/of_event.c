@@ -189,7 +189,7 @@ static bool give_argument(struct live *live, const struct rule_ref *ref, struct 
 	if (!strcmp(name, "domain"))
 		return give_prefixed(live, KEY_family, "AF_", ret);
 	if (!strcmp(name, "request"))
-		return give_prefixed(live, KEY_request, "PTRACE_", ret);
+		return give_prefixed(live, KEY_request_name, "PTRACE_", ret);
 	return give_alias(live, name, ret);
 }
 

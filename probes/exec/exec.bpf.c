@@ -4,6 +4,7 @@
  * values come from the kernel's own copies; arguments and environment from the new image's stack, after exec and before its first
  * instruction, so nobody can have changed them.
  */
+#include "sonde/path.bpf.h"
 #include "sonde/syscall.bpf.h"
 #include "exec.h"
 #include "file.bpf.h"
@@ -18,8 +19,7 @@
 #define CLASS_BIG     5120
 #define VECTOR_BIG    4096
 #define VECTOR_LARGE  (ARGS_MAX + 8192)
-#define PATH_ROOM     4352
-#define CLASS_LARGE   (sizeof(struct process_exec) + VECTOR_LARGE + 3 * PATH_ROOM)
+#define CLASS_LARGE   (sizeof(struct process_exec) + VECTOR_LARGE + 3 * SONDE_PATH_ROOM)
 
 #define PF_IO_WORKER      0x00000010 /* include/linux/sched.h */
 #define PF_USER_WORKER    0x00004000 /* since 6.4, torvalds/linux 54e6842d0775 */
@@ -39,10 +39,7 @@ sonde_inline void fill_credentials(struct process_exec *e, struct task_struct *t
 	e->euid = cred->euid.val;
 	e->egid = cred->egid.val;
 	e->user_ns = cred->user_ns->ns.inum;
-	/* Two 32-bit words before 6.3 (torvalds/linux f122a08b197d), one of 64 since: the same eight bytes. */
-	e->caps = 0;
-	bpf_probe_read_kernel(&e->caps, sizeof e->caps,
-			      (void *)cred + bpf_core_field_offset(struct cred, cap_effective));
+	e->caps = sonde_capabilities((void *)cred + bpf_core_field_offset(struct cred, cap_effective));
 }
 
 sonde_inline void fill_pid(struct process_exec *e, struct task_struct *task)
@@ -135,12 +132,7 @@ sonde_inline long fill_path(struct process_exec *e, const __u32 room, __u32 *at,
 		end = walk_big((void *)e, *at, path.dentry, path.mnt);
 	else
 		end = walk_large((void *)e, *at, path.dentry, path.mnt);
-	text->offset = (__u16)*at;
-	text->length = 0;
-	if (end == -1)
-		return -1;
-	text->length = (__u16)((end < 0 ? -end : end) - *at);
-	*at += text->length;
+	*at = sonde_path_end(&e->event, text, *at, end);
 	return end < 0 ? -1 : 0;
 }
 
@@ -201,7 +193,7 @@ sonde_inline long fill_vectors(struct process_exec *e, const __u32 room, const s
 
 sonde_inline long fill_script(struct process_exec *e, const __u32 room, __u32 *at, __u64 script)
 {
-	const long most = room == CLASS_LARGE ? PATH_ROOM - SONDE_NAME_ROOM : SONDE_NAME_ROOM;
+	const long most = room == CLASS_LARGE ? SONDE_PATH_ROOM - SONDE_NAME_ROOM : SONDE_NAME_ROOM;
 	long n;
 
 	e->script.offset = (__u16)*at;
@@ -236,13 +228,11 @@ enum outcome { SENT, LOST, NEXT_CLASS };
 sonde_inline enum outcome try_class(const __u64 room, const __u32 vector_room, bool last, const struct sources *sources,
 				    const struct sonde_owner *owner, __u64 stack)
 {
-	struct process_exec *e = bpf_ringbuf_reserve(&sonde_priority, room + sizeof stack, 0);
+	struct process_exec *e = sonde_room_of(&sonde_priority, process_exec_type.id, room, owner, stack);
 	__u32 used = sizeof *e;
 
 	if (!e)
 		return LOST;
-	sonde_fill_header(&e->event, process_exec_type.id, owner);
-	sonde_name_stack(&e->event, room, stack);
 	if (fill_texts(e, room, vector_room, sources, &used)) {
 		if (!last) {
 			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
@@ -271,8 +261,8 @@ sonde_inline int exec_begins(void)
 
 	sonde_owner_current(&owner);
 	stack = sonde_take_stack(&sonde_priority, &owner);
-	if (stack)
-		bpf_map_update_elem(&exec_stacks, &owner.tid, &stack, BPF_ANY);
+	if (stack && bpf_map_update_elem(&exec_stacks, &owner.tid, &stack, BPF_ANY))
+		sonde_failed(-12);
 	return 0;
 }
 
@@ -314,21 +304,17 @@ sonde_inline __u64 caller_of(__u32 tid)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
-	struct sonde_counts *counts = sonde_counts_of(process_exec_type.id);
+	struct sonde_counts *counts;
 	struct sources sources;
 	__u64 length;
 	enum outcome outcome = NEXT_CLASS;
 	struct sonde_owner owner;
 	__u64 stack;
 
+	sonde_owner_called(&owner);
+	counts = sonde_count_event(process_exec_type.id, &owner);
 	if (!counts)
 		return 0;
-	__sync_fetch_and_add(&counts->produced, 1);
-	sonde_owner_called(&owner);
-	if (owner.filtered) {
-		__sync_fetch_and_add(&counts->filtered, 1);
-		return 0;
-	}
 	stack = caller_of((__u32)old_pid);
 	find_sources(&sources, task, bprm);
 	length = sources.args + sources.env;
@@ -347,8 +333,8 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux
 
 /* ---- what failed ---- */
 
-#define FAILED_SMALL 256 /* bytes of path */
-#define FAILED_LARGE 4096
+#define FAILED_SMALL 256  /* bytes of path */
+#define FAILED_LARGE 4104 /* PATH_MAX and eight: what fills it was cut */
 #define AT_FDCWD     -100
 
 struct failure {
@@ -363,13 +349,11 @@ sonde_inline enum outcome try_failed(const long most, bool last, const struct fa
 				     const struct sonde_owner *owner, __u64 stack)
 {
 	const __u64 room = sizeof(struct process_exec_failed) + (__u64)most;
-	struct process_exec_failed *e = bpf_ringbuf_reserve(&sonde_bulk, room + sizeof stack, 0);
+	struct process_exec_failed *e = sonde_room_of(&sonde_bulk, process_exec_failed_type.id, room, owner, stack);
 	long n;
 
 	if (!e)
 		return LOST;
-	sonde_fill_header(&e->event, process_exec_failed_type.id, owner);
-	sonde_name_stack(&e->event, room, stack);
 	n = bpf_probe_read_user_str(e + 1, (__u32)most, (void *)f->path);
 	if (n == most && !last) {
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
@@ -392,19 +376,15 @@ sonde_inline enum outcome try_failed(const long most, bool last, const struct fa
 
 sonde_inline int exec_failed(const struct failure *f)
 {
-	struct sonde_counts *counts = sonde_counts_of(process_exec_failed_type.id);
+	struct sonde_counts *counts;
 	struct sonde_owner owner;
 	enum outcome outcome;
 	__u64 stack;
 
+	sonde_owner_current(&owner);
+	counts = sonde_count_event(process_exec_failed_type.id, &owner);
 	if (!counts)
 		return 0;
-	__sync_fetch_and_add(&counts->produced, 1);
-	sonde_owner_current(&owner);
-	if (owner.filtered) {
-		__sync_fetch_and_add(&counts->filtered, 1);
-		return 0;
-	}
 	stack = sonde_take_stack(&sonde_bulk, &owner);
 	outcome = try_failed(FAILED_SMALL, false, f, &owner, stack);
 	if (outcome == NEXT_CLASS)

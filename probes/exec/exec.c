@@ -15,18 +15,19 @@
 #define NAMES_OF_LINKER "LD_PRELOAD,LD_AUDIT,LD_LIBRARY_PATH,GLIBC_TUNABLES"
 #define SEPARATORS      ", "
 #define NAMES_MAX       16
+#define NAME_MOST       63
 #define FRESH_NS        (20 * NS_PER_MS) /* two ticks of the slowest kernel */
 
 extern const struct sonde_module sonde_module_exec;
 
 struct name {
 	size_t length;
-	char text[64];
+	char text[NAME_MOST + 1];
 };
 
 struct exec {
-	int data;              /* a map; not ours to close */
-	char environment[512]; /* as it was read last */
+	int data;                                          /* a map; not ours to close */
+	char environment[NAMES_MAX * (NAME_MOST + 2) + 1]; /* as it was read last */
 	struct name names[NAMES_MAX];
 	size_t n_names;
 	struct hasher *hasher; /* NULL: not asked for */
@@ -82,10 +83,12 @@ static int read_names(const char *text, struct name ret[NAMES_MAX], size_t *ret_
 {
 	size_t n = 0;
 
+	if (strlen(text) >= sizeof((struct exec *)NULL)->environment - 1)
+		return -EINVAL;
 	while (*(text += strspn(text, SEPARATORS))) {
 		size_t length = strcspn(text, SEPARATORS);
 
-		if (n == NAMES_MAX || length >= sizeof ret[0].text || memchr(text, '=', length))
+		if (n == NAMES_MAX || length > NAME_MOST || memchr(text, '=', length))
 			return -EINVAL;
 		ret[n].length = length;
 		memcpy(ret[n++].text, text, length);
@@ -176,10 +179,13 @@ static void exec_watched(struct sonde_host *host, const struct sonde_event *even
 		.fresh = event->time + x->boot_to_epoch < e->_changed + FRESH_NS
 	};
 
+	int r;
+
 	if (!x->hasher || (uint32_t)e->exe.offset + e->exe.length > event->size)
 		return;
-	if (hasher_ask(x->hasher, &subject, (const char *)event + e->exe.offset, e->exe.length) < 0)
-		host->settled(host, "process_image", 1, "table_full");
+	r = hasher_ask(x->hasher, &subject, (const char *)event + e->exe.offset, e->exe.length);
+	if (r < 0)
+		host->settled(host, "process_image", 1, r == -ENOBUFS ? "table_full" : "read_failed");
 }
 
 static void put_text(struct image_row *row, struct sonde_text *text, const void *bytes, size_t size)

@@ -10,14 +10,8 @@
 
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630 /* include/uapi/linux/magic.h */
 
-#define S_IFMT   0170000 /* include/uapi/linux/stat.h */
-#define S_IFIFO  0010000
-#define S_IFCHR  0020000
-#define S_IFDIR  0040000
-#define S_IFREG  0100000
-#define S_IFSOCK 0140000
-#define S_ISUID  0004000
-#define S_ISGID  0002000
+#define S_ISUID 0004000 /* include/uapi/linux/stat.h */
+#define S_ISGID 0002000
 
 /* The kernel's own device numbers, major:12 minor:20. Source: include/linux/kdev_t.h, include/uapi/linux/major.h. */
 #define DEV_NULL (1u << 20 | 3)
@@ -99,12 +93,11 @@ sonde_inline bool has_gained(bool cleared, bool secure, bool has_bits)
 
 sonde_inline __u8 device_stream(struct inode *inode)
 {
-	__u32 dev = BPF_CORE_READ(inode, i_rdev), major = SONDE_MAJOR(dev);
+	__u32 dev = BPF_CORE_READ(inode, i_rdev);
 
 	if (dev == DEV_NULL)
 		return EXEC_STREAM_NULL;
-	/* tty, console and the ptys of either kind. */
-	return major == 4 || major == 5 || (major >= 136 && major <= 143) ? EXEC_STREAM_TTY : EXEC_STREAM_DEVICE;
+	return sonde_is_terminal(dev) ? EXEC_STREAM_TTY : EXEC_STREAM_DEVICE;
 }
 
 sonde_inline __u8 stream_of(struct file *file)
@@ -114,16 +107,16 @@ sonde_inline __u8 stream_of(struct file *file)
 	if (!file)
 		return EXEC_STREAM_NONE;
 	inode = BPF_CORE_READ(file, f_inode);
-	switch (BPF_CORE_READ(inode, i_mode) & S_IFMT) {
-	case S_IFREG:
+	switch (BPF_CORE_READ(inode, i_mode) & SONDE_S_IFMT) {
+	case SONDE_S_IFREG:
 		return EXEC_STREAM_FILE;
-	case S_IFDIR:
+	case SONDE_S_IFDIR:
 		return EXEC_STREAM_FOLDER;
-	case S_IFSOCK:
+	case SONDE_S_IFSOCK:
 		return EXEC_STREAM_SOCKET;
-	case S_IFIFO:
+	case SONDE_S_IFIFO:
 		return EXEC_STREAM_PIPE;
-	case S_IFCHR:
+	case SONDE_S_IFCHR:
 		return device_stream(inode);
 	default:
 		return EXEC_STREAM_OTHER;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel's own SHA-256 is offered to programs through sockets that many kernels are built without, and that the agent's system call
- * filter forbids; no library that sonde stands on has one. Names are those of the standard.
+ * Why of our own: none of the libraries that sonde is built with offers SHA-256. liblzma's, libbpf's and libmicrohttpd's are not exported; those that
+ * librdkafka and libmicrohttpd stand on (OpenSSL, GnuTLS) are their builders' choice, and would be one more thing to build and to start with. The
+ * kernel's own is offered through sockets that many kernels are built without, and that the agent's system call filter forbids. Names are those of
+ * the standard.
  */
 #include "probes/exec/sha256.h"
 

@@ -19,7 +19,8 @@ enum call_kind {
 
 /* X(name, number, kind, argument that is a descriptor of a folder, the same for a new name) */
 #if defined(__TARGET_ARCH_arm64)
-#define FILE_CALLS(X)                                                                                                  \
+#define NR_MKDIRAT 34
+#define OTHER_FILE_CALLS(X)                                                                                            \
 	X(setxattr, 5, ATTRIBUTE, 7, 7)                                                                                \
 	X(lsetxattr, 6, ATTRIBUTE, 7, 7)                                                                               \
 	X(fsetxattr, 7, OTHER, 7, 7)                                                                                   \
@@ -27,7 +28,6 @@ enum call_kind {
 	X(lremovexattr, 15, ATTRIBUTE, 7, 7)                                                                           \
 	X(fremovexattr, 16, OTHER, 7, 7)                                                                               \
 	X(mknodat, 33, CREATE, 0, 7)                                                                                   \
-	X(mkdirat, 34, CREATE, 0, 7)                                                                                   \
 	X(unlinkat, 35, REMOVE, 0, 7)                                                                                  \
 	X(symlinkat, 36, CREATE, 1, 7)                                                                                 \
 	X(linkat, 37, LINK, 0, 2)                                                                                      \
@@ -43,7 +43,8 @@ enum call_kind {
 	X(setxattrat, 463, ATTRIBUTE, 0, 7)                                                                            \
 	X(removexattrat, 466, ATTRIBUTE, 0, 7)
 #else
-#define FILE_CALLS(X)                                                                                                  \
+#define NR_MKDIRAT 258
+#define OTHER_FILE_CALLS(X)                                                                                            \
 	X(truncate, 76, ATTRIBUTE, 7, 7)                                                                               \
 	X(ftruncate, 77, OTHER, 7, 7)                                                                                  \
 	X(rename, 82, RENAME, 7, 7)                                                                                    \
@@ -64,7 +65,6 @@ enum call_kind {
 	X(removexattr, 197, ATTRIBUTE, 7, 7)                                                                           \
 	X(lremovexattr, 198, ATTRIBUTE, 7, 7)                                                                          \
 	X(fremovexattr, 199, OTHER, 7, 7)                                                                              \
-	X(mkdirat, 258, CREATE, 0, 7)                                                                                  \
 	X(mknodat, 259, CREATE, 0, 7)                                                                                  \
 	X(fchownat, 260, ATTRIBUTE, 0, 7)                                                                              \
 	X(unlinkat, 263, REMOVE, 0, 7)                                                                                 \
@@ -77,6 +77,11 @@ enum call_kind {
 	X(setxattrat, 463, ATTRIBUTE, 0, 7)                                                                            \
 	X(removexattrat, 466, ATTRIBUTE, 0, 7)
 #endif
+
+/* mkdirat is the one that all others go on to. */
+#define FILE_CALLS(X)                                                                                                  \
+	X(mkdirat, NR_MKDIRAT, CREATE, 0, 7)                                                                           \
+	OTHER_FILE_CALLS(X)
 
 /* A call as one number: what kind it is, and its two arguments. */
 #define CALL_PACKED(kind, folder, new_folder) ((kind) | (folder) << 4 | (new_folder) << 8)

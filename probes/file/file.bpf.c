@@ -43,7 +43,9 @@
 #define SCENE_TRIES    8
 #define SCENE_ROOM     20480
 #define SCENE_STALE_NS 60000000000ull
-#define GIVEN_MAX      4096 /* PATH_MAX */
+/* Bytes of a text and its NUL: eight more than the kernel takes, so that what fills them was cut. */
+#define GIVEN_MAX 4104 /* PATH_MAX */
+#define XATTR_MAX 264  /* XATTR_NAME_MAX */
 
 /* A directory entry as it was when it was found. */
 struct entry {
@@ -146,8 +148,8 @@ sonde_inline __u32 scene_path(struct scene *s, __u64 dentry, __u64 mount)
 	__u32 at = s->used;
 	int end = walk((void *)s, at, dentry, mount);
 
-	if (end < -1) {
-		end = -end;
+	if (end < 0) {
+		end = end == -1 ? 0 : -end;
 		s->truncated = 1;
 	}
 	if (end <= (int)at || end > SCENE_ROOM)
@@ -588,7 +590,7 @@ struct change {
 	__s64 numbers[2];
 	__s32 fd; /* of the file; -1: it was named by a path */
 	__u32 type;
-	__u32 text_max;
+	__u32 priority; /* the ring of it */
 	__u32 kind;
 };
 
@@ -798,21 +800,26 @@ __attribute__((noinline)) int tell_done(struct scene *s, struct result *r, int k
 	return 0;
 }
 
-/* A text of the program's memory, of `max` bytes with its NUL at most. */
-__attribute__((noinline)) int tell_given(struct scene *s, struct sonde_text *text, __u64 address, int short_text)
+/* A text of the program's memory. */
+__attribute__((noinline)) int tell_given(struct scene *s, struct sonde_text *text, __u64 address, int is_name)
 {
+	const __u32 most = is_name ? XATTR_MAX : GIVEN_MAX;
 	__u32 at;
 	long n;
 
 	if (!s || !text || !address)
 		return 0;
 	at = s->used;
-	if (at > SCENE_ROOM - GIVEN_MAX)
+	if (at > SCENE_ROOM - GIVEN_MAX) {
+		s->truncated = 1;
 		return 0;
+	}
 	barrier_var(at);
-	n = bpf_probe_read_user_str((void *)s + at, short_text ? SONDE_NAME_ROOM : GIVEN_MAX, (void *)address);
+	n = bpf_probe_read_user_str((void *)s + at, most, (void *)address);
 	if (n <= 1)
 		return 0;
+	if (n == (long)most)
+		s->truncated = 1;
 	text->offset = (__u16)at;
 	text->length = (__u16)(n - 1);
 	s->used = at + (__u32)n;
@@ -834,8 +841,12 @@ __attribute__((noinline)) int tell_target(struct scene *s, struct sonde_text *te
 		return 0;
 	link = BPF_CORE_READ(inode, i_link);
 	at = s->used;
-	if (!link || at > SCENE_ROOM - GIVEN_MAX)
+	if (!link)
 		return 0;
+	if (at > SCENE_ROOM - GIVEN_MAX) {
+		s->truncated = 1;
+		return 0;
+	}
 	barrier_var(at);
 	n = bpf_probe_read_kernel_str((void *)s + at, GIVEN_MAX, link);
 	if (n <= 1)
@@ -947,6 +958,19 @@ sonde_inline void tell_rest(struct scene *s, struct change *c, struct result *r)
 	}
 }
 
+/* Attributes of users are nobody's concern. Their names can be raced: of a thread that may set others, all are told. */
+sonde_inline bool is_told(__u64 name)
+{
+	const struct cred *cred = bpf_get_current_task_btf()->cred;
+	__u64 caps = sonde_capabilities((void *)cred + bpf_core_field_offset(struct cred, cap_effective));
+	char begin[8] = {};
+
+	if (caps & (1ull << CAP_SYS_ADMIN | 1ull << CAP_SETFCAP))
+		return true;
+	bpf_probe_read_user(begin, 5, (void *)name);
+	return begin[0] != 'u' || begin[1] != 's' || begin[2] != 'e' || begin[3] != 'r' || begin[4] != '.';
+}
+
 /* The end of a call: its event, out of what was found on its way. */
 __attribute__((noinline)) int finish(struct change *c)
 {
@@ -955,6 +979,10 @@ __attribute__((noinline)) int finish(struct change *c)
 
 	if (!c)
 		return 0;
+	if ((c->type == file_setxattr_type.id || c->type == file_removexattr_type.id) && !is_told(c->text)) {
+		scene_end(s);
+		return 0;
+	}
 	if (!s)
 		s = scene_begin(0);
 	if (!s) {
@@ -970,7 +998,7 @@ __attribute__((noinline)) int finish(struct change *c)
 	tell_rest(s, c, &r);
 	if (c->type == file_rename_type.id)
 		c->numbers[1] = (__s64)r.replaced;
-	if (c->type == file_mknod_type.id || c->type == file_setxattr_type.id || c->type == file_removexattr_type.id)
+	if (c->priority)
 		send_priority(s, c, &r);
 	else
 		send_bulk(s, c, &r);
@@ -978,192 +1006,54 @@ __attribute__((noinline)) int finish(struct change *c)
 	return 0;
 }
 
-#define AT_EXIT(call) sonde_inline int at_##call(struct trace_event_raw_sys_exit *ctx)
+#define A sonde_argument
 
-#define FINISH_FD(record, kind_of, descriptor, ...)                                                                    \
-	({                                                                                                             \
-		struct change _c = {                                                                                   \
-			.type = record##_type.id, .kind = (kind_of), .ret = ctx->ret, .fd = (descriptor), __VA_ARGS__  \
-		};                                                                                                     \
-		finish(&_c);                                                                                           \
-	})
-#define FINISH(record, kind_of, ...) FINISH_FD(record, kind_of, -1, __VA_ARGS__)
-#define A                            sonde_argument
-
-AT_EXIT(mkdir)
-{
-	return FINISH(file_mkdir, CALL_CREATE, .given = A(0), .numbers = { (__u16)A(1) });
-}
-
-AT_EXIT(mkdirat)
-{
-	return FINISH(file_mkdir, CALL_CREATE, .given = A(1), .numbers = { (__u16)A(2) });
-}
-
-AT_EXIT(mknod)
-{
-	return FINISH(file_mknod, CALL_CREATE, .given = A(0), .numbers = { (__u16)A(1), (__u32)A(2) });
-}
-
-AT_EXIT(mknodat)
-{
-	return FINISH(file_mknod, CALL_CREATE, .given = A(1), .numbers = { (__u16)A(2), (__u32)A(3) });
-}
-
-AT_EXIT(symlink)
-{
-	return FINISH(file_symlink, CALL_CREATE, .text = A(0), .given = A(1));
-}
-
-AT_EXIT(symlinkat)
-{
-	return FINISH(file_symlink, CALL_CREATE, .text = A(0), .given = A(2));
-}
-
-AT_EXIT(link)
-{
-	return FINISH(file_link, CALL_LINK, .given = A(0), .new_given = A(1));
-}
-
-AT_EXIT(linkat)
-{
-	return FINISH(file_link, CALL_LINK, .given = A(1), .new_given = A(3), .numbers = { (__u32)A(4) });
-}
-
-AT_EXIT(rename)
-{
-	return FINISH(file_rename, CALL_RENAME, .given = A(0), .new_given = A(1));
-}
-
-AT_EXIT(renameat)
-{
-	return FINISH(file_rename, CALL_RENAME, .given = A(1), .new_given = A(3));
-}
-
-AT_EXIT(renameat2)
-{
-	return FINISH(file_rename, CALL_RENAME, .given = A(1), .new_given = A(3), .numbers = { (__u32)A(4) });
-}
-
-AT_EXIT(unlink)
-{
-	return FINISH(file_unlink, CALL_REMOVE, .given = A(0));
-}
-
-AT_EXIT(rmdir)
-{
-	return FINISH(file_unlink, CALL_REMOVE, .given = A(0), .numbers = { AT_REMOVEDIR });
-}
-
-AT_EXIT(unlinkat)
-{
-	return FINISH(file_unlink, CALL_REMOVE, .given = A(1), .numbers = { (__u32)A(2) });
-}
-
-AT_EXIT(chmod)
-{
-	return FINISH(file_chmod, CALL_ATTRIBUTE, .given = A(0), .numbers = { (__u16)A(1), -1 });
-}
-
-AT_EXIT(fchmodat)
-{
-	return FINISH(file_chmod, CALL_ATTRIBUTE, .given = A(1), .numbers = { (__u16)A(2), -1 });
-}
-
-AT_EXIT(fchmodat2)
-{
-	return FINISH(file_chmod, CALL_ATTRIBUTE, .given = A(1), .numbers = { (__u16)A(2), -1 });
-}
-
-AT_EXIT(fchmod)
-{
-	return FINISH_FD(file_chmod, CALL_OTHER, (int)A(0), .numbers = { (__u16)A(1), (int)A(0) });
-}
-
-AT_EXIT(chown)
-{
-	return FINISH(file_chown, CALL_ATTRIBUTE, .given = A(0), .numbers = { (int)A(1), (int)A(2) });
-}
-
-AT_EXIT(lchown)
-{
-	return FINISH(file_chown, CALL_ATTRIBUTE, .given = A(0), .numbers = { (int)A(1), (int)A(2) });
-}
-
-AT_EXIT(fchownat)
-{
-	return FINISH(file_chown, CALL_ATTRIBUTE, .given = A(1), .numbers = { (int)A(2), (int)A(3) });
-}
-
-AT_EXIT(fchown)
-{
-	return FINISH_FD(file_chown, CALL_OTHER, (int)A(0), .numbers = { (int)A(1), (int)A(2) });
-}
-
-AT_EXIT(truncate)
-{
-	return FINISH(file_truncate, CALL_ATTRIBUTE, .given = A(0), .numbers = { (__s64)A(1), -1 });
-}
-
-AT_EXIT(ftruncate)
-{
-	return FINISH_FD(file_truncate, CALL_OTHER, (int)A(0), .numbers = { (__s64)A(1), (int)A(0) });
-}
-
-/* Attributes of users are nobody's concern. Their names can be raced: of a thread that may set others, all are told. */
-sonde_inline bool is_told(__u64 name)
-{
-	const struct cred *cred = bpf_get_current_task_btf()->cred;
-	__u64 caps = sonde_capabilities((void *)cred + bpf_core_field_offset(struct cred, cap_effective));
-	char begin[8] = {};
-
-	if (caps & (1ull << CAP_SYS_ADMIN | 1ull << CAP_SETFCAP))
-		return true;
-	bpf_probe_read_user(begin, 5, (void *)name);
-	return begin[0] != 'u' || begin[1] != 's' || begin[2] != 'e' || begin[3] != 'r' || begin[4] != '.';
-}
-
-sonde_inline int forget(void)
-{
-	scene_end(scene_mine());
-	return 0;
-}
-
-#define XATTR_SET(call, path_in, folder_flags, ...)                                                                    \
-	AT_EXIT(call)                                                                                                  \
+/* What the exit of a call tells: `fd`, its first argument, where that is a descriptor of the file. */
+#define AT_EXIT(call, record, ...)                                                                                     \
+	sonde_inline int at_##call(struct trace_event_raw_sys_exit *ctx, const enum call_kind kind)                    \
 	{                                                                                                              \
-		return is_told(A(folder_flags)) ? FINISH(file_setxattr, CALL_ATTRIBUTE, .text = A(folder_flags),       \
-							 .given = A(path_in), .numbers = { __VA_ARGS__, -1 })          \
-						: forget();                                                            \
+		const __s32 fd = kind == CALL_OTHER ? (__s32)A(0) : -1;                                                \
+		struct change change = { .type = record##_type.id,                                                     \
+					 .priority = record##_ring() == (void *)&sonde_priority,                       \
+					 .kind = kind,                                                                 \
+					 .ret = ctx->ret,                                                              \
+					 .fd = fd,                                                                     \
+					 __VA_ARGS__ };                                                                \
+                                                                                                                       \
+		return finish(&change);                                                                                \
 	}
-XATTR_SET(setxattr, 0, 1, (__u32)A(4))
-XATTR_SET(lsetxattr, 0, 1, (__u32)A(4))
-XATTR_SET(setxattrat, 1, 3, 0)
-
-AT_EXIT(fsetxattr)
-{
-	return is_told(A(1)) ? FINISH_FD(file_setxattr, CALL_OTHER, (int)A(0), .text = A(1),
-					 .numbers = { (__u32)A(4), (int)A(0) })
-			     : forget();
-}
-
-#define XATTR_REMOVED(call, path_in, name_in)                                                                          \
-	AT_EXIT(call)                                                                                                  \
-	{                                                                                                              \
-		return is_told(A(name_in)) ? FINISH(file_removexattr, CALL_ATTRIBUTE, .text = A(name_in),              \
-						    .given = A(path_in), .numbers = { 0, -1 })                         \
-					   : forget();                                                                 \
-	}
-XATTR_REMOVED(removexattr, 0, 1)
-XATTR_REMOVED(lremovexattr, 0, 1)
-XATTR_REMOVED(removexattrat, 1, 3)
-
-AT_EXIT(fremovexattr)
-{
-	return is_told(A(1))
-		       ? FINISH_FD(file_removexattr, CALL_OTHER, (int)A(0), .text = A(1), .numbers = { 0, (int)A(0) })
-		       : forget();
-}
+AT_EXIT(mkdir, file_mkdir, .given = A(0), .numbers = { (__u16)A(1) })
+AT_EXIT(mkdirat, file_mkdir, .given = A(1), .numbers = { (__u16)A(2) })
+AT_EXIT(mknod, file_mknod, .given = A(0), .numbers = { (__u16)A(1), (__u32)A(2) })
+AT_EXIT(mknodat, file_mknod, .given = A(1), .numbers = { (__u16)A(2), (__u32)A(3) })
+AT_EXIT(symlink, file_symlink, .text = A(0), .given = A(1))
+AT_EXIT(symlinkat, file_symlink, .text = A(0), .given = A(2))
+AT_EXIT(link, file_link, .given = A(0), .new_given = A(1))
+AT_EXIT(linkat, file_link, .given = A(1), .new_given = A(3), .numbers = { (__u32)A(4) })
+AT_EXIT(rename, file_rename, .given = A(0), .new_given = A(1))
+AT_EXIT(renameat, file_rename, .given = A(1), .new_given = A(3))
+AT_EXIT(renameat2, file_rename, .given = A(1), .new_given = A(3), .numbers = { (__u32)A(4) })
+AT_EXIT(unlink, file_unlink, .given = A(0))
+AT_EXIT(rmdir, file_unlink, .given = A(0), .numbers = { AT_REMOVEDIR })
+AT_EXIT(unlinkat, file_unlink, .given = A(1), .numbers = { (__u32)A(2) })
+AT_EXIT(chmod, file_chmod, .given = A(0), .numbers = { (__u16)A(1), fd })
+AT_EXIT(fchmodat, file_chmod, .given = A(1), .numbers = { (__u16)A(2), fd })
+AT_EXIT(fchmodat2, file_chmod, .given = A(1), .numbers = { (__u16)A(2), fd })
+AT_EXIT(fchmod, file_chmod, .numbers = { (__u16)A(1), fd })
+AT_EXIT(chown, file_chown, .given = A(0), .numbers = { (__s32)A(1), (__s32)A(2) })
+AT_EXIT(lchown, file_chown, .given = A(0), .numbers = { (__s32)A(1), (__s32)A(2) })
+AT_EXIT(fchownat, file_chown, .given = A(1), .numbers = { (__s32)A(2), (__s32)A(3) })
+AT_EXIT(fchown, file_chown, .numbers = { (__s32)A(1), (__s32)A(2) })
+AT_EXIT(truncate, file_truncate, .given = A(0), .numbers = { (__s64)A(1), fd })
+AT_EXIT(ftruncate, file_truncate, .numbers = { (__s64)A(1), fd })
+AT_EXIT(setxattr, file_setxattr, .given = A(0), .text = A(1), .numbers = { (__u32)A(4), fd })
+AT_EXIT(lsetxattr, file_setxattr, .given = A(0), .text = A(1), .numbers = { (__u32)A(4), fd })
+AT_EXIT(setxattrat, file_setxattr, .given = A(1), .text = A(3), .numbers = { 0, fd }) /* its flags are in memory */
+AT_EXIT(fsetxattr, file_setxattr, .text = A(1), .numbers = { (__u32)A(4), fd })
+AT_EXIT(removexattr, file_removexattr, .given = A(0), .text = A(1), .numbers = { 0, fd })
+AT_EXIT(lremovexattr, file_removexattr, .given = A(0), .text = A(1), .numbers = { 0, fd })
+AT_EXIT(removexattrat, file_removexattr, .given = A(1), .text = A(3), .numbers = { 0, fd })
+AT_EXIT(fremovexattr, file_removexattr, .text = A(1), .numbers = { 0, fd })
 
 /* All exits are one program, of mkdirat, which the others go on to (the module's user space sets that): it is checked and loaded once, and not for
  * each of them. */
@@ -1180,7 +1070,7 @@ int mkdirat__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	switch (ctx->id) {
 #define CALL_CASE(name, number, kind, folder, new_folder)                                                              \
 	case number:                                                                                                   \
-		return at_##name(ctx);
+		return at_##name(ctx, CALL_##kind);
 		FILE_CALLS(CALL_CASE)
 #undef CALL_CASE
 	default:
@@ -1188,44 +1078,14 @@ int mkdirat__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	}
 }
 
-#define GOES_ON(call)                                                                                                  \
+#define GOES_ON(call, number, kind, folder, new_folder)                                                                \
 	SEC("tracepoint/syscalls/sys_exit_" #call)                                                                     \
 	int call##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
 	{                                                                                                              \
 		bpf_tail_call(ctx, &file_exits, 0);                                                                    \
 		return 0;                                                                                              \
 	}
-GOES_ON(mkdir)
-GOES_ON(mknod)
-GOES_ON(mknodat)
-GOES_ON(symlink)
-GOES_ON(symlinkat)
-GOES_ON(link)
-GOES_ON(linkat)
-GOES_ON(rename)
-GOES_ON(renameat)
-GOES_ON(renameat2)
-GOES_ON(unlink)
-GOES_ON(rmdir)
-GOES_ON(unlinkat)
-GOES_ON(chmod)
-GOES_ON(fchmodat)
-GOES_ON(fchmodat2)
-GOES_ON(fchmod)
-GOES_ON(chown)
-GOES_ON(lchown)
-GOES_ON(fchownat)
-GOES_ON(fchown)
-GOES_ON(truncate)
-GOES_ON(ftruncate)
-GOES_ON(setxattr)
-GOES_ON(lsetxattr)
-GOES_ON(setxattrat)
-GOES_ON(fsetxattr)
-GOES_ON(removexattr)
-GOES_ON(lremovexattr)
-GOES_ON(removexattrat)
-GOES_ON(fremovexattr)
+OTHER_FILE_CALLS(GOES_ON)
 
 /* ---- opens ---- */
 
@@ -1288,16 +1148,15 @@ sonde_inline bool reads_watched(struct file *file, struct inode *inode)
 /* Devices that programs write to all the time and that keep nothing: null, zero, full, random, urandom, terminals. */
 sonde_inline bool is_sink(struct inode *inode)
 {
-	__u32 dev, major;
+	__u32 dev;
 
 	if ((MEMBER(inode, inode, i_mode) & SONDE_S_IFMT) != SONDE_S_IFCHR)
 		return false;
 	dev = MEMBER(inode, inode, i_rdev);
-	major = SONDE_MAJOR(dev);
-	if (major == 1)
+	if (SONDE_MAJOR(dev) == 1)
 		return SONDE_MINOR(dev) == 3 || SONDE_MINOR(dev) == 5 ||
 		       (SONDE_MINOR(dev) >= 7 && SONDE_MINOR(dev) <= 9);
-	return major == 4 || major == 5 || (major >= 136 && major <= 143);
+	return sonde_is_terminal(dev);
 }
 
 /* Address of the file behind a descriptor of this thread; as sonde_file_of(), by loads. */

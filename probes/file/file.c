@@ -22,6 +22,7 @@ struct watch {
 	const char *path; /* in `names`, or of `secrets` */
 	uint32_t how;     /* FILE_WATCH_* */
 	bool known;
+	bool refused;             /* that it is there and cannot be watched was said */
 	struct file_watched seen; /* what stat(2) says of it: by this a change is noticed */
 	struct file_watched at;   /* what the kernel side sees */
 };
@@ -184,14 +185,30 @@ static uint32_t how_known(const struct watches *w, const struct file_watched *at
 	return how;
 }
 
-static void tell_kernel(const struct watches *w, const struct file_watched *at)
+/* False: the kernel side has not taken it. */
+static bool tell_kernel(const struct watches *w, const struct file_watched *at)
 {
 	uint32_t how = how_known(w, at);
 
 	if (how)
-		bpf_map_update_elem(w->map, at, &how, BPF_ANY);
-	else
-		bpf_map_delete_elem(w->map, at);
+		return bpf_map_update_elem(w->map, at, &how, BPF_ANY) == 0;
+	bpf_map_delete_elem(w->map, at);
+	return true;
+}
+
+/* Once for each: it is tried again and again. */
+static void refuse(struct sonde_host *host, struct watch *item)
+{
+	char text[512];
+
+	if (item->refused)
+		return;
+	item->refused = true;
+	snprintf(text, sizeof text,
+		 "modules.file.watch: %s is there, but its reads cannot be told: name the path that it has in the "
+		 "agent's own mount namespace",
+		 item->path);
+	host->notice(host, text);
 }
 
 static void tell_bits(const struct watches *w)
@@ -206,29 +223,32 @@ static void tell_bits(const struct watches *w)
 	bpf_map_update_elem(w->bits, &zero, &bits, BPF_ANY);
 }
 
-static bool look_again(struct watches *w, struct watch *item)
+static bool look_again(struct sonde_host *host, struct watch *item)
 {
+	struct watches *w = host->module_data;
 	struct file_watched before = item->at, seen = { 0 };
-	bool was = item->known;
+	bool was = item->known, there = look_at(item, &seen);
 
-	item->known = look_at(item, &seen);
-	if (was == item->known && (!was || same(&item->seen, &seen)))
+	if (was == there && (!was || same(&item->seen, &seen)))
 		return false;
 	item->seen = seen;
-	item->known = item->known && look_up(item, &item->at);
+	item->known = there && look_up(item, &item->at);
 	if (was)
 		tell_kernel(w, &before);
 	if (item->known)
-		tell_kernel(w, &item->at);
+		item->known = tell_kernel(w, &item->at);
+	if (there && !item->known)
+		refuse(host, item);
 	return true;
 }
 
-static void refresh(struct watches *w, uint64_t now)
+static void refresh(struct sonde_host *host, uint64_t now)
 {
+	struct watches *w = host->module_data;
 	bool changed = false;
 
 	for (size_t i = 0; i < w->n; i++)
-		changed |= look_again(w, &w->items[i]);
+		changed |= look_again(host, &w->items[i]);
 	if (changed)
 		tell_bits(w);
 	w->looked = now;
@@ -264,7 +284,7 @@ static int file_attach(struct sonde_host *host)
 	if (r < 0)
 		file_detach(host);
 	else
-		refresh(w, now_boottime_ns());
+		refresh(host, now_boottime_ns());
 	return r;
 }
 
@@ -273,7 +293,7 @@ static void file_tick(struct sonde_host *host, uint64_t now)
 	struct watches *w = host->module_data;
 
 	if (now >= w->looked + REFRESH_NS)
-		refresh(w, now);
+		refresh(host, now);
 }
 
 const struct sonde_module sonde_module_file = {

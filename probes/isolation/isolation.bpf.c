@@ -38,13 +38,11 @@ sonde_inline __u32 put_given(struct process_chroot *e, const __u32 room, __u64 g
 sonde_inline bool try_root(const bool large, const struct sonde_owner *owner, __u64 stack, long ret)
 {
 	const __u32 room = large ? ROOT_LARGE : ROOT_SMALL;
-	struct process_chroot *e = bpf_ringbuf_reserve(&sonde_priority, room + sizeof stack, 0);
+	struct process_chroot *e = sonde_room_of(&sonde_priority, process_chroot_type.id, room, owner, stack);
 	__u32 used;
 
 	if (!e)
 		return false;
-	sonde_fill_header(&e->event, process_chroot_type.id, owner);
-	sonde_name_stack(&e->event, room, stack);
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ret);
 	e->path.offset = e->path_given.offset = sizeof *e;
@@ -61,19 +59,15 @@ sonde_inline bool try_root(const bool large, const struct sonde_owner *owner, __
 SEC("tracepoint/syscalls/sys_exit_chroot")
 int chroot__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	struct sonde_counts *counts = sonde_counts_of(process_chroot_type.id);
+	struct sonde_counts *counts;
 	struct sonde_owner owner;
 	long ret = ctx->ret;
 	__u64 stack;
 
+	sonde_owner_current(&owner);
+	counts = sonde_count_event(process_chroot_type.id, &owner);
 	if (!counts)
 		return 0;
-	__sync_fetch_and_add(&counts->produced, 1);
-	sonde_owner_current(&owner);
-	if (owner.filtered) {
-		__sync_fetch_and_add(&counts->filtered, 1);
-		return 0;
-	}
 	stack = sonde_take_stack(&sonde_priority, &owner);
 	if (!try_root(false, &owner, stack, ret) && !try_root(true, &owner, stack, ret))
 		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 
 import common
 from test_exec import LOAD, Exec, held, stream
@@ -198,6 +199,13 @@ class Streams(Case):
         row = self.check([LOAD, "hold"], process_group=0)
         self.assertEqual((row["pgid"], row["sid"]), (row["pid"], os.getsid(0)))
 
+    @common.host_only("the kernels were built without audit")
+    def test_login(self):
+        def log_in():
+            with open("/proc/self/loginuid", "w") as file:
+                file.write("4242")
+        self.assertEqual(self.check([LOAD, "hold"], preexec_fn=log_in)["loginuid"], 4242)
+
 
 class Environment(Case):
     WANTED = ("LD_PRELOAD", "LD_AUDIT", "BASH_ENV")
@@ -303,11 +311,11 @@ class Failed(common.TestCase):
         self.assertEqual((row["uid"], row["euid"], row["gid"], row["egid"], row["cap_eff"]), (USER, USER, GROUP, GROUP, 0))
 
     def test_long_paths(self):
-        for size in (253, 254, 255, 256, 257, 4000):
-            path = (self.folder + "/none" + "/x" * 2000)[:size]
+        for size in (253, 254, 255, 256, 257, 4000, 4095):
+            path = (self.folder + "/none" + "/x" * 2500)[:size]
             self.fails("ENOENT", path)
         path = "/" + "y" * 5000
-        self.fails("ENAMETOOLONG", path, given=path[:4095])
+        self.fails("ENAMETOOLONG", path, given=path[:4103])
 
     def test_no_path(self):
         (row,), said = self.run_load("fail-null")
@@ -399,9 +407,10 @@ class Hash(common.TestCase):
         self.folder = folder_for(self)
 
     @contextlib.contextmanager
-    def running(self, **settings):
+    def running(self, only=None, **settings):
+        """`only`: of programs of this name; others' wait in the same queue."""
         settings = {f"modules.exec.{key}": value for key, value in {"hash": "true", **settings}.items()}
-        with common.Agent("exec", settings) as agent:
+        with common.Agent("exec", settings | ({"filter.comm": only} if only else {})) as agent:
             yield agent
             agent.stop()
             self.assertLedgerExact(agent.rows())
@@ -465,12 +474,31 @@ class Hash(common.TestCase):
         program = copy(f"{self.folder}/large")
         with open(program, "ab") as file:
             file.write(b"x" * (3 << 20))
-        with self.running(hash_rate="1MiB") as agent:
+        with self.running(only="large", hash_rate="1MiB") as agent:
+            began = time.monotonic()
             pid = common.spawn([program, "exit", "0"])
             begin = agent.wait_row("process.exec", lambda r: r["pid"] == pid)
-            self.assertEqual(agent.rows("process.image"), [])
             row = agent.wait_row("process.image", lambda r: r["pid"] == pid)
+            self.assertGreaterEqual(time.monotonic() - began, 3)
             self.assertEqual((row["sha256"], row["proc"]), (self.digest(program), begin["proc"]))
+
+    def test_more_than_can_wait(self):
+        """Each version that was run has its hash or its count."""
+        count = 90
+        for i in range(count):
+            os.mkdir(f"{self.folder}/{i}")
+            with open(copy(f"{self.folder}/{i}/waits"), "ab") as file:
+                file.truncate(1 << 20)
+        with self.running(only="waits", hash_rate="1MiB") as agent:
+            for i in range(count):
+                common.spawn([f"{self.folder}/{i}/waits", "exit", "0"])
+            agent.wait_row("process.image")
+            agent.stop()
+            rows = agent.rows()
+        dropped = common.ledger(rows)["process.image"]["dropped"]
+        self.assertEqual(sum(r["type"] == "process.image" for r in rows) + sum(dropped.values()), count)
+        self.assertGreater(dropped["table_full"], 0)
+        self.assertGreater(dropped["stopped"], 0)
 
     def test_file_that_is_replaced(self):
         """Never the hash of another file."""

@@ -206,6 +206,10 @@ static void bounds(void **state)
 
 	assert_int_equal(ask(h, &s), 1);
 	assert_int_equal(wait_answer(h).state, HASHER_TOO_LARGE);
+	hasher_free(h);
+	h = make(strlen(content)); /* and no byte more */
+	assert_int_equal(ask(h, &s), 1);
+	assert_int_equal(wait_answer(h).state, HASHER_DONE);
 	while (asked < 1000) {
 		s.version.changed++;
 		if (hasher_ask(h, &s, raw, raw_path(raw)) < 0)

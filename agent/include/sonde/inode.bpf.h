@@ -5,9 +5,12 @@
 
 #include "sonde/probe.bpf.h"
 
-#define SONDE_S_IFMT  0170000
-#define SONDE_S_IFCHR 0020000
-#define SONDE_S_IFDIR 0040000
+#define SONDE_S_IFMT   0170000 /* include/uapi/linux/stat.h */
+#define SONDE_S_IFIFO  0010000
+#define SONDE_S_IFCHR  0020000
+#define SONDE_S_IFDIR  0040000
+#define SONDE_S_IFREG  0100000
+#define SONDE_S_IFSOCK 0140000
 
 #define SONDE_MAJOR(dev) ((dev) >> 20)
 #define SONDE_MINOR(dev) ((dev)&0xfffff)
@@ -18,6 +21,14 @@ sonde_inline __u64 sonde_device_number(__u32 dev)
 	__u32 major = SONDE_MAJOR(dev), minor = SONDE_MINOR(dev);
 
 	return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
+}
+
+/* Major numbers of the kernel's terminals: tty, console and the ptys of either kind. Source: include/uapi/linux/major.h. */
+sonde_inline bool sonde_is_terminal(__u32 dev)
+{
+	__u32 major = SONDE_MAJOR(dev);
+
+	return major == 4 || major == 5 || (major >= 136 && major <= 143);
 }
 
 #endif

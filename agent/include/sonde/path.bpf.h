@@ -10,17 +10,9 @@
 #ifndef SONDE_PATH_BPF_H
 #define SONDE_PATH_BPF_H
 
-#include "sonde/probe.bpf.h"
+#include "sonde/inode.bpf.h"
 
 #define SONDE_PATH_ROOM 4352 /* PATH_MAX and the room of one component more */
-
-/* Kernel device numbers are major:12 minor:20; stat(2) shows new_encode_dev(). Source: include/linux/kdev_t.h. */
-sonde_inline __u64 sonde_device_number(__u32 dev)
-{
-	__u32 major = dev >> 20, minor = dev & 0xfffff;
-
-	return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
-}
 
 /* What a walker said, as the text that it wrote at `at`; returns where the next part can begin. */
 sonde_inline __u32 sonde_path_end(struct sonde_event *e, struct sonde_text *text, __u32 at, int end)

@@ -430,27 +430,45 @@ sonde_inline void sonde_name_stack(struct sonde_event *e, const __u64 room, __u6
 	*(__u64 *)((void *)e + room) = stack;
 }
 
-/* `stack`: number of the event's stack, 0: none. */
-sonde_inline void *sonde_begin_with(void *ring, __u32 type, const __u64 bytes, const struct sonde_owner *owner,
-				    __u64 stack)
+/* An event of the type happened: counted. NULL: it is filtered, counted too. */
+sonde_inline struct sonde_counts *sonde_count_event(__u32 type, const struct sonde_owner *owner)
 {
 	struct sonde_counts *counts = sonde_counts_of(type);
-	struct sonde_event *e;
 
 	if (!counts)
 		return NULL;
 	__sync_fetch_and_add(&counts->produced, 1);
-	if (owner->filtered) {
-		__sync_fetch_and_add(&counts->filtered, 1);
+	if (!owner->filtered)
+		return counts;
+	__sync_fetch_and_add(&counts->filtered, 1);
+	return NULL;
+}
+
+/* Room for `bytes` (a constant) with the header filled, for an event that is counted already; NULL: there is none, which is left to the caller
+ * to count: it may try another size. `stack`: number of the event's stack, 0: none. */
+sonde_inline void *sonde_room_of(void *ring, __u32 type, const __u64 bytes, const struct sonde_owner *owner,
+				 __u64 stack)
+{
+	struct sonde_event *e = bpf_ringbuf_reserve(ring, (bytes + 7) / 8 * 8 + sizeof stack, 0);
+
+	if (!e)
 		return NULL;
-	}
-	e = bpf_ringbuf_reserve(ring, (bytes + 7) / 8 * 8 + sizeof stack, 0);
-	if (!e) {
-		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
-		return NULL;
-	}
 	sonde_fill_header(e, type, owner);
 	sonde_name_stack(e, (bytes + 7) / 8 * 8, stack);
+	return e;
+}
+
+sonde_inline void *sonde_begin_with(void *ring, __u32 type, const __u64 bytes, const struct sonde_owner *owner,
+				    __u64 stack)
+{
+	struct sonde_counts *counts = sonde_count_event(type, owner);
+	void *e;
+
+	if (!counts)
+		return NULL;
+	e = sonde_room_of(ring, type, bytes, owner, stack);
+	if (!e)
+		__sync_fetch_and_add(&counts->dropped[SONDE_DROP_RING_FULL], 1);
 	return e;
 }
 
