@@ -10,9 +10,6 @@
 /* CLONE_NEW*: time, mnt, cgroup, uts, ipc, user, pid, net. */
 #define CLONE_NEW (0x80 | 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000)
 
-#define PIDFS_MAGIC    0x50494446 /* since Linux 6.9 */
-#define ANON_INO_MAGIC 0x09041934
-
 struct namespaces {
 	__u32 mnt, user, pid, net, uts, ipc, cgroup, time;
 };
@@ -109,15 +106,6 @@ int setns_begin__tracepoint(void *ctx)
 	return call_begins();
 }
 
-/* The process of a pidfd; 0 of what is none. */
-sonde_inline __u64 task_of_fd(__s32 fd)
-{
-	struct file *file = sonde_file_of(fd);
-	__u64 magic = file ? BPF_CORE_READ(file, f_inode, i_sb, s_magic) : 0;
-
-	return magic == PIDFS_MAGIC || magic == ANON_INO_MAGIC ? sonde_task_of_pidfd((__u64)file) : 0;
-}
-
 SEC("tracepoint/syscalls/sys_exit_setns")
 int setns__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
@@ -132,7 +120,7 @@ int setns__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	e->fd = (__u32)sonde_argument(0);
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ctx->ret);
-	sonde_fill_target(e, task_of_fd((__s32)e->fd));
+	sonde_fill_target(e, sonde_task_of_pidfd((__s32)e->fd));
 	e->flags = (__u32)sonde_argument(1);
 	e->_pad = 0;
 	put_namespaces(e, &was, &now);

@@ -9,7 +9,9 @@
  *	load_rights seize PID           and detaches
  *	load_rights write PID ADDRESS   process_vm_writev of 8 bytes in 2 parts
  *	load_rights getfd PID FD
- *	load_rights send HOW PID SIGNAL kill, queue or tkill
+ *	load_rights send HOW PID SIGNAL kill, queue, tkill, pidfd, or timer: a siginfo that says that a timer sent it
+ *	load_rights orphan              leaves a child that the kernel ends, as it asked for
+ *	load_rights timer               a timer that sends it SIGTERM, 20 times
  *	load_rights inside              in a pid namespace of its own, sends a child SIGTERM by its number there
  *	load_rights steps WORD...       one system call a word, see step(); what /proc says after each
  *	load_rights other               gives rights away by a call of 32 bits, which tracepoints do not have; waits
@@ -45,6 +47,7 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SYS_pidfd_getfd
@@ -125,14 +128,57 @@ static int get_fd(pid_t pid, int fd)
 
 static int send_signal(const char *how, pid_t pid, int number)
 {
+	siginfo_t forged = { .si_signo = number, .si_code = SI_TIMER };
 	union sigval value = { 0 };
+	long ret;
 
 	if (!strcmp(how, "kill"))
-		said("send", kill(pid, number));
+		ret = kill(pid, number);
 	else if (!strcmp(how, "queue"))
-		said("send", sigqueue(pid, number, value));
+		ret = sigqueue(pid, number, value);
+	else if (!strcmp(how, "tkill"))
+		ret = syscall(SYS_tkill, pid, number);
+	else if (!strcmp(how, "pidfd"))
+		ret = syscall(SYS_pidfd_send_signal, syscall(SYS_pidfd_open, pid, 0), number, NULL, 0);
 	else
-		said("send", syscall(SYS_tgkill, pid, pid, number));
+		ret = syscall(SYS_rt_sigqueueinfo, pid, number, &forged);
+	said("send", ret);
+	return 0;
+}
+
+static int orphan(void)
+{
+	int ready[2];
+	char c;
+
+	if (pipe(ready) < 0)
+		return 1;
+	if (!fork()) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	return read(ready[0], &c, 1) != 1;
+}
+
+static void take_no_notice(int number)
+{
+	(void)number;
+}
+
+static int be_timed(void)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGTERM };
+	struct itimerspec every = { { 0, 5000000 }, { 0, 5000000 } };
+	timer_t timer;
+
+	signal(SIGTERM, take_no_notice);
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0 || timer_settime(timer, 0, &every, NULL) < 0)
+		return 1;
+	for (int i = 0; i < 20; i++)
+		pause();
 	return 0;
 }
 
@@ -573,6 +619,10 @@ int main(int argc, char **argv)
 		return get_fd(atoi(argv[2]), atoi(argv[3]));
 	if (!strcmp(what, "send") && argc == 5)
 		return send_signal(argv[2], atoi(argv[3]), atoi(argv[4]));
+	if (!strcmp(what, "orphan"))
+		return orphan();
+	if (!strcmp(what, "timer"))
+		return be_timed();
 	if (!strcmp(what, "inside"))
 		return inside();
 	if (!strcmp(what, "toggle") && argc == 3)
