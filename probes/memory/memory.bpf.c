@@ -4,9 +4,10 @@
  * What is left is judged by the mapping itself, as the kernel has it when the call has ended.
  *
  * Compilers at run time do this all the time, and each is like the one before: of each process, kind and file one event a second goes out, with how many
- * there were since the last. What was not told when a thread of it ends is told then. The sums lie with the first thread of the process.
+ * there were since the last. What was not told when a thread of it ends, or before it becomes another program, is told then. The sums lie with the
+ * first thread of the process.
  */
-#include "sonde/path.bpf.h"
+#include "sonde/inode.bpf.h"
 #include "sonde/syscall.bpf.h"
 #include "memory.h"
 
@@ -14,7 +15,6 @@
 #define PROT_EXEC     4
 #define MAP_ANONYMOUS 0x20
 #define VM_SHARED     8
-#define S_IFMT        0170000
 #define S_IFREG       0100000
 #define NAME_ROOM     256
 #define QUIET_NS      1000000000ull
@@ -86,6 +86,8 @@ sonde_inline void put_file(struct memory_exec *e, struct file *file)
 	e->ino = BPF_CORE_READ(inode, i_ino);
 	e->dev = sonde_device_number(BPF_CORE_READ(inode, i_sb, s_dev));
 	bpf_probe_read_kernel_str(e->name, sizeof e->name, BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	if (BPF_CORE_READ(file, f_path.dentry, d_name.len) >= sizeof e->name)
+		e->event.flags |= SONDE_FLAG_TRUNCATED;
 }
 
 sonde_inline void send(const struct asked *a, const struct found *f, __u64 count)
@@ -112,7 +114,7 @@ sonde_inline bool is_nameless(struct file *file)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 
-	return (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFREG && !BPF_CORE_READ(inode, i_nlink);
+	return (BPF_CORE_READ(inode, i_mode) & SONDE_S_IFMT) == S_IFREG && !BPF_CORE_READ(inode, i_nlink);
 }
 
 static long look(struct task_struct *task, struct vm_area_struct *vma, struct found *f)
@@ -218,12 +220,12 @@ int pkey_mprotect__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	return protect(ctx, MEMORY_CALL_PKEY_MPROTECT);
 }
 
-SEC("tp_btf/sched_process_exit")
-int rest__tp_btf(void *ctx)
+/* A function that the verifier checks by itself. */
+__attribute__((noinline)) int tell_rest(void)
 {
 	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
 	struct folded *f = bpf_task_storage_get(&memory_folded, leader, NULL, 0);
-	const struct asked nothing = { .prot = PROT_EXEC };
+	const struct asked nothing = { .call = MEMORY_CALL_NONE };
 
 	if (!f)
 		return 0;
@@ -235,6 +237,32 @@ int rest__tp_btf(void *ctx)
 			send(&nothing, &what, count);
 	}
 	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int rest__tp_btf(void *ctx)
+{
+	return tell_rest();
+}
+
+/* What the program did is told while the process is still that program, and its first thread there to be asked. */
+SEC("tp_btf/sched_prepare_exec")
+int rest_before__tp_btf(void *ctx)
+{
+	return tell_rest();
+}
+
+SEC("tracepoint/syscalls/sys_enter_execve")
+int rest_before__tracepoint(void *ctx)
+{
+	return tell_rest();
+}
+
+SEC("tracepoint/syscalls/sys_enter_execveat")
+SONDE_COVERED_BY("rest_before__tp_btf")
+int rest_before_at__tracepoint(void *ctx)
+{
+	return tell_rest();
 }
 
 /* ---- the others ---- */

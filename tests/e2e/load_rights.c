@@ -23,7 +23,7 @@
  *	load_rights enter PID FLAGS     setns by pidfd
  *	load_rights enter-file PATH     by the file of a namespace
  *	load_rights clone FLAGS         a child in new namespaces; says those that it has
- *	load_rights code WORD...        memory that becomes code, see code_step(); what /proc says of it after each
+ *	load_rights code WORD...        memory that becomes code, see code_step(); what /proc says of it after each; `exec` goes on as another program
  *
  * Answers are lines of `key=value`.
  */
@@ -537,7 +537,7 @@ static int file_of(const char *word)
 		unlink("gone");
 	} else {
 		memset(name, 'n', 249);
-		fd = (int)syscall(SYS_memfd_create, strcmp(word, "memfd-long") ? "code" : name, 1);
+		fd = (int)syscall(SYS_memfd_create, strncmp(word, "memfd-long", 10) ? "code" : name, 1);
 	}
 	return ftruncate(fd, CODE_BYTES) < 0 ? -1 : fd;
 }
@@ -558,6 +558,9 @@ static void code_step(const char *word)
 		p = map(3, -1);
 		*(volatile char *)p = (char)0xc3;
 		mprotect(p, CODE_BYTES, IS("mprotect-wx") ? 7 : IS("mprotect-x") ? 5 : 1);
+	} else if (IS("pkey-x")) {
+		p = map(3, -1);
+		syscall(SYS_pkey_mprotect, p, CODE_BYTES, 5, -1);
 	} else if (IS("file-rx")) {
 		p = map(5, fd = file_of(word));
 	} else if (IS("file-mprotect-x")) {
@@ -567,7 +570,7 @@ static void code_step(const char *word)
 		p = map(3, fd = file_of(word));
 		*(volatile char *)p = (char)0xc3;
 		mprotect(p, CODE_BYTES, 5);
-	} else if (IS("memfd-x") || IS("deleted-x")) {
+	} else if (IS("memfd-x") || IS("memfd-long-x") || IS("deleted-x")) {
 		p = map(5, fd = file_of(word));
 	} else if (IS("refused")) {
 		said("mprotect", mprotect((void *)CODE_BYTES, CODE_BYTES, 7));
@@ -596,8 +599,11 @@ static void code_step(const char *word)
 
 static int code(char **words)
 {
-	for (; *words; words++)
+	for (; *words; words++) {
+		if (!strcmp(*words, "exec"))
+			return execl("/bin/true", "true", NULL);
 		code_step(*words);
+	}
 	return 0;
 }
 
