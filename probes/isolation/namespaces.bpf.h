@@ -46,30 +46,30 @@ sonde_inline void read_namespaces(struct namespaces *to, struct task_struct *tas
 
 /* Those of a thread as its call began. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u32);
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
 	__type(value, struct namespaces);
 } ns_before SEC(".maps");
 
 sonde_inline int call_begins(void)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
-	struct namespaces own;
+	struct namespaces *own =
+		bpf_task_storage_get(&ns_before, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	read_namespaces(&own, bpf_get_current_task_btf());
-	bpf_map_update_elem(&ns_before, &tid, &own, BPF_ANY);
+	if (own)
+		read_namespaces(own, bpf_get_current_task_btf());
+	else
+		sonde_failed(-12);
 	return 0;
 }
 
-/* What is not known any more counts as unchanged. */
+/* Of a call that had begun before the agent all counts as unchanged. */
 sonde_inline void read_before(struct namespaces *was, const struct namespaces *now)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
-	struct namespaces *known = bpf_map_lookup_elem(&ns_before, &tid);
+	struct namespaces *known = bpf_task_storage_get(&ns_before, bpf_get_current_task_btf(), NULL, 0);
 
 	*was = known ? *known : *now;
-	bpf_map_delete_elem(&ns_before, &tid);
 }
 
 SEC("tracepoint/syscalls/sys_enter_unshare")

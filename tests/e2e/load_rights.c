@@ -18,6 +18,7 @@
  *	load_rights newmount FOLDER     the calls of the new mount interface, with the mount's number as /proc has it
  *	load_rights mount TYPE PATH     both end well if the kernel refuses
  *	load_rights umount PATH
+ *	load_rights unreadable          umount and chroot of an address where nothing is
  *	load_rights race-root TRIES     in the working directory: chroot to a name that another thread changes between `a` and `b`
  *	load_rights race-mount TRIES    the same with a tmpfs mounted there
  *	load_rights enter PID FLAGS     setns by pidfd
@@ -643,6 +644,8 @@ int main(int argc, char **argv)
 		return said("mount", mount("refused", argv[3], argv[2], 0, NULL)) == 0;
 	if (!strcmp(what, "umount") && argc == 3)
 		return said("umount", umount2(argv[2], 0)) == 0;
+	if (!strcmp(what, "unreadable"))
+		return said("umount", syscall(SYS_umount2, 8, 0)) == 0 || said("chroot", syscall(SYS_chroot, 8)) == 0;
 	if (!strcmp(what, "race-root") && argc == 3)
 		return race_root((unsigned)atoi(argv[2]));
 	if (!strcmp(what, "race-mount") && argc == 3)
