@@ -80,7 +80,8 @@ static void cred_tick(struct sonde_host *host, uint64_t now)
 	if (now < c->next)
 		return;
 	c->next = now + host->number(host, "interval");
-	read_threads(host);
+	if (read_threads(host) < 0)
+		host->notice(host, "the threads cannot be read: rights that no call gave are not found this time");
 }
 
 const struct sonde_module sonde_module_cred = {

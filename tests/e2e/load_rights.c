@@ -14,7 +14,9 @@
  *	load_rights timer               a timer that sends it SIGTERM, 20 times
  *	load_rights inside              in a pid namespace of its own, sends a child SIGTERM by its number there
  *	load_rights steps WORD...       one system call a word, see step(); what /proc says after each
- *	load_rights other               gives rights away by a call of 32 bits, which tracepoints do not have; waits
+ *	load_rights other [exec|fork]   gives rights away by a call of 32 bits, which tracepoints do not have; then waits, becomes another program, or
+ *	                                has a child
+ *	load_rights tsync               gives another thread of its own no_new_privs, by seccomp; waits
  *	load_rights newmount FOLDER     the calls of the new mount interface, with the mount's number as /proc has it
  *	load_rights mount TYPE PATH     both end well if the kernel refuses
  *	load_rights umount PATH
@@ -31,6 +33,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -312,7 +316,7 @@ static long call32(unsigned number, unsigned a, unsigned b, unsigned c)
 }
 #endif
 
-static int by_other_ways(void)
+static int by_other_ways(const char *then)
 {
 	long ret = -ENOSYS;
 
@@ -321,6 +325,33 @@ static int by_other_ways(void)
 #endif
 	printf("pid=%d\n", getpid());
 	say_status("setresuid32", ret);
+	if (!strcmp(then, "exec"))
+		return execl("/bin/true", "true", NULL);
+	if (strcmp(then, "fork"))
+		wait_for_end();
+	else if (!fork())
+		_exit(0);
+	else
+		wait(NULL);
+	return 0;
+}
+
+static void *wait_forever(void *unused)
+{
+	for (;;)
+		pause();
+	return unused;
+}
+
+static int give_to_all_threads(void)
+{
+	struct sock_filter allow = { .code = BPF_RET | BPF_K, .k = SECCOMP_RET_ALLOW };
+	struct sock_fprog program = { 1, &allow };
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, wait_forever, NULL) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return 1;
+	said("seccomp", syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program));
 	wait_for_end();
 	return 0;
 }
@@ -637,7 +668,9 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "steps"))
 		return steps(argv + 2);
 	if (!strcmp(what, "other"))
-		return by_other_ways();
+		return by_other_ways(argc > 2 ? argv[2] : "");
+	if (!strcmp(what, "tsync"))
+		return give_to_all_threads();
 	if (!strcmp(what, "newmount") && argc == 3)
 		return new_mount(argv[2]);
 	if (!strcmp(what, "mount") && argc == 4)

@@ -207,9 +207,10 @@ class Process(common.TestCase):
         for how, code in (("kill", "kill"), ("queue", "queue"), ("tkill", "tkill"), ("pidfd", "kill"), ("timer", "queue")):
             for number in (signal.SIGTERM, signal.SIGSTOP, signal.SIGSEGV, signal.SIGKILL, signal.SIGHUP):
                 process = subprocess.Popen(["sleep", "100"])
-                self.agent.wait_row("process.exec", lambda r: r["pid"] == process.pid)
+                self.addCleanup(process.wait)
+                self.addCleanup(process.kill)
                 target = process.pid
-                began = self.agent.wait_row("process.exec", lambda r: r["pid"] == target)
+                began = self.agent.wait_row("process.exec", lambda r: r["pid"] == target and r["comm"] == "sleep")
                 pid, said = self.load("send", how, target, int(number))
                 self.assertEqual(said["send"], 0)
                 row, = self.done(pid)
@@ -218,7 +219,6 @@ class Process(common.TestCase):
                 self.assertEqual({key: row.get(key) for key in want}, want)
                 self.assertEqual(row.get("target_tid"), target if how == "tkill" else None)
                 process.kill()
-                process.wait()
 
     def test_signals_that_say_nothing(self):
         """Those for programs' own use, to oneself, to nobody, or refused."""
