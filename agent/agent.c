@@ -387,8 +387,10 @@ static int begin_probes(struct agent *a, struct fault *fault)
 	r = filter_apply(a->setup.loader, a->setup.config, fault);
 	if (r == 0)
 		r = open_rings(a, fault);
-	if (r == 0)
+	if (r == 0) {
+		agent_list_processes(a); /* the first events have a lineage too */
 		r = agent_start_modules(a, fault);
+	}
 	if (r == 0)
 		r = agent_check_guard(a, fault);
 	if (r == 0) {
@@ -504,13 +506,21 @@ static int begin(struct agent *a, struct fault *fault)
 
 static void detach_modules(struct agent *a)
 {
+	uint64_t said = now_boottime_ns() + SECOND_NS;
+
 	for (size_t i = 0; i < loader_count(a->setup.loader); i++) {
 		struct module *m = loader_module(a->setup.loader, i);
 		const struct sonde_module *companion = module_running(m) ? module_companion(m) : NULL;
 
 		if (!module_running(m))
 			continue;
-		module_detach(m);
+		if (said && now_boottime_ns() > said) {
+			said = 0;
+			agent_say(
+				a,
+				"ending: the kernel takes its time to let go of so many hooks; events still come out");
+		}
+		agent_detach_module(a, m);
 		if (companion && companion->stop)
 			companion->stop(&agent_guest(a, module_name(m))->host);
 	}

@@ -54,6 +54,16 @@ uint64_t agent_in_rings_of(struct agent *a, const struct module *module)
 	return sum;
 }
 
+static void drain(void *context)
+{
+	agent_drain(context);
+}
+
+void agent_detach_module(struct agent *a, struct module *module)
+{
+	module_detach(module, drain, a);
+}
+
 void agent_stop_module(struct agent *a, struct module *module, int flush_ms)
 {
 	struct guest *guest = agent_guest(a, module_name(module));
@@ -62,7 +72,7 @@ void agent_stop_module(struct agent *a, struct module *module, int flush_ms)
 
 	if (!guest)
 		return;
-	module_detach(module);
+	agent_detach_module(a, module);
 	if (companion && companion->stop)
 		companion->stop(&guest->host);
 	do {
@@ -86,6 +96,7 @@ int agent_start_modules(struct agent *a, struct fault *fault)
 			return r;
 		if (r < 0)
 			agent_say(a, fault->text);
+		agent_drain_priority(a); /* what runs already does not wait for what is still to be loaded */
 	}
 	return 0;
 }

@@ -199,6 +199,13 @@ static bool drain_ring(struct agent *a, struct ring_buffer *ring, bool priority_
 	return ring_buffer__consume(ring) == -EAGAIN;
 }
 
+/* Only what no thread is needed for: none may begin before the agent has given up its privileges, and stacks want the reader of files. */
+void agent_drain_priority(struct agent *a)
+{
+	for (int rounds = 0; rounds < 64 && drain_ring(a, a->priority, true); rounds++)
+		;
+}
+
 /* Takes what is there: priority first, then bulk, looking at priority again after each batch. A flood does not keep the loop from
  * its other work. */
 void agent_drain(struct agent *a)

@@ -133,6 +133,7 @@ struct guest *agent_guest(struct agent *a, const char *module);
 int agent_on_priority(void *context, void *data, size_t size);
 int agent_on_bulk(void *context, void *data, size_t size);
 void agent_drain(struct agent *a);
+void agent_drain_priority(struct agent *a);
 void agent_note_watches(struct agent *a);
 void agent_on_stack(void *context, const struct sonde_event *event, const struct stack_text *stack);
 
@@ -142,6 +143,7 @@ int agent_ask_module(struct agent *a, const char *request, FILE *out);
 
 /* agent_modules.c: starting and stopping modules */
 void agent_stop_module(struct agent *a, struct module *module, int flush_ms);
+void agent_detach_module(struct agent *a, struct module *module);
 enum overflow agent_overflow_of(const struct config *config, const struct module *module);
 bool agent_is_enabled(const struct config *config, const struct module *module);
 int agent_start_modules(struct agent *a, struct fault *fault);

@@ -42,8 +42,9 @@ const struct sonde_option *module_options(const struct module *module);
 int module_start(struct module *module, const struct config *config, struct sonde_host *host, struct fault *fault);
 /* As far as the kernel is concerned only: loads and attaches, without the companion. For a look at the hooks. */
 int module_try(struct module *module, const struct config *config, struct fault *fault);
-/* Detaches the programs: no event begins after it returns. The companion still lives, to flush. */
-void module_detach(struct module *module);
+/* Detaches the programs: no event begins after it returns. The companion still lives, to flush. The kernel lets go of some hooks only after all
+ * CPUs have come by, 70 ms each: `between` (may be NULL) is called after each, so that the rings do not fill up meanwhile. */
+void module_detach(struct module *module, void (*between)(void *context), void *context);
 void module_unload(struct module *module);
 bool module_running(const struct module *module);
 /* Whether it has programs of cgroups: attaching these takes CAP_NET_ADMIN, which the agent gives up after its start, so that stopped and started

@@ -394,11 +394,15 @@ static bool refuse(struct module *module, const char *program, const char *why)
 	return true;
 }
 
-static void detach_links(struct module *module)
+static void detach_links(struct module *module, void (*between)(void *context), void *context)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(module->links); i++) {
+		if (!module->links[i])
+			continue;
 		bpf_link__destroy(module->links[i]);
 		module->links[i] = NULL;
+		if (between)
+			between(context);
 	}
 }
 
@@ -459,7 +463,7 @@ static int attach_hooks(struct module *module, struct bpf_object *object)
 			char why[160];
 
 			say_attach_error(h->section, errno, why, sizeof why);
-			detach_links(module);
+			detach_links(module, NULL, NULL);
 			refuse(module, h->program, why);
 			return -EAGAIN;
 		}
@@ -607,9 +611,9 @@ int module_start(struct module *module, const struct config *config, struct sond
 	return r;
 }
 
-void module_detach(struct module *module)
+void module_detach(struct module *module, void (*between)(void *context), void *context)
 {
-	detach_links(module);
+	detach_links(module, between, context);
 	module->attached = false;
 }
 
@@ -631,7 +635,7 @@ void module_unload(struct module *module)
 {
 	if (!module->object)
 		return;
-	detach_links(module);
+	detach_links(module, NULL, NULL);
 	for (size_t i = 0; i < module->n_measures; i++) {
 		struct measure *m = &module->measures[i];
 		struct measure_view view = { 0 };

@@ -2,6 +2,7 @@
 /* The tasks that were there before the agent: read once by an iterator program of identity, which marks them. */
 #include "module_state.h"
 #include "probes/identity/identity.h"
+#include "probes/iterate.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -10,26 +11,8 @@
 struct reader {
 	void (*take)(void *context, const void *record);
 	void *context;
-	size_t size, used; /* of a record; bytes of one that is not whole yet */
-	uint8_t record[256];
+	size_t size; /* of a record */
 };
-
-/* Records follow one another; a read may end within one. */
-static void take_bytes(struct reader *reader, const uint8_t *bytes, size_t n)
-{
-	while (n > 0) {
-		size_t part = MIN_OF(n, reader->size - reader->used);
-
-		memcpy(reader->record + reader->used, bytes, part);
-		reader->used += part;
-		bytes += part;
-		n -= part;
-		if (reader->used == reader->size) {
-			reader->take(reader->context, reader->record);
-			reader->used = 0;
-		}
-	}
-}
 
 /* Over the task `tid`, 0: over all of them. `reader` may be NULL: the program writes nothing. */
 static int run_iterator(struct module *identity, const char *name, uint32_t tid, struct reader *reader)
@@ -38,23 +21,12 @@ static int run_iterator(struct module *identity, const char *name, uint32_t tid,
 	union bpf_iter_link_info info = { .task = { .tid = tid } };
 	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info, .link_info_len = sizeof info);
 	struct bpf_link *link = program ? bpf_program__attach_iter(program, tid ? &options : NULL) : NULL;
-	uint8_t bytes[4096];
-	ssize_t n;
-	int fd, r = 0;
+	int r;
 
 	if (!link)
 		return -errno;
-	fd = bpf_iter_create(bpf_link__fd(link));
-	if (fd < 0)
-		r = -errno;
-	while (r == 0 && (n = read(fd, bytes, sizeof bytes)) != 0) {
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			r = -errno;
-		if (n > 0 && reader)
-			take_bytes(reader, bytes, (size_t)n);
-	}
-	if (fd >= 0)
-		close(fd);
+	r = reader ? iterate(bpf_link__fd(link), reader->size, reader->take, reader->context)
+		   : iterate(bpf_link__fd(link), 0, NULL, NULL);
 	bpf_link__destroy(link);
 	return r;
 }

@@ -16,7 +16,7 @@ packages_test="libcmocka-dev openjdk-17-jdk-headless g++ binutils xz-utils nodej
 packages_corpus='gcc g++ gcc-multilib musl-tools xz-utils binutils rustc golang-go nodejs openjdk-17-jdk-headless python3'
 packages_fuzz='libclang-rt-14-dev llvm'
 packages_vm='qemu-system-x86 busybox-static python3 iproute2 util-linux bpftool binutils'
-packages_bench='tshark nginx-light libnginx-mod-http-echo wrk postgresql golang-go libbpf-tools bpftool python3 linux-perf redis-server redis-tools openjdk-17-jdk-headless'
+packages_bench='tshark nginx-light libnginx-mod-http-echo wrk postgresql golang-go libbpf-tools bpftool python3 python3-yaml linux-perf redis-server redis-tools openjdk-17-jdk-headless'
 packages_lint='clang-format git python3'
 
 say() { printf '%s: %s\n' "$me" "$*" >&2; }

@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "probes/cred/cred.h"
+#include "probes/iterate.h"
 #include "sonde/module.h"
 
 extern const struct sonde_module sonde_module_cred;
@@ -13,6 +14,7 @@ extern const struct sonde_module sonde_module_cred;
 struct cred {
 	uint64_t interval, next; /* boot clock */
 	int link;
+	bool said; /* that the reading failed */
 };
 
 static const struct sonde_option options[] = {
@@ -26,21 +28,6 @@ static const struct sonde_option options[] = {
 	  .help = "how often the rights of all threads are held against those that they should have" },
 	{ 0 },
 };
-
-static int read_threads(struct sonde_host *host)
-{
-	struct cred *c = host->module_data;
-	_cleanup_(close_fd) int fd = bpf_iter_create(c->link);
-	char nothing[16];
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	while ((n = read(fd, nothing, sizeof nothing)) != 0)
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return -errno;
-	return 0;
-}
 
 static void cred_detach(struct sonde_host *host)
 {
@@ -67,7 +54,7 @@ static int cred_attach(struct sonde_host *host)
 	if (r == 0 && c->link < 0)
 		r = -errno;
 	if (r == 0)
-		r = read_threads(host);
+		r = iterate(c->link, 0, NULL, NULL);
 	if (r < 0)
 		cred_detach(host);
 	return r;
@@ -80,8 +67,10 @@ static void cred_tick(struct sonde_host *host, uint64_t now)
 	if (now < c->next)
 		return;
 	c->next = now + host->number(host, "interval");
-	if (read_threads(host) < 0)
-		host->notice(host, "the threads cannot be read: rights that no call gave are not found this time");
+	if (iterate(c->link, 0, NULL, NULL) < 0 && !c->said) {
+		c->said = true;
+		host->notice(host, "the rights of all threads cannot be read: changes are found at system calls only");
+	}
 }
 
 const struct sonde_module sonde_module_cred = {

@@ -11,6 +11,7 @@
 
 #include "base/base.h"
 #include "probes/drops/row.h"
+#include "probes/iterate.h"
 #include "sonde/module.h"
 #include "stacks/symbols.h"
 
@@ -138,23 +139,6 @@ static void end_window(struct sonde_host *host, uint64_t now)
 
 /* ---- the module ---- */
 
-/* Sockets that are older than the agent have their owners from now on. */
-static int read_older(struct sonde_host *host)
-{
-	int program = host->program(host, "older__iter");
-	_cleanup_(close_fd) int link = program < 0 ? program : bpf_link_create(program, 0, BPF_TRACE_ITER, NULL);
-	_cleanup_(close_fd) int fd = link < 0 ? -1 : bpf_iter_create(link);
-	char nothing[16];
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	while ((n = read(fd, nothing, sizeof nothing)) != 0)
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return -errno;
-	return 0;
-}
-
 static void drops_detach(struct sonde_host *host)
 {
 	struct drops *d = host->module_data;
@@ -184,7 +168,8 @@ static int drops_attach(struct sonde_host *host)
 		drops_detach(host);
 		return r;
 	}
-	if (read_older(host) < 0)
+	/* Sockets that are older than the agent have their owners from now on. */
+	if (iterate_program(host->program(host, "older__iter"), 0, NULL, NULL) < 0)
 		host->notice(host, "sockets that are there already cannot be read: their drops have no owner");
 	return 0;
 }

@@ -9,10 +9,9 @@
 
 #include "base/base.h"
 #include "probes/sched/groups.h"
+#include "probes/iterate.h"
 #include "probes/sched/sched.h"
 #include "sonde/module.h"
-
-#define READ_BYTES (64 * sizeof(struct sched_report))
 
 extern const struct sonde_module sonde_module_sched;
 
@@ -21,7 +20,6 @@ struct sched {
 	bool threads;
 	uint64_t begin;
 	struct sched_groups groups;
-	char reports[READ_BYTES] __attribute__((aligned(8)));
 };
 
 static const struct sonde_option options[] = {
@@ -70,30 +68,16 @@ static void sched_record(struct sonde_host *host, const struct sonde_event *even
 		host->settled(host, "sched_report", 1, refusal(take_report(host, (const struct sched_report *)event)));
 }
 
-/* Reads all threads. The kernel gives whole reports only, as its program writes them whole. */
+static void take_read(void *context, const void *report)
+{
+	take_report(context, report);
+}
+
 static int read_threads(struct sonde_host *host)
 {
 	struct sched *s = host->module_data;
-	_cleanup_(close_fd) int fd = bpf_iter_create(s->link);
-	size_t have = 0;
-	ssize_t n;
 
-	if (fd < 0)
-		return -errno;
-	while ((n = read(fd, s->reports + have, sizeof s->reports - have)) != 0) {
-		size_t at = 0;
-
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			continue;
-		if (n < 0)
-			return -errno;
-		have += (size_t)n;
-		for (; have - at >= sizeof(struct sched_report); at += sizeof(struct sched_report))
-			take_report(host, (const struct sched_report *)(s->reports + at));
-		memmove(s->reports, s->reports + at, have - at);
-		have -= at;
-	}
-	return 0;
+	return iterate(s->link, sizeof(struct sched_report), take_read, host);
 }
 
 static void emit_group(struct sonde_host *host, const struct sched_group *group, uint64_t now)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "probes/iterate.h"
 #include "sonde/module.h"
 
 #define TICK_NS     (100 * NS_PER_MS)
@@ -63,22 +64,13 @@ static bool read_piece(int fd, uint32_t bytes)
 
 static void run_iterator(int link)
 {
-	int fd = link < 0 ? -1 : bpf_iter_create(link);
-
-	if (fd < 0)
-		return;
-	while (read_piece(fd, PIECE_MOST))
-		;
-	close(fd);
+	iterate(link, 0, NULL, NULL);
 }
 
 static void take_older_ones(struct sonde_host *host)
 {
-	int link = link_iterator(host, "older__iter", NULL);
-
-	run_iterator(link);
-	if (link >= 0)
-		close(link);
+	if (iterate_program(host->program(host, "older__iter"), 0, NULL, NULL) < 0)
+		host->notice(host, "connections that are there already cannot be read: they have no owner");
 }
 
 /* ---- connections that go on ---- */

@@ -8,17 +8,15 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "probes/iterate.h"
 #include "probes/udp/udp.h"
 #include "sonde/module.h"
-
-#define READ_BYTES (64 * sizeof(struct udp_socket))
 
 extern const struct sonde_module sonde_module_udp;
 
 struct udp {
 	int living;     /* link of the iterator */
 	uint64_t begin; /* of the interval, boot clock */
-	char rows[READ_BYTES] __attribute__((aligned(8)));
 };
 
 static const struct sonde_option options[] = {
@@ -32,34 +30,17 @@ static const struct sonde_option options[] = {
 	{ 0 },
 };
 
-/* Hands on the whole rows among `bytes`; returns how many bytes are left. */
-static size_t take_rows(struct sonde_host *host, size_t bytes)
+static void take_row(void *context, const void *row)
 {
-	struct udp *u = host->module_data;
-	size_t at = 0;
+	struct sonde_host *host = context;
 
-	for (; bytes - at >= sizeof(struct udp_socket); at += sizeof(struct udp_socket))
-		host->emit(host, "udp_socket", u->rows + at);
-	memmove(u->rows, u->rows + at, bytes - at);
-	return bytes - at;
+	host->emit(host, "udp_socket", (void *)row); /* which lies where it can be completed */
 }
 
 /* Runs an iterator to its end. */
 static int read_iterator(struct sonde_host *host, int link)
 {
-	struct udp *u = host->module_data;
-	_cleanup_(close_fd) int fd = bpf_iter_create(link);
-	size_t have = 0;
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	while ((n = read(fd, u->rows + have, sizeof u->rows - have)) != 0) {
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return -errno;
-		have = take_rows(host, have + (n > 0 ? (size_t)n : 0));
-	}
-	return 0;
+	return iterate(link, sizeof(struct udp_socket), take_row, host);
 }
 
 /* A link to an iterator's program, `map`: over what is in it, else -1. */

@@ -5,11 +5,15 @@
  *
  *   bench_work exec N P   N programs (/bin/true), P at a time
  *   bench_work tcp N P    N connections over loopback, P at a time: 100 bytes there, 1000 back, closed by the client
+ *   bench_work open N     a file of its own opened N times for reading, and closed
+ *   bench_work write N    the same for writing
+ *   bench_work nothing N  N times a system call that nobody asks for (getppid)
  *
  * Prints one line: "exec N operations, T ns each" (wall clock).
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <spawn.h>
@@ -18,6 +22,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -137,6 +142,27 @@ static void run_connections(long n, long parallel)
 	waitpid(server_pid, NULL, 0);
 }
 
+static void run_opens(long n, int flags)
+{
+	char path[] = "/dev/shm/bench-work-XXXXXX";
+	int fd = mkstemp(path);
+
+	must(fd >= 0, "mkstemp");
+	close(fd);
+	for (long i = 0; i < n; i++) {
+		fd = open(path, flags | O_CLOEXEC);
+		must(fd >= 0, "open");
+		close(fd);
+	}
+	unlink(path);
+}
+
+static void run_calls(long n)
+{
+	for (long i = 0; i < n; i++)
+		syscall(SYS_getppid);
+}
+
 int main(int argc, char **argv)
 {
 	long n = argc > 2 ? atol(argv[2]) : 0, parallel = argc > 3 ? atol(argv[3]) : 4;
@@ -146,8 +172,12 @@ int main(int argc, char **argv)
 		run_programs(n, parallel);
 	} else if (n > 0 && parallel > 0 && !strcmp(argv[1], "tcp")) {
 		run_connections(n, parallel);
+	} else if (n > 0 && (!strcmp(argv[1], "open") || !strcmp(argv[1], "write"))) {
+		run_opens(n, *argv[1] == 'o' ? O_RDONLY : O_WRONLY);
+	} else if (n > 0 && !strcmp(argv[1], "nothing")) {
+		run_calls(n);
 	} else {
-		fprintf(stderr, "usage: bench_work exec|tcp N P\n");
+		fprintf(stderr, "usage: bench_work exec|tcp N P, open|write|nothing N\n");
 		return 2;
 	}
 	printf("%s %ld operations, %lld ns each\n", argv[1], n, (now_ns() - begin) / n);

@@ -246,22 +246,23 @@ def rate(service, seconds):
     return float(re.search(r"Requests/sec:\s+([\d.]+)", run(["wrk", "-t1", "-c50", f"-d{round(seconds)}s", f"http://127.0.0.1:{service.port}/plain"]))[1])
 
 
-def loss(common, name, modules, rounds=3, seconds=3):
-    """Of a service's rate at full speed, by turns without sonde and with these modules: (median without, median with)."""
+def loss(common, name, modules, rounds=5, seconds=3):
+    """Of a service's rate at full speed, by turns without sonde and with these modules: (median without, median of each with beside the one before it
+    without: the machine's own pace changes over minutes)."""
     with tempfile.TemporaryDirectory(prefix="sonde-bench-") as folder:
         os.chmod(folder, 0o755)
         service = SERVICES[name](folder, free_port())
         service.start()
         try:
             rate(service, seconds)
-            without, with_it = [], []
+            without, factors = [], []
             for _ in range(rounds):
                 without.append(rate(service, seconds))
                 with common.Agent(modules=modules):
-                    with_it.append(rate(service, seconds))
+                    factors.append(rate(service, seconds) / without[-1])
         finally:
             service.stop()
-    return statistics.median(without), statistics.median(with_it)
+    return statistics.median(without), statistics.median(factors)
 
 
 def apart(ours, theirs, wait):
@@ -288,8 +289,8 @@ def main():
     import common
 
     for name in ("redis", "nginx") if arguments.loss else ():
-        without, with_it = loss(common, name, arguments.loss)
-        print(f"{name}: {without:,.0f} answers/s without, {with_it:,.0f} with {arguments.loss}: {100 * (with_it / without - 1):+.1f} %", flush=True)
+        without, factor = loss(common, name, arguments.loss)
+        print(f"{name}: {without:,.0f} answers/s without, with {arguments.loss}: {100 * (factor - 1):+.1f} %", flush=True)
     for name in arguments.services or (() if arguments.loss else SERVICES):
         print(text_of(measure(common, name, arguments.seconds)) if possible(name) else f"{name}: not installed", flush=True)
 
