@@ -28,7 +28,7 @@
 struct folded {
 	struct {
 		__u64 told, count;
-		__u64 ino; /* of the file that was told */
+		__u64 file; /* that was told: file_number() */
 	} kinds[MEMORY_KINDS];
 };
 
@@ -39,8 +39,16 @@ struct {
 	__type(value, struct folded);
 } memory_folded SEC(".maps");
 
+/* Inode numbers alone are those of one file system. */
+sonde_inline __u64 file_number(struct file *file)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+
+	return file ? BPF_CORE_READ(inode, i_ino) ^ (__u64)BPF_CORE_READ(inode, i_sb, s_dev) << 32 : 0;
+}
+
 /* How many this event stands for; 0: it is counted for the next. */
-sonde_inline __u64 take_count(__u32 kind, __u64 ino)
+sonde_inline __u64 take_count(__u32 kind, __u64 file)
 {
 	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
 	struct folded *f = bpf_task_storage_get(&memory_folded, leader, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -49,7 +57,7 @@ sonde_inline __u64 take_count(__u32 kind, __u64 ino)
 	if (!f || kind >= MEMORY_KINDS)
 		return 1;
 	told = f->kinds[kind].told;
-	if (told && now - told < QUIET_NS && f->kinds[kind].ino == ino) {
+	if (told && now - told < QUIET_NS && f->kinds[kind].file == file) {
 		__sync_fetch_and_add(&f->kinds[kind].count, 1);
 		return 0;
 	}
@@ -57,7 +65,7 @@ sonde_inline __u64 take_count(__u32 kind, __u64 ino)
 		__sync_fetch_and_add(&f->kinds[kind].count, 1);
 		return 0;
 	}
-	f->kinds[kind].ino = ino;
+	f->kinds[kind].file = file;
 	return 1 + __sync_lock_test_and_set(&f->kinds[kind].count, 0);
 }
 
@@ -138,7 +146,6 @@ __attribute__((noinline)) int judge(struct asked *asked)
 {
 	struct asked a;
 	struct found f = {};
-	struct file *file;
 	__u64 count;
 
 	if (!asked)
@@ -151,8 +158,7 @@ __attribute__((noinline)) int judge(struct asked *asked)
 			return 0;
 		f.kind = MEMORY_KIND_FILE;
 	}
-	file = (void *)f.file;
-	count = take_count(f.kind, file ? BPF_CORE_READ(file, f_inode, i_ino) : 0);
+	count = take_count(f.kind, file_number((void *)f.file));
 	if (count)
 		send(&a, &f, count);
 	return 0;

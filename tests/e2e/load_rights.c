@@ -7,7 +7,7 @@
  *	load_rights trace PID ADDRESS   attaches, pokes a word, sets registers, detaches
  *	load_rights traceme             asks to be traced
  *	load_rights seize PID           and detaches
- *	load_rights write PID ADDRESS   process_vm_writev of 8 bytes in 2 parts
+ *	load_rights write PID ADDRESS   process_vm_writev of 8 bytes in 2 parts; PID 0: into itself
  *	load_rights getfd PID FD
  *	load_rights send HOW PID SIGNAL kill, queue, tkill, pidfd, or timer: a siginfo that says that a timer sent it
  *	load_rights orphan              leaves a child that the kernel ends, as it asked for
@@ -26,7 +26,8 @@
  *	load_rights enter PID FLAGS     setns by pidfd
  *	load_rights enter-file PATH     by the file of a namespace
  *	load_rights clone FLAGS         a child in new namespaces; says those that it has
- *	load_rights code WORD...        memory that becomes code, see code_step(); what /proc says of it after each; `exec` goes on as another program
+ *	load_rights code WORD...        memory that becomes code, see code_step(); what /proc says of it after each; `exec` goes on as another program,
+ *	                                `in:FOLDER` there
  *
  * Answers are lines of `key=value`.
  */
@@ -117,6 +118,10 @@ static int seize(pid_t pid)
 
 static int write_into(pid_t pid, unsigned long address)
 {
+	if (!pid) {
+		pid = getpid();
+		address = (unsigned long)buffer;
+	}
 	struct iovec local = { "overseen", 8 }, remote[2] = { { (void *)address, 4 }, { (void *)(address + 4), 4 } };
 
 	said("write", process_vm_writev(pid, &local, 1, remote, 2, 0));
@@ -634,6 +639,11 @@ static int code(char **words)
 	for (; *words; words++) {
 		if (!strcmp(*words, "exec"))
 			return execl("/bin/true", "true", NULL);
+		if (!strncmp(*words, "in:", 3)) {
+			if (chdir(*words + 3) < 0)
+				return 1;
+			continue;
+		}
 		code_step(*words);
 	}
 	return 0;

@@ -26,9 +26,9 @@ class Memory(common.TestCase):
     def tearDownClass(cls):
         cls.agent.__exit__(None, None, None)
 
-    def run_steps(self, *words, **options):
+    def run_steps(self, *words, program=(LOAD,), **options):
         """What the load says, one dict a step, and the rows of its process."""
-        process = subprocess.Popen([LOAD, "code", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options)
+        process = subprocess.Popen([*program, "code", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options)
         out = process.communicate(timeout=common.bound(60))[0]
         self.assertEqual(process.returncode, 0)
         self.agent.wait_row("process.exit", lambda r: r["pid"] == process.pid)
@@ -99,6 +99,16 @@ class Memory(common.TestCase):
         _, rows = self.run_steps("mmap-wx", "memfd-x", "mmap-wx", "file-written")
         self.assertEqual([r["kind"] for r in rows if r["type"] == "memory.exec"][:3], ["anonymous", "nameless", "file"])
         self.assertEqual(sum(r["count"] for r in rows if r.get("kind") == "anonymous"), 2)
+
+    def test_a_file_does_not_hide_another(self):
+        """Nor one that has its number in another file system."""
+        said, rows = self.run_steps("memfd-x", "memfd-x")
+        self.assertEqual([r["ino"] for r in rows if r["type"] == "memory.exec"], [int(s["ino"]) for s in said])
+        with tempfile.TemporaryDirectory() as folder:
+            script = f"cd {folder}; mkdir a b; mount -t tmpfs a a; mount -t tmpfs b b; exec {LOAD} \"$@\""
+            said, rows = self.run_steps("in:a", "deleted-x", "in:../b", "deleted-x", program=["unshare", "-m", "sh", "-ec", script, "sh"])
+        self.assertEqual(len({s["ino"] for s in said}), 1)
+        self.assertEqual((len(rows), len({r["dev"] for r in rows})), (2, 2))
 
     def test_memfd_refused(self):
         said, rows = self.run_steps("memfd-refused")

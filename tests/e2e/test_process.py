@@ -136,6 +136,10 @@ class Process(common.TestCase):
         self.check(row, target.pid, type="process.memory_write", ret=8, parts=2)
         self.assertIn("overseen", target.end())
 
+    def test_memory_write_into_itself_is_silent(self):
+        pid, said = self.load("write", 0, 0)
+        self.assertEqual((said["write"], self.done(pid)), (8, []))
+
     def test_memory_write_refused(self):
         target = Target(self)
         pid, said = self.load("write", target.pid, 8)
