@@ -314,7 +314,7 @@ class Alone(common.TestCase):
             mine = [r for r in rows if r["type"] == "cred.change" and r["comm"] == "load_rights"]
             self.assertEqual(len(mine), 100)
             raw = common.sonde("cat", agent.journal, "--type", "cred.change", "--format", "msgpack", text=False).stdout
-            self.assertLess(len(raw) / sum(r["type"] == "cred.change" for r in rows), 500)
+            self.assertLess(len(raw) / sum(r["type"] == "cred.change" for r in rows), 400)
 
 
 if __name__ == "__main__":
