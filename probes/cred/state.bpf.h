@@ -56,9 +56,10 @@ sonde_inline void read_caps(struct cred_caps *to, const struct cred *cred)
 	to->amb = sonde_capabilities((void *)cred + amb);
 }
 
+/* The hash is another where the number is: of places that nothing is in, and of group 0, it takes the same. */
 static __attribute__((noinline)) void read_groups(struct cred_state *to, struct group_info *info)
 {
-	__u32 gids[GROUPS_READ] = {}, hash = 0, n = (__u32)BPF_CORE_READ(info, ngroups);
+	__u32 gids[GROUPS_READ] = {}, n = (__u32)BPF_CORE_READ(info, ngroups), hash = n;
 
 	to->groups = n;
 	if (n > GROUPS_READ)

@@ -29,7 +29,7 @@ sonde_inline __u32 put_given(struct process_chroot *e, const __u32 room, __u64 g
 	e->ino = e->dev = 0;
 	if (n > 1)
 		e->path_given.length = (__u16)(n - 1);
-	if (n == (long)(room - sizeof *e))
+	if (n < 0 || n == (long)(room - sizeof *e))
 		e->event.flags |= SONDE_FLAG_TRUNCATED;
 	return sizeof *e + e->path_given.length;
 }

@@ -23,7 +23,8 @@
 #define MOVE_MOUNT_F_EMPTY_PATH 4
 #define AT_EMPTY_PATH           0x1000
 
-#define NEW_MOST    32 /* mounts of one call that are told */
+#define NEW_MOST    32   /* mounts of one call that are told */
+#define LOST_MOST   1024 /* that are counted behind these */
 #define TREE_LEVELS 32
 
 /* Where the texts lie: all but the path, which comes last, have a place of one size. What does not fit the small class is tried in the large. */
@@ -57,7 +58,7 @@ sonde_inline bool put_text(struct mount_attach *e, struct sonde_text *text, __u3
 		 : bpf_probe_read_kernel_str((void *)e + at, room, (void *)from);
 	if (n > 1)
 		text->length = (__u16)(n - 1);
-	return n < (long)room;
+	return n >= 0 && n < (long)room;
 }
 
 sonde_inline void put_mount(struct mount_attach *e, struct mount *mount)
@@ -150,12 +151,12 @@ __attribute__((noinline)) int tell(struct told *t)
 
 /* ---- which mounts are new ---- */
 
-/* What was the newest as a call began, by thread: a number, or before Linux 6.8 (torvalds/linux 2eea9ce4310d) the mount itself. A call of which nothing is
- * known any more has made the newest. */
+/* What was the newest as a thread's call began: a number, or before Linux 6.8 (torvalds/linux 2eea9ce4310d) the mount itself. A call that had begun
+ * before the agent has made the newest. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u32);
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
 	__type(value, __u64);
 } mount_newest SEC(".maps");
 
@@ -254,12 +255,14 @@ __attribute__((noinline)) __u64 next_mount(__u64 after)
 SEC("tracepoint/syscalls/sys_enter_mount")
 int mount_begin__tracepoint(void *ctx)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	__u64 *known =
+		bpf_task_storage_get(&mount_newest, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	__u64 mark = newest(own_mounts());
 
-	if (mark)
-		mark = mark_of(mark);
-	bpf_map_update_elem(&mount_newest, &tid, &mark, BPF_ANY);
+	if (known)
+		*known = mark ? mark_of(mark) : 0;
+	else
+		sonde_failed(-12);
 	return 0;
 }
 
@@ -275,15 +278,16 @@ sonde_inline void tell_new(struct told *t, __u64 after)
 		tell(t);
 		after = mark_of(t->mount);
 	}
-	if (next_mount(after))
+	for (int i = 0; i < LOST_MOST && (t->mount = next_mount(after)); i++) {
 		sonde_lost(mount_attach, SONDE_DROP_TOO_LARGE);
+		after = mark_of(t->mount);
+	}
 }
 
 /* What is told of a call that made mounts. */
 sonde_inline void tell_attached(struct told *t)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
-	__u64 *known = bpf_map_lookup_elem(&mount_newest, &tid);
+	__u64 *known = bpf_task_storage_get(&mount_newest, bpf_get_current_task_btf(), NULL, 0);
 
 	if (known) {
 		tell_new(t, *known);
@@ -297,7 +301,6 @@ SEC("tracepoint/syscalls/sys_exit_mount")
 int mount__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct told t = { .call = MOUNT_CALL_MOUNT, .ret = ctx->ret };
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
 
 	t.source_given = sonde_argument(0);
 	t.path_given = sonde_argument(1);
@@ -317,7 +320,6 @@ int mount__tracepoint(struct trace_event_raw_sys_exit *ctx)
 		else
 			tell_attached(&t);
 	}
-	bpf_map_delete_elem(&mount_newest, &tid);
 	return 0;
 }
 

@@ -10,9 +10,6 @@
 /* CLONE_NEW*: time, mnt, cgroup, uts, ipc, user, pid, net. */
 #define CLONE_NEW (0x80 | 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000)
 
-#define PIDFS_MAGIC    0x50494446 /* since Linux 6.9 */
-#define ANON_INO_MAGIC 0x09041934
-
 struct namespaces {
 	__u32 mnt, user, pid, net, uts, ipc, cgroup, time;
 };
@@ -49,30 +46,30 @@ sonde_inline void read_namespaces(struct namespaces *to, struct task_struct *tas
 
 /* Those of a thread as its call began. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u32);
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
 	__type(value, struct namespaces);
 } ns_before SEC(".maps");
 
 sonde_inline int call_begins(void)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
-	struct namespaces own;
+	struct namespaces *own =
+		bpf_task_storage_get(&ns_before, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	read_namespaces(&own, bpf_get_current_task_btf());
-	bpf_map_update_elem(&ns_before, &tid, &own, BPF_ANY);
+	if (own)
+		read_namespaces(own, bpf_get_current_task_btf());
+	else
+		sonde_failed(-12);
 	return 0;
 }
 
-/* What is not known any more counts as unchanged. */
+/* Of a call that had begun before the agent all counts as unchanged. */
 sonde_inline void read_before(struct namespaces *was, const struct namespaces *now)
 {
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
-	struct namespaces *known = bpf_map_lookup_elem(&ns_before, &tid);
+	struct namespaces *known = bpf_task_storage_get(&ns_before, bpf_get_current_task_btf(), NULL, 0);
 
 	*was = known ? *known : *now;
-	bpf_map_delete_elem(&ns_before, &tid);
 }
 
 SEC("tracepoint/syscalls/sys_enter_unshare")
@@ -109,15 +106,6 @@ int setns_begin__tracepoint(void *ctx)
 	return call_begins();
 }
 
-/* The process of a pidfd; 0 of what is none. */
-sonde_inline __u64 task_of_fd(__s32 fd)
-{
-	struct file *file = sonde_file_of(fd);
-	__u64 magic = file ? BPF_CORE_READ(file, f_inode, i_sb, s_magic) : 0;
-
-	return magic == PIDFS_MAGIC || magic == ANON_INO_MAGIC ? sonde_task_of_pidfd((__u64)file) : 0;
-}
-
 SEC("tracepoint/syscalls/sys_exit_setns")
 int setns__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
@@ -132,7 +120,7 @@ int setns__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	e->fd = (__u32)sonde_argument(0);
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ctx->ret);
-	sonde_fill_target(e, task_of_fd((__s32)e->fd));
+	sonde_fill_target(e, sonde_task_of_pidfd((__s32)e->fd));
 	e->flags = (__u32)sonde_argument(1);
 	e->_pad = 0;
 	put_namespaces(e, &was, &now);

@@ -4,9 +4,10 @@
  * What is left is judged by the mapping itself, as the kernel has it when the call has ended.
  *
  * Compilers at run time do this all the time, and each is like the one before: of each process, kind and file one event a second goes out, with how many
- * there were since the last. What was not told when a thread of it ends is told then. The sums lie with the first thread of the process.
+ * there were since the last. What was not told when a thread of it ends, or before it becomes another program, is told then. The sums lie with the
+ * first thread of the process.
  */
-#include "sonde/path.bpf.h"
+#include "sonde/inode.bpf.h"
 #include "sonde/syscall.bpf.h"
 #include "memory.h"
 
@@ -14,7 +15,6 @@
 #define PROT_EXEC     4
 #define MAP_ANONYMOUS 0x20
 #define VM_SHARED     8
-#define S_IFMT        0170000
 #define S_IFREG       0100000
 #define NAME_ROOM     256
 #define QUIET_NS      1000000000ull
@@ -28,7 +28,7 @@
 struct folded {
 	struct {
 		__u64 told, count;
-		__u64 ino; /* of the file that was told */
+		__u64 file; /* that was told: file_number() */
 	} kinds[MEMORY_KINDS];
 };
 
@@ -39,8 +39,16 @@ struct {
 	__type(value, struct folded);
 } memory_folded SEC(".maps");
 
+/* Inode numbers alone are those of one file system. */
+sonde_inline __u64 file_number(struct file *file)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+
+	return file ? BPF_CORE_READ(inode, i_ino) ^ (__u64)BPF_CORE_READ(inode, i_sb, s_dev) << 32 : 0;
+}
+
 /* How many this event stands for; 0: it is counted for the next. */
-sonde_inline __u64 take_count(__u32 kind, __u64 ino)
+sonde_inline __u64 take_count(__u32 kind, __u64 file)
 {
 	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
 	struct folded *f = bpf_task_storage_get(&memory_folded, leader, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -49,7 +57,7 @@ sonde_inline __u64 take_count(__u32 kind, __u64 ino)
 	if (!f || kind >= MEMORY_KINDS)
 		return 1;
 	told = f->kinds[kind].told;
-	if (told && now - told < QUIET_NS && f->kinds[kind].ino == ino) {
+	if (told && now - told < QUIET_NS && f->kinds[kind].file == file) {
 		__sync_fetch_and_add(&f->kinds[kind].count, 1);
 		return 0;
 	}
@@ -57,7 +65,7 @@ sonde_inline __u64 take_count(__u32 kind, __u64 ino)
 		__sync_fetch_and_add(&f->kinds[kind].count, 1);
 		return 0;
 	}
-	f->kinds[kind].ino = ino;
+	f->kinds[kind].file = file;
 	return 1 + __sync_lock_test_and_set(&f->kinds[kind].count, 0);
 }
 
@@ -86,6 +94,8 @@ sonde_inline void put_file(struct memory_exec *e, struct file *file)
 	e->ino = BPF_CORE_READ(inode, i_ino);
 	e->dev = sonde_device_number(BPF_CORE_READ(inode, i_sb, s_dev));
 	bpf_probe_read_kernel_str(e->name, sizeof e->name, BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	if (BPF_CORE_READ(file, f_path.dentry, d_name.len) >= sizeof e->name)
+		e->event.flags |= SONDE_FLAG_TRUNCATED;
 }
 
 sonde_inline void send(const struct asked *a, const struct found *f, __u64 count)
@@ -112,7 +122,7 @@ sonde_inline bool is_nameless(struct file *file)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 
-	return (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFREG && !BPF_CORE_READ(inode, i_nlink);
+	return (BPF_CORE_READ(inode, i_mode) & SONDE_S_IFMT) == S_IFREG && !BPF_CORE_READ(inode, i_nlink);
 }
 
 static long look(struct task_struct *task, struct vm_area_struct *vma, struct found *f)
@@ -136,7 +146,6 @@ __attribute__((noinline)) int judge(struct asked *asked)
 {
 	struct asked a;
 	struct found f = {};
-	struct file *file;
 	__u64 count;
 
 	if (!asked)
@@ -149,8 +158,7 @@ __attribute__((noinline)) int judge(struct asked *asked)
 			return 0;
 		f.kind = MEMORY_KIND_FILE;
 	}
-	file = (void *)f.file;
-	count = take_count(f.kind, file ? BPF_CORE_READ(file, f_inode, i_ino) : 0);
+	count = take_count(f.kind, file_number((void *)f.file));
 	if (count)
 		send(&a, &f, count);
 	return 0;
@@ -218,12 +226,12 @@ int pkey_mprotect__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	return protect(ctx, MEMORY_CALL_PKEY_MPROTECT);
 }
 
-SEC("tp_btf/sched_process_exit")
-int rest__tp_btf(void *ctx)
+/* A function that the verifier checks by itself. */
+__attribute__((noinline)) int tell_rest(void)
 {
 	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
 	struct folded *f = bpf_task_storage_get(&memory_folded, leader, NULL, 0);
-	const struct asked nothing = { .prot = PROT_EXEC };
+	const struct asked nothing = { .call = MEMORY_CALL_NONE };
 
 	if (!f)
 		return 0;
@@ -235,6 +243,32 @@ int rest__tp_btf(void *ctx)
 			send(&nothing, &what, count);
 	}
 	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int rest__tp_btf(void *ctx)
+{
+	return tell_rest();
+}
+
+/* What the program did is told while the process is still that program, and its first thread there to be asked. */
+SEC("tp_btf/sched_prepare_exec")
+int rest_before__tp_btf(void *ctx)
+{
+	return tell_rest();
+}
+
+SEC("tracepoint/syscalls/sys_enter_execve")
+int rest_before__tracepoint(void *ctx)
+{
+	return tell_rest();
+}
+
+SEC("tracepoint/syscalls/sys_enter_execveat")
+SONDE_COVERED_BY("rest_before__tp_btf")
+int rest_before_at__tracepoint(void *ctx)
+{
+	return tell_rest();
 }
 
 /* ---- the others ---- */

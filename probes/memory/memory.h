@@ -8,19 +8,20 @@
 
 /* In the order of the names of `kind` and `call` below. */
 enum memory_kind { MEMORY_KIND_UNKNOWN, MEMORY_KIND_ANONYMOUS, MEMORY_KIND_FILE, MEMORY_KIND_NAMELESS, MEMORY_KINDS };
-enum memory_call { MEMORY_CALL_MMAP, MEMORY_CALL_MPROTECT, MEMORY_CALL_PKEY_MPROTECT };
+enum memory_call { MEMORY_CALL_MMAP, MEMORY_CALL_MPROTECT, MEMORY_CALL_PKEY_MPROTECT, MEMORY_CALL_NONE };
 
 struct memory_exec {
 	struct sonde_event event;
 	SONDE_CREDENTIALS;
 	SONDE_RESULT;
-	__u32 call SONDE_AS("names=mmap|mprotect|pkey_mprotect") SONDE_DOC("system call that did it, or failed to");
+	__u32 call SONDE_AS("names=mmap|mprotect|pkey_mprotect|none")
+		SONDE_DOC("system call that did it, or failed to; none: of what tells the rest of a program that ends");
 	__u32 kind SONDE_AS("names=unknown|anonymous|file|nameless") SONDE_DOC(
 		"what it is: of no file; of one, of which there is a copy of its own that it may have written; of "
 		"one that has no name any more, or never had, as a memfd");
-	__u32 prot SONDE_DOC("PROT_* of sys/mman.h that it asked for: 1 read, 2 write, 4 exec");
+	__u32 prot SONDE_DOC("PROT_* of sys/mman.h that it asked for: 1 read, 2 write, 4 exec") SONDE_OPTIONAL;
 	__u32 flags SONDE_DOC("of mmap: MAP_* of sys/mman.h") SONDE_OPTIONAL;
-	__u64 address SONDE_DOC("where it begins; absent in what tells the rest of a process that ends") SONDE_OPTIONAL;
+	__u64 address SONDE_DOC("where it begins; absent in what tells the rest of a program that ends") SONDE_OPTIONAL;
 	__u64 length_bytes SONDE_DOC("how long it is, as it was asked for") SONDE_OPTIONAL;
 	__u64 count SONDE_DOC("so many of this kind since the event before in this process, this one among them");
 	__u64 ino SONDE_DOC("of a file: its inode number") SONDE_OPTIONAL;

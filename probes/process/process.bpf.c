@@ -23,8 +23,6 @@
 #define PTRACE_SEIZE            0x4206
 #define PTRACE_SET_SYSCALL_INFO 0x4212
 
-#define S_IFMT   0170000
-#define S_IFSOCK 0140000
 #define AF_INET  2
 #define AF_INET6 10
 
@@ -156,10 +154,8 @@ sonde_inline void copy_address(struct sonde_ip *ip, struct sock *sk, __u16 famil
 	__builtin_memcpy(ip, words, sizeof words);
 }
 
-sonde_inline void fill_socket(struct process_fd_get *e, struct socket *socket)
+sonde_inline void fill_socket(struct process_fd_get *e, struct sock *sk)
 {
-	struct sock *sk = BPF_CORE_READ(socket, sk);
-
 	e->family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (e->family != AF_INET && e->family != AF_INET6)
 		return;
@@ -185,11 +181,12 @@ sonde_inline void clear_file(struct process_fd_get *e)
 sonde_inline __u32 fill_file(struct process_fd_get *e, struct file *file)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct sock *sk = sonde_socket_of(file);
 
 	e->ino = BPF_CORE_READ(inode, i_ino);
 	e->dev = sonde_device_number(BPF_CORE_READ(inode, i_sb, s_dev));
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFSOCK) {
-		fill_socket(e, BPF_CORE_READ(file, private_data));
+	if (sk) {
+		fill_socket(e, sk);
 		return sizeof *e;
 	}
 	if (!BPF_CORE_READ(file, f_path.dentry, d_name.len)) /* a pipe */
@@ -201,20 +198,19 @@ sonde_inline __u32 fill_file(struct process_fd_get *e, struct file *file)
 SEC("tracepoint/syscalls/sys_exit_pidfd_getfd")
 int fd_get__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	struct file *pidfd, *got;
 	struct sonde_owner owner;
 	struct process_fd_get *e;
 	__u32 used = sizeof *e;
+	struct file *got;
 
 	if (sonde_owner_called(&owner))
 		return 0;
 	e = sonde_reserve_owned(process_fd_get, sizeof *e + SONDE_PATH_ROOM, &owner);
 	if (!e)
 		return 0;
-	pidfd = sonde_file_of((__s32)sonde_argument(0));
 	sonde_fill_credentials(e);
 	sonde_fill_result(e, ctx->ret);
-	sonde_fill_target(e, pidfd ? sonde_task_of_pidfd((__u64)pidfd) : 0);
+	sonde_fill_target(e, sonde_task_of_pidfd((__s32)sonde_argument(0)));
 	clear_file(e);
 	e->target_fd = (__u32)sonde_argument(1);
 	got = sonde_file_of(ctx->ret);
@@ -235,19 +231,42 @@ int fd_get__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	 BIT(19) | BIT(20) | BIT(31))
 
 #define SI_USER  0
-#define SI_QUEUE -1
 #define SI_TKILL -6
 
-/* How a program sent it, or -1: the kernel did. Its own have no siginfo but a small number, or another code. */
+/* Whether the thread is in a call that takes a siginfo: rt_sigqueueinfo, rt_tgsigqueueinfo, or pidfd_send_signal. Those of 32 bits count as
+ * well: what else has such a number sends nothing. */
+sonde_inline bool gives_siginfo(void)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+#if defined(__TARGET_ARCH_arm64)
+	__u32 number = (__u32)BPF_CORE_READ(regs, syscallno);
+
+	return number == 138 || number == 240 || number == 424 || number == 178 || number == 363;
+#else
+	__u32 number = (__u32)BPF_CORE_READ(regs, orig_ax) & ~0x40000000u; /* of x32 */
+
+	return number == 129 || number == 297 || number == 424 || number == 178 || number == 335 || number == 524 ||
+	       number == 536;
+#endif
+}
+
+/* How a program sent it, or -1: the kernel did. Its own have no siginfo but a small number, or another code. Of a siginfo of its own a
+ * program may choose any code below 0 but SI_TKILL, those of the kernel's timers and queues too. Source: kernel/signal.c do_rt_sigqueueinfo(). */
 sonde_inline int sender_code(struct kernel_siginfo *info)
 {
 	__s32 code;
 
-	if ((__u64)info < 4096 ||
-	    bpf_probe_read_kernel(&code, sizeof code,
-				  (void *)info + bpf_core_field_offset(struct kernel_siginfo, si_code)))
+	if ((__u64)info < 4096)
 		return -1;
-	return code == SI_USER ? 0 : code == SI_QUEUE ? 1 : code == SI_TKILL ? 2 : -1;
+	if (bpf_probe_read_kernel(&code, sizeof code,
+				  (void *)info + bpf_core_field_offset(struct kernel_siginfo, si_code)))
+		return (int)sonde_failed(-14);
+	if (code == SI_USER)
+		return 0;
+	if (code == SI_TKILL)
+		return 2;
+	return code < 0 && gives_siginfo() ? 1 : -1;
 }
 
 SEC("tp_btf/signal_generate")

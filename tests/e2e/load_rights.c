@@ -7,27 +7,35 @@
  *	load_rights trace PID ADDRESS   attaches, pokes a word, sets registers, detaches
  *	load_rights traceme             asks to be traced
  *	load_rights seize PID           and detaches
- *	load_rights write PID ADDRESS   process_vm_writev of 8 bytes in 2 parts
+ *	load_rights write PID ADDRESS   process_vm_writev of 8 bytes in 2 parts; PID 0: into itself
  *	load_rights getfd PID FD
- *	load_rights send HOW PID SIGNAL kill, queue or tkill
+ *	load_rights send HOW PID SIGNAL kill, queue, tkill, pidfd, or timer: a siginfo that says that a timer sent it
+ *	load_rights orphan              leaves a child that the kernel ends, as it asked for
+ *	load_rights timer               a timer that sends it SIGTERM, 20 times
  *	load_rights inside              in a pid namespace of its own, sends a child SIGTERM by its number there
  *	load_rights steps WORD...       one system call a word, see step(); what /proc says after each
- *	load_rights other               gives rights away by a call of 32 bits, which tracepoints do not have; waits
+ *	load_rights other [exec|fork]   gives rights away by a call of 32 bits, which tracepoints do not have; then waits, becomes another program, or
+ *	                                has a child
+ *	load_rights tsync               gives another thread of its own no_new_privs, by seccomp; waits
  *	load_rights newmount FOLDER     the calls of the new mount interface, with the mount's number as /proc has it
  *	load_rights mount TYPE PATH     both end well if the kernel refuses
  *	load_rights umount PATH
+ *	load_rights unreadable          umount and chroot of an address where nothing is
  *	load_rights race-root TRIES     in the working directory: chroot to a name that another thread changes between `a` and `b`
  *	load_rights race-mount TRIES    the same with a tmpfs mounted there
  *	load_rights enter PID FLAGS     setns by pidfd
  *	load_rights enter-file PATH     by the file of a namespace
  *	load_rights clone FLAGS         a child in new namespaces; says those that it has
- *	load_rights code WORD...        memory that becomes code, see code_step(); what /proc says of it after each
+ *	load_rights code WORD...        memory that becomes code, see code_step(); what /proc says of it after each; `exec` goes on as another program,
+ *	                                `in:FOLDER` there
  *
  * Answers are lines of `key=value`.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -45,6 +53,7 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SYS_pidfd_getfd
@@ -109,6 +118,10 @@ static int seize(pid_t pid)
 
 static int write_into(pid_t pid, unsigned long address)
 {
+	if (!pid) {
+		pid = getpid();
+		address = (unsigned long)buffer;
+	}
 	struct iovec local = { "overseen", 8 }, remote[2] = { { (void *)address, 4 }, { (void *)(address + 4), 4 } };
 
 	said("write", process_vm_writev(pid, &local, 1, remote, 2, 0));
@@ -125,14 +138,57 @@ static int get_fd(pid_t pid, int fd)
 
 static int send_signal(const char *how, pid_t pid, int number)
 {
+	siginfo_t forged = { .si_signo = number, .si_code = SI_TIMER };
 	union sigval value = { 0 };
+	long ret;
 
 	if (!strcmp(how, "kill"))
-		said("send", kill(pid, number));
+		ret = kill(pid, number);
 	else if (!strcmp(how, "queue"))
-		said("send", sigqueue(pid, number, value));
+		ret = sigqueue(pid, number, value);
+	else if (!strcmp(how, "tkill"))
+		ret = syscall(SYS_tkill, pid, number);
+	else if (!strcmp(how, "pidfd"))
+		ret = syscall(SYS_pidfd_send_signal, syscall(SYS_pidfd_open, pid, 0), number, NULL, 0);
 	else
-		said("send", syscall(SYS_tgkill, pid, pid, number));
+		ret = syscall(SYS_rt_sigqueueinfo, pid, number, &forged);
+	said("send", ret);
+	return 0;
+}
+
+static int orphan(void)
+{
+	int ready[2];
+	char c;
+
+	if (pipe(ready) < 0)
+		return 1;
+	if (!fork()) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	return read(ready[0], &c, 1) != 1;
+}
+
+static void take_no_notice(int number)
+{
+	(void)number;
+}
+
+static int be_timed(void)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGTERM };
+	struct itimerspec every = { { 0, 5000000 }, { 0, 5000000 } };
+	timer_t timer;
+
+	signal(SIGTERM, take_no_notice);
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0 || timer_settime(timer, 0, &every, NULL) < 0)
+		return 1;
+	for (int i = 0; i < 20; i++)
+		pause();
 	return 0;
 }
 
@@ -265,7 +321,7 @@ static long call32(unsigned number, unsigned a, unsigned b, unsigned c)
 }
 #endif
 
-static int by_other_ways(void)
+static int by_other_ways(const char *then)
 {
 	long ret = -ENOSYS;
 
@@ -274,6 +330,33 @@ static int by_other_ways(void)
 #endif
 	printf("pid=%d\n", getpid());
 	say_status("setresuid32", ret);
+	if (!strcmp(then, "exec"))
+		return execl("/bin/true", "true", NULL);
+	if (strcmp(then, "fork"))
+		wait_for_end();
+	else if (!fork())
+		_exit(0);
+	else
+		wait(NULL);
+	return 0;
+}
+
+static void *wait_forever(void *unused)
+{
+	for (;;)
+		pause();
+	return unused;
+}
+
+static int give_to_all_threads(void)
+{
+	struct sock_filter allow = { .code = BPF_RET | BPF_K, .k = SECCOMP_RET_ALLOW };
+	struct sock_fprog program = { 1, &allow };
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, wait_forever, NULL) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return 1;
+	said("seccomp", syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program));
 	wait_for_end();
 	return 0;
 }
@@ -491,7 +574,7 @@ static int file_of(const char *word)
 		unlink("gone");
 	} else {
 		memset(name, 'n', 249);
-		fd = (int)syscall(SYS_memfd_create, strcmp(word, "memfd-long") ? "code" : name, 1);
+		fd = (int)syscall(SYS_memfd_create, strncmp(word, "memfd-long", 10) ? "code" : name, 1);
 	}
 	return ftruncate(fd, CODE_BYTES) < 0 ? -1 : fd;
 }
@@ -512,6 +595,9 @@ static void code_step(const char *word)
 		p = map(3, -1);
 		*(volatile char *)p = (char)0xc3;
 		mprotect(p, CODE_BYTES, IS("mprotect-wx") ? 7 : IS("mprotect-x") ? 5 : 1);
+	} else if (IS("pkey-x")) {
+		p = map(3, -1);
+		syscall(SYS_pkey_mprotect, p, CODE_BYTES, 5, -1);
 	} else if (IS("file-rx")) {
 		p = map(5, fd = file_of(word));
 	} else if (IS("file-mprotect-x")) {
@@ -521,7 +607,7 @@ static void code_step(const char *word)
 		p = map(3, fd = file_of(word));
 		*(volatile char *)p = (char)0xc3;
 		mprotect(p, CODE_BYTES, 5);
-	} else if (IS("memfd-x") || IS("deleted-x")) {
+	} else if (IS("memfd-x") || IS("memfd-long-x") || IS("deleted-x")) {
 		p = map(5, fd = file_of(word));
 	} else if (IS("refused")) {
 		said("mprotect", mprotect((void *)CODE_BYTES, CODE_BYTES, 7));
@@ -550,8 +636,16 @@ static void code_step(const char *word)
 
 static int code(char **words)
 {
-	for (; *words; words++)
+	for (; *words; words++) {
+		if (!strcmp(*words, "exec"))
+			return execl("/bin/true", "true", NULL);
+		if (!strncmp(*words, "in:", 3)) {
+			if (chdir(*words + 3) < 0)
+				return 1;
+			continue;
+		}
 		code_step(*words);
+	}
 	return 0;
 }
 
@@ -573,6 +667,10 @@ int main(int argc, char **argv)
 		return get_fd(atoi(argv[2]), atoi(argv[3]));
 	if (!strcmp(what, "send") && argc == 5)
 		return send_signal(argv[2], atoi(argv[3]), atoi(argv[4]));
+	if (!strcmp(what, "orphan"))
+		return orphan();
+	if (!strcmp(what, "timer"))
+		return be_timed();
 	if (!strcmp(what, "inside"))
 		return inside();
 	if (!strcmp(what, "toggle") && argc == 3)
@@ -580,13 +678,17 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "steps"))
 		return steps(argv + 2);
 	if (!strcmp(what, "other"))
-		return by_other_ways();
+		return by_other_ways(argc > 2 ? argv[2] : "");
+	if (!strcmp(what, "tsync"))
+		return give_to_all_threads();
 	if (!strcmp(what, "newmount") && argc == 3)
 		return new_mount(argv[2]);
 	if (!strcmp(what, "mount") && argc == 4)
 		return said("mount", mount("refused", argv[3], argv[2], 0, NULL)) == 0;
 	if (!strcmp(what, "umount") && argc == 3)
 		return said("umount", umount2(argv[2], 0)) == 0;
+	if (!strcmp(what, "unreadable"))
+		return said("umount", syscall(SYS_umount2, 8, 0)) == 0 || said("chroot", syscall(SYS_chroot, 8)) == 0;
 	if (!strcmp(what, "race-root") && argc == 3)
 		return race_root((unsigned)atoi(argv[2]));
 	if (!strcmp(what, "race-mount") && argc == 3)

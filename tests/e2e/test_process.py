@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 
 import common
@@ -55,10 +56,12 @@ class Process(common.TestCase):
     def tearDownClass(cls):
         cls.agent.__exit__(None, None, None)
 
-    def load(self, *words, **options):
-        """Runs the load to its end; its pid, and what it said."""
+    def load(self, *words, status=None, **options):
+        """Runs the load to its end, with `status` where that says something; its pid, and what it said."""
         process = subprocess.Popen([LOAD, *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options)
         out = process.communicate(timeout=common.bound(60))[0]
+        if status is not None:
+            self.assertEqual(process.returncode, status)
         return process.pid, pairs(out)
 
     def done(self, pid):
@@ -133,6 +136,10 @@ class Process(common.TestCase):
         self.check(row, target.pid, type="process.memory_write", ret=8, parts=2)
         self.assertIn("overseen", target.end())
 
+    def test_memory_write_into_itself_is_silent(self):
+        pid, said = self.load("write", 0, 0)
+        self.assertEqual((said["write"], self.done(pid)), (8, []))
+
     def test_memory_write_refused(self):
         target = Target(self)
         pid, said = self.load("write", target.pid, 8)
@@ -177,6 +184,17 @@ class Process(common.TestCase):
             self.check(row, target.pid, family=int(socket.AF_UNIX))
             self.assertEqual({"laddr", "lport"} & set(row), set())
 
+    def test_fd_of_the_file_of_a_socket(self):
+        """What O_PATH opens is a file, though its mode is that of a socket."""
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
+            path = os.path.join(os.path.realpath(folder), "socket")
+            server.bind(path)
+            fd = os.open(path, os.O_PATH)
+            self.addCleanup(os.close, fd)
+            target = Target(self, [fd])
+            row, _ = self.getfd(target, fd)
+            self.check(row, target.pid, path=path, ino=os.stat(path).st_ino, family=None)
+
     def test_fd_of_pipe(self):
         target = Target(self)
         row, _ = self.getfd(target, 0)
@@ -190,24 +208,24 @@ class Process(common.TestCase):
         self.assertEqual({"fd", "ino", "path", "ret"} & set(row), set())
 
     def test_signals(self):
-        for how in ("kill", "queue", "tkill"):
+        for how, code in (("kill", "kill"), ("queue", "queue"), ("tkill", "tkill"), ("pidfd", "kill"), ("timer", "queue")):
             for number in (signal.SIGTERM, signal.SIGSTOP, signal.SIGSEGV, signal.SIGKILL, signal.SIGHUP):
                 process = subprocess.Popen(["sleep", "100"])
-                self.agent.wait_row("process.exec", lambda r: r["pid"] == process.pid)
+                self.addCleanup(process.wait)
+                self.addCleanup(process.kill)
                 target = process.pid
-                began = self.agent.wait_row("process.exec", lambda r: r["pid"] == target)
+                began = self.agent.wait_row("process.exec", lambda r: r["pid"] == target and r["comm"] == "sleep")
                 pid, said = self.load("send", how, target, int(number))
                 self.assertEqual(said["send"], 0)
                 row, = self.done(pid)
-                want = {"signal": int(number), "code": how, "target_pid": target, "target_comm": "sleep",
+                want = {"signal": int(number), "code": code, "target_pid": target, "target_comm": "sleep",
                         "target_proc": began["proc"], "result": "delivered", "type": "process.signal"}
                 self.assertEqual({key: row.get(key) for key in want}, want)
                 self.assertEqual(row.get("target_tid"), target if how == "tkill" else None)
                 process.kill()
-                process.wait()
 
     def test_signals_that_say_nothing(self):
-        """Those for programs' own use, to oneself, to nobody, refused, or by the kernel."""
+        """Those for programs' own use, to oneself, to nobody, or refused."""
         target = Target(self, preexec_fn=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN))
         for number in (0, signal.SIGUSR1, signal.SIGCHLD, signal.SIGCONT, signal.SIGWINCH):
             pid, _ = self.load("send", "kill", target.pid, int(number))
@@ -218,6 +236,26 @@ class Process(common.TestCase):
         shell = subprocess.Popen(["sh", "-c", "kill -TERM $$"])
         shell.wait()
         self.assertEqual(self.done(shell.pid), [])
+
+    def test_signals_of_the_kernel_are_silent(self):
+        """A parent's death signal, and a timer's, whoever runs as it expires."""
+        self.assertEqual(self.done(self.load("orphan", status=0)[0]), [])
+        pid, _ = self.load("timer", status=0)
+        self.agent.wait_row("process.exit", lambda r: r["pid"] == pid)
+        self.assertEqual([r for r in self.agent.rows("process.signal") if r["target_pid"] == pid], [])
+
+    def test_one_thread(self):
+        code = "import sys, threading; t = threading.Thread(target=sys.stdin.read); t.start(); print(t.native_id, flush=True)"
+        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        tid = int(process.stdout.readline())
+        pid, _ = self.load("seize", tid)
+        row = self.done(pid)[0]
+        self.check(row, process.pid, request_name="seize", target_tid=tid)
+        pid, _ = self.load("send", "tkill", tid, int(signal.SIGSTOP))
+        row, = self.done(pid)
+        self.check(row, process.pid, signal=int(signal.SIGSTOP), target_tid=tid)
 
     def test_ignored_signal(self):
         target = Target(self, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))

@@ -178,6 +178,12 @@ static void test_exec(void **context)
 	n = o;
 	n.user_ns = 7;
 	assert_true(exec_jumps(&o, &n, 06755));
+	n = o;
+	n.gid = 5;
+	assert_true(exec_jumps(&o, &n, 06755));
+	n = o;
+	n.caps.bnd |= BIT(41);
+	assert_true(exec_jumps(&o, &n, 06755));
 }
 
 int main(void)

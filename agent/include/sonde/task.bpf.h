@@ -6,10 +6,10 @@
 #ifndef SONDE_TASK_BPF_H
 #define SONDE_TASK_BPF_H
 
-#include "sonde/probe.bpf.h"
-#include "sonde/security.h"
+#include "sonde/syscall.bpf.h"
 
-#define SONDE_XA_LEVELS 6 /* of 6 bits each: more than 32 */
+#define SONDE_XA_LEVELS   6          /* of 6 bits each: more than 32 */
+#define SONDE_PIDFS_MAGIC 0x50494446 /* include/uapi/linux/magic.h */
 
 /* The first task of a struct pid, if it is one. What it is not would hardly be named by the task that it leads to. */
 sonde_inline __u64 sonde_task_of(struct pid *pid)
@@ -57,14 +57,19 @@ __attribute__((weak, noinline)) __u64 sonde_task_numbered(__u32 nr)
 	return (__u32)BPF_CORE_READ(upid, nr) == nr && BPF_CORE_READ(upid, ns) == ns ? sonde_task_of(pid) : 0;
 }
 
-/* The task that a pidfd holds. Its file has the struct pid itself before Linux 6.9 (torvalds/linux cb12fd8e0dab), its inode since. */
-__attribute__((weak, noinline)) __u64 sonde_task_of_pidfd(__u64 file)
+/* The task that a descriptor of the running thread holds, 0 of what is no pidfd. The inode has the struct pid since Linux 6.9
+ * (torvalds/linux cb12fd8e0dab), before that the file itself. */
+__attribute__((weak, noinline)) __u64 sonde_task_of_pidfd(__s32 fd)
 {
-	struct file *f = (void *)file;
-	struct pid *pid = BPF_CORE_READ(f, private_data);
+	struct file *file = sonde_file_of(fd);
+	struct pid *pid = NULL;
 
-	if (!pid)
-		pid = BPF_CORE_READ(f, f_inode, i_private);
+	if (!file)
+		return 0;
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) == SONDE_PIDFS_MAGIC)
+		pid = BPF_CORE_READ(file, f_inode, i_private);
+	else if (sonde_is_anonymous(file, "[pidfd]"))
+		pid = BPF_CORE_READ(file, private_data);
 	return pid ? sonde_task_of(pid) : 0;
 }
 
