@@ -224,9 +224,10 @@ bool rules_holds(const struct rules *rules, uint32_t rule, struct rule_event *ev
 
 /* --- output --- */
 
-size_t rules_format(const struct rules *rules, uint32_t rule, struct rule_event *event, char *room, size_t size)
+size_t rules_format(const struct rules *rules, uint32_t rule, struct rule_event *event, char *room, size_t size,
+		    bool *ret_cut)
 {
-	return output_write(&rules->rules[rule].output, rules->program, event, room, size);
+	return output_write(&rules->rules[rule].output, rules->program, event, room, size, ret_cut);
 }
 
 static bool given_before(const struct output *output, uint32_t piece)

@@ -10,18 +10,24 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 
 #include "alerts/fold.h"
 #include "alerts/live.h"
 #include "alerts/live_state.h"
 #include "modules.h"
+#include "probes/cred/cred.h"
 #include "probes/exec/exec.h"
+#include "probes/file/file.h"
+#include "probes/isolation/isolation.h"
+#include "probes/net/net.h"
+#include "probes/process/process.h"
 #include "probes/tcp/tcp.h"
+#include "probes/uring/uring.h"
 #include "rules/field.h"
-#include "unit/security_events.h"
 
-/* --- a set of rules over the types of three modules --- */
+/* --- a set of rules over the types of the modules --- */
 
 struct world {
 	struct schema *schema;
@@ -29,33 +35,23 @@ struct world {
 	struct users *users;
 	struct rules *rules;
 	struct live *live;
-	bool off; /* the module file does not run */
+	const char *off; /* the module that does not run; NULL: all do */
 };
 
-static void add_object(struct schema *schema, const char *module, struct btf *btf)
+static void add_module(struct schema *schema, const struct builtin_object *o)
 {
+	char path[] = "/tmp/sonde-object-XXXXXX";
+	int fd = mkstemp(path);
 	struct fault fault = { 0 };
+	struct btf *btf;
 
-	if (!btf || schema_add(schema, module, btf, &fault) < 0)
-		fail_msg("%s: %s", module, fault.text);
+	assert_int_equal(write_all(fd, o->begin, (size_t)(o->end - o->begin)), 0);
+	close(fd);
+	btf = btf__parse(path, NULL);
+	unlink(path);
+	if (!btf || schema_add(schema, o->name, btf, &fault) < 0)
+		fail_msg("%s: %s", o->name, fault.text);
 	btf__free(btf);
-}
-
-static struct btf *builtin(const char *name)
-{
-	for (const struct builtin_object *o = builtin_objects; o->name; o++)
-		if (!strcmp(o->name, name)) {
-			char path[] = "/tmp/sonde-object-XXXXXX";
-			int fd = mkstemp(path);
-			struct btf *btf;
-
-			assert_int_equal(write_all(fd, o->begin, (size_t)(o->end - o->begin)), 0);
-			close(fd);
-			btf = btf__parse(path, NULL);
-			unlink(path);
-			return btf;
-		}
-	return NULL;
 }
 
 static void on_report(void *context, enum rules_level level, const char *sentence)
@@ -66,7 +62,9 @@ static void on_report(void *context, enum rules_level level, const char *sentenc
 
 static bool runs(void *context, const char *module)
 {
-	return strcmp(module, "file") != 0 || !((struct world *)context)->off;
+	const struct world *w = context;
+
+	return !w->off || strcmp(module, w->off) != 0;
 }
 
 static struct live_setup setup_of(struct world *w)
@@ -81,7 +79,7 @@ static struct live_setup setup_of(struct world *w)
 				    .context = w };
 }
 
-static void open_world_with(struct world *w, const char *text, bool off)
+static void open_world_without(struct world *w, const char *text, const char *off)
 {
 	const struct rules_file file = { "rules.yaml", text, strlen(text) };
 	const struct rules_options options = { .report = on_report };
@@ -89,9 +87,8 @@ static void open_world_with(struct world *w, const char *text, bool off)
 
 	*w = (struct world){ .off = off };
 	assert_int_equal(schema_new(&w->schema), 0);
-	add_object(w->schema, "exec", builtin("exec"));
-	add_object(w->schema, "tcp", builtin("tcp"));
-	add_object(w->schema, "file", btf__parse(SECURITY_OBJECT, NULL));
+	for (const struct builtin_object *o = builtin_objects; o->name; o++)
+		add_module(w->schema, o);
 	assert_int_equal(processes_open(&w->processes, 1 << 20), 0);
 	assert_int_equal(users_open(&w->users, "/etc/passwd", "/etc/group"), 0);
 	if (rules_load(&w->rules, &file, 1, &options, &fault) < 0)
@@ -103,7 +100,7 @@ static void open_world_with(struct world *w, const char *text, bool off)
 
 static void open_world(struct world *w, const char *text)
 {
-	open_world_with(w, text, false);
+	open_world_without(w, text, NULL);
 }
 
 static void close_world(struct world *w)
@@ -129,6 +126,7 @@ struct record {
 		struct cred_change cred;
 		struct uring_op op;
 		struct net_connect net_connect;
+		struct mount_detach umount;
 		struct tcp_connect connect;
 		uint8_t bytes[65536];
 	};
@@ -177,9 +175,11 @@ static void expect(struct world *w, uint64_t seq, const char *names)
 static void expect_output(struct world *w, const char *rule, const char *output)
 {
 	char room[2048];
+	bool cut;
 
-	live_format(w->live, (uint32_t)rules_find(w->rules, rule), room, sizeof room);
+	live_format(w->live, (uint32_t)rules_find(w->rules, rule), room, sizeof room, &cut);
 	assert_string_equal(room, output);
+	assert_false(cut);
 }
 
 #define RULE(name, condition, output)                                                                                  \
@@ -258,14 +258,14 @@ static void test_sockets(void **state)
 			     remote[16] = { [10] = 0xff, 0xff, 8, 8, 4, 4 };
 	struct world w;
 
-	open_world_with(
+	open_world_without(
 		&w,
 		RULE("c", "evt.type = connect and fd.sip = 8.8.4.4 and fd.sport = 443 and fd.snet in (8.0.0.0/8)",
 		     "%fd.name %fd.cip %fd.cport %fd.lip %fd.rport %fd.l4proto %fd.type %fd.typechar %fd.sockfamily "
 		     "%fd.is_server %fd.connected")
 			RULE("d", "evt.type in (dup, dup2) and fd.num in (0, 1, 2) and fd.type in (ipv4, ipv6)",
 			     "%fd.name %evt.arg.domain %fd.l4proto"),
-		true);
+		"net");
 	begin(&w, "tcp.connect");
 	memcpy(record.connect.laddr.bytes, local, 16);
 	memcpy(record.connect.raddr.bytes, remote, 16);
@@ -296,23 +296,30 @@ static void test_records_that_name_their_call(void **state)
 
 	open_world(&w,
 		   RULE("s", "evt.type = setuid", "%evt.type") RULE("c", "evt.type in (capset, setgid)", "%evt.type")
-			   RULE("o", "evt.type in (open, openat) and fd.name = /a", "%evt.type %fd.name")
-				   RULE("x", "evt.type = rename", "o"));
+			   RULE("o", "evt.type in (open, openat) and evt.arg.name = /a", "%evt.type %fd.name")
+				   RULE("x", "evt.type = rename", "o") RULE("u", "evt.type = umount2", "%evt.type")
+					   RULE("m", "evt.type in (mount, umount)", "%evt.type"));
 	begin(&w, "cred.change");
-	record.cred.call = 1;
+	record.cred.call = CRED_CALL_SETUID;
 	expect(&w, 1, "s");
 	expect_output(&w, "s", "setuid");
-	record.cred.call = 2;
+	record.cred.call = CRED_CALL_CAPSET;
 	expect(&w, 1, "c");
-	record.cred.call = 0;
+	record.cred.call = CRED_CALL_NONE;
 	expect(&w, 1, "");
 	begin(&w, "uring.op");
-	record.op.op = 1;
-	record.op.path = put("a\0", 2);
+	record.op.op = 18; /* openat */
+	record.op.name = put("/a", 2);
 	expect(&w, 1, "o");
-	expect_output(&w, "o", "openat /a");
-	record.op.op = 2;
+	expect_output(&w, "o", "openat <NA>"); /* where the name begins is not said */
+	record.op.op = 16;
 	expect(&w, 1, "");
+	begin(&w, "mount.detach"); /* the kernel's name of the call is not the C library's */
+	record.umount.call = 1;
+	expect(&w, 1, "u m");
+	expect_output(&w, "u", "umount2");
+	record.umount.call = 0;
+	expect(&w, 1, "m");
 	close_world(&w);
 }
 
@@ -340,13 +347,14 @@ static void test_ptrace(void **state)
 	struct world w;
 
 	open_world(&w, RULE("p", "evt.type = ptrace and evt.arg.request contains PTRACE_ATTACH",
-			    "%evt.arg.request %evt.arg.pid"));
+			    "%evt.arg.request %evt.arg.pid %evt.rawarg.request"));
 	begin(&w, "process.ptrace");
-	record.ptrace.request = 2;
+	record.ptrace.request_name = PROCESS_REQUEST_ATTACH;
+	record.ptrace.request = PTRACE_ATTACH;
 	record.ptrace.target_pid = 123;
 	expect(&w, 1, "p");
-	expect_output(&w, "p", "PTRACE_ATTACH 123");
-	record.ptrace.request = 1;
+	expect_output(&w, "p", "PTRACE_ATTACH 123 16");
+	record.ptrace.request_name = PROCESS_REQUEST_SEIZE;
 	expect(&w, 1, "");
 	close_world(&w);
 }
@@ -417,15 +425,20 @@ static void test_which_rules_are_served(void **state)
 
 	open_world(&w, RULE("x", "evt.type = execve and proc.name = a", "o")
 			       RULE("f", "evt.type = openat and fd.num = 3", "o")
-				       RULE("n", "evt.type = setns and proc.name = a", "o"));
+				       RULE("n", "evt.type = setns and proc.name = a", "o")
+					       RULE("z", "evt.type = getpid and proc.name = a", "o"));
 	setup = setup_of(&w);
 	assert_true(live_is_served(&setup, 0, &module));
 	assert_true(live_is_served(&setup, 1, &module));
-	w.off = true;
+	assert_true(live_is_served(&setup, 2, &module));
+	w.off = "file";
 	assert_false(live_is_served(&setup, 1, &module));
 	assert_string_equal(module, "file");
-	assert_false(live_is_served(&setup, 2, &module));
-	assert_null(module);
+	assert_true(live_is_served(&setup, 0, &module));
+	assert_true(live_is_served(&setup, 3, &module)); /* of programs of 32 bits */
+	w.off = "syscalls";
+	assert_false(live_is_served(&setup, 3, &module));
+	assert_string_equal(module, "syscalls");
 	begin(&w, "process.fork");
 	assert_false(live_wants(w.live, record.event.type));
 	assert_false(live_wants(w.live, 60000));
@@ -468,10 +481,11 @@ struct told {
 	unsigned n;
 	uint64_t count, seq;
 	uint32_t rule;
+	bool cut;
 	char output[FOLD_OUTPUT_MAX + 1];
 };
 
-static void on_folded(void *context, const struct folded *folded)
+static void on_folded(void *context, const struct fold_alert *folded)
 {
 	struct told *told = context;
 
@@ -479,6 +493,7 @@ static void on_folded(void *context, const struct folded *folded)
 	told->count += folded->count;
 	told->seq = folded->seq;
 	told->rule = folded->rule;
+	told->cut = folded->cut;
 	memcpy(told->output, folded->output, folded->output_size);
 	told->output[folded->output_size] = '\0';
 }
@@ -486,8 +501,11 @@ static void on_folded(void *context, const struct folded *folded)
 static bool take(struct fold *fold, uint32_t rule, uint64_t proc, uint64_t seq, const char *output, uint64_t now)
 {
 	const struct sonde_event event = { .proc = proc };
+	const struct fold_alert alert = {
+		.rule = rule, .event = &event, .seq = seq, .output = output, .output_size = strlen(output)
+	};
 
-	return fold_take(fold, rule, &event, seq, output, strlen(output), now);
+	return fold_take(fold, &alert, now);
 }
 
 static void test_fold(void **state)
@@ -509,6 +527,7 @@ static void test_fold(void **state)
 	assert_int_equal(told.seq, 5);
 	assert_int_equal(told.rule, 1);
 	assert_string_equal(told.output, "c");
+	assert_false(told.cut);
 	assert_true(take(fold, 1, 7, 6, "again", 1100));
 	fold_tick(fold, 2000); /* nothing was folded in any of those */
 	assert_int_equal(told.n, 1);
@@ -546,6 +565,7 @@ static void test_fold_cuts_whole_characters(void **state)
 	take(fold, 1, 1, 1, output, 0);
 	fold_flush(fold);
 	assert_int_equal(strlen(told.output), FOLD_OUTPUT_MAX - 1);
+	assert_true(told.cut);
 	fold_close(fold);
 }
 
