@@ -139,13 +139,20 @@ static int prepare_types(struct live *live)
 	return 0;
 }
 
+/* So much that no text is ever cut: a command line of each process of the chain, exe and cwd of the event's own, and one text for each field that is
+ * asked for. Pages that no event needs are never touched. */
+static size_t texts_room(uint32_t n_fields)
+{
+	return (n_fields + 3ul) * TEXT_MAX + CHAIN_MAX * (PROCESS_ARGS_MAX + 32ul);
+}
+
 static int prepare_fields(struct live *live)
 {
 	uint32_t n = live->setup.rules ? rules_refs(live->setup.rules) : 0;
 
 	live->by_slot = calloc(MAX_OF(n, 1u), sizeof *live->by_slot);
 	live->memos = calloc(MAX_OF(n, 1u), sizeof *live->memos);
-	live->room = TEXTS_ROOM(n);
+	live->room = texts_room(n);
 	live->texts = malloc(live->room);
 	if (!live->by_slot || !live->memos || !live->texts)
 		return -ENOMEM;

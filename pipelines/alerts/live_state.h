@@ -9,11 +9,7 @@
 
 #define CALLS_MAX 16u /* values of evt.type that a type stands for */
 #define CHAIN_MAX 33u /* a process and 32 ancestors */
-
-/* Of what is made for one event, so that no text is ever cut: a command line of each process of the chain, exe and cwd of the event's own, and one text
- * for each field that is asked for, of which none is longer than a record with a name before it. Pages that no event needs are never touched. */
-#define TEXT_MAX             (65536u + 512u)
-#define TEXTS_ROOM(n_fields) ((n_fields) + 3ul) * TEXT_MAX + CHAIN_MAX *(PROCESS_ARGS_MAX + 32u)
+#define TEXT_MAX  (65536u + 512u) /* of one text that is made: a record's, with a name before it */
 
 /* Keys of the stream that fields are served by. */
 /* clang-format off */
