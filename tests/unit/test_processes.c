@@ -250,6 +250,45 @@ static void test_details_of_this_process(void **state)
 	processes_close(p);
 }
 
+static void write_file(const char *path, const char *text)
+{
+	FILE *out = fopen(path, "w");
+
+	fputs(text, out);
+	fclose(out);
+}
+
+/* A process that ends while it is read is nobody's, and not root's. */
+static void test_details_of_one_that_ends(void **state)
+{
+	struct processes *p = table(BYTES);
+	const struct process one = { .proc = 5, .pid = 7, .loginuid = -1 };
+	char root[] = "/tmp/sonde-proc-XXXXXX", folder[64], status[80];
+
+	assert_non_null(mkdtemp(root));
+	snprintf(folder, sizeof folder, "%s/7", root);
+	snprintf(status, sizeof status, "%s/status", folder);
+	assert_int_equal(mkdir(folder, 0755), 0);
+	processes_found(p, &one);
+	assert_int_equal(processes_read_details(p, root), 0);
+	assert_false(processes_find(p, 5)->detailed);
+	write_file(status, "Name:\tx\nUid:\t1\t2\t3\t4\n");
+	assert_int_equal(processes_read_details(p, root), 0);
+	assert_false(processes_find(p, 5)->detailed);
+	write_file(status, "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nNSpid:\t7\t3\n");
+	assert_int_equal(processes_read_details(p, root), 1);
+	assert_true(processes_find(p, 5)->detailed);
+	assert_int_equal(processes_find(p, 5)->uid, 1);
+	assert_int_equal(processes_find(p, 5)->euid, 2);
+	assert_int_equal(processes_find(p, 5)->gid, 5);
+	assert_int_equal(processes_find(p, 5)->egid, 6);
+	assert_int_equal(processes_find(p, 5)->ns_pid, 3);
+	unlink(status);
+	rmdir(folder);
+	rmdir(root);
+	processes_close(p);
+}
+
 static void test_users(void **state)
 {
 	struct users *users;
@@ -279,18 +318,11 @@ static void test_users(void **state)
 	users_close(users);
 }
 
-static void write_file(const char *path, const char *text)
-{
-	FILE *out = fopen(path, "w");
-
-	fputs(text, out);
-	fclose(out);
-}
-
 static void test_odd_users(void **state)
 {
-	char passwd[] = "/tmp/sonde-passwd-XXXXXX";
+	char passwd[] = "/tmp/sonde-passwd-XXXXXX", problem[256];
 	struct users *users;
+	FILE *many;
 
 	close(mkstemp(passwd));
 	write_file(passwd, "a:x:5:5:::\nb:x:5:5:c:/b:/"
@@ -310,6 +342,22 @@ static void test_odd_users(void **state)
 	unlink(passwd);
 	users_refresh(users);
 	assert_null(users_find(users, 5));
+	assert_false(users_problem(users, problem, sizeof problem)); /* a file that is not there has no names */
+	assert_int_equal(mkdir(passwd, 0755), 0);
+	users_refresh(users);
+	assert_true(users_problem(users, problem, sizeof problem));
+	assert_non_null(strstr(problem, passwd));
+	assert_non_null(strstr(problem, "Is a directory"));
+	rmdir(passwd);
+	many = fopen(passwd, "w");
+	for (unsigned i = 0; i <= USERS_MAX; i++)
+		fprintf(many, i < USERS_MAX ? "u:x:%u:\n" : "u:x:%u:", i);
+	fclose(many);
+	users_refresh(users);
+	assert_true(users_problem(users, problem, sizeof problem));
+	assert_non_null(strstr(problem, "more than 65536"));
+	assert_non_null(users_find(users, USERS_MAX - 1));
+	unlink(passwd);
 	users_close(users);
 }
 
@@ -324,6 +372,7 @@ int main(void)
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_nonsense),
 		cmocka_unit_test(test_details_of_this_process),
+		cmocka_unit_test(test_details_of_one_that_ends),
 		cmocka_unit_test(test_users),
 		cmocka_unit_test(test_odd_users),
 	};
