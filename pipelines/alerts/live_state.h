@@ -7,8 +7,8 @@
 #include "rules/field.h"
 #include "rules/program.h"
 
-#define CALLS_MAX 16u /* values of evt.type that a type stands for */
-#define CHAIN_MAX 33u /* a process and 32 ancestors */
+#define CALLS_MAX 16u             /* values of evt.type that a type stands for */
+#define CHAIN_MAX 33u             /* a process and 32 ancestors */
 #define TEXT_MAX  (65536u + 512u) /* of one text that is made: a record's, with a name before it */
 
 /* Keys of the stream that fields are served by. */
@@ -16,7 +16,7 @@
 #define LIVE_KEYS(X)                                                                                                   \
 	X(path) X(new_path) X(path_given) X(target) X(flags) X(mode) X(ino) X(dev) X(fd) X(created) X(error) X(ret)    \
 	X(uid) X(euid) X(gid) X(egid) X(cap_eff) X(caps) X(exe) X(args) X(cwd) X(tty) X(ns_pid) X(sid) X(pgid)         \
-	X(loginuid) X(memfd) X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family) X(protocol) X(side)    \
+	X(loginuid) X(memfd) X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family) X(protocol)    \
 	X(request) X(signal) X(target_pid) X(call) X(syscall) X(op) X(latency_ns) X(env) X(stdin) X(stdout) X(stderr)  \
 	X(addr_given) X(port_given) X(abstract) X(sock_type) X(request_name)
 /* clang-format on */
