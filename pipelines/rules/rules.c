@@ -172,6 +172,13 @@ void rules_event_types(const struct rules *rules, struct event_types *ret)
 	}
 }
 
+const char *rules_lack(const struct rules *rules, uint32_t rule)
+{
+	const struct rule_ref *ref = plan_lacks(rules->program, rules->rules[rule].condition.root);
+
+	return ref ? ref->name : NULL;
+}
+
 /* --- matching --- */
 
 /* The rules that an event of this type can fulfil. */

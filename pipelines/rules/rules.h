@@ -83,6 +83,9 @@ size_t rules_format(const struct rules *rules, uint32_t rule, struct rule_event 
 void rules_output_fields(const struct rules *rules, uint32_t rule, struct rule_event *event,
 			 void (*take)(void *context, const char *name, const struct rule_value *value), void *context);
 
+/* The field without which the rule, which is matched, can never fire, and that nothing gives; NULL: there is none. */
+const char *rules_lack(const struct rules *rules, uint32_t rule);
+
 /* The types of events that any enabled rule can fire on. */
 void rules_event_types(const struct rules *rules, struct event_types *ret);
 

@@ -2,6 +2,7 @@
 """Rules in the running agent: what fires, what does not, what an alert says beside what /proc says, folding, reloading, the ledger, and a flood."""
 import os
 import pwd
+import re
 import signal
 import subprocess
 import tempfile
@@ -282,6 +283,14 @@ class Alerts(common.TestCase):
         config = self.file("modules: {tcp: {enabled: false}, exec: {enabled: true}}\n", "sonde.yaml")
         self.assertIn("rule 'Out' needs module 'net', which is off", common.sonde("rules", "check", "-c", config, path).stderr)
         self.assertNotIn("needs module", common.sonde("rules", "check", path).stderr)
+
+    def test_what_can_never_fire_is_said(self):
+        conditions = {"Lacks": "fd.lproto = https", "Lacks both": "(fd.sproto = https or fd.sproto exists)", "Lacks within": "proc.pname = val(proc.stdin.name)",
+                      "One is enough": "(fd.lproto = https or proc.name = x)", "Absent": "not fd.lproto = https", "Fires": "proc.name = x"}
+        path = self.file(MACROS + "".join(rule(name, f"spawned and {condition}") for name, condition in conditions.items()))
+        agent = self.agent(path)
+        said = dict(re.findall(r"rule '([^']*)' can never fire: it needs (\S+), which nothing gives yet", agent.output()))
+        self.assertEqual(said, {"Lacks": "fd.lproto", "Lacks both": "fd.sproto", "Lacks within": "proc.stdin.name"})
 
     def test_connections(self):
         agent = self.agent(self.file(rule("Out", "evt.type = connect and fd.sport = 9 and fd.sip = 127.0.0.1 and proc.name = dialer",
