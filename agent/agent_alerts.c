@@ -109,10 +109,13 @@ int agent_load_rules(struct agent *a, struct fault *fault)
 					    .respond = agent_respond,
 					    .context = a };
 	struct alerts *fresh;
+	char problem[256];
 	int r = alerts_open(&fresh, &setup, a->setup.config, fault);
 
 	if (r < 0)
 		return r == -ENOMEM ? r : -EINVAL;
+	if (fresh && users_problem(a->users, problem, sizeof problem))
+		agent_say(a, problem);
 	if (a->alerts)
 		alerts_flush(a->alerts);
 	alerts_close(a->alerts);

@@ -13,7 +13,8 @@
 #include "rules/predicate.h"
 #include "rules/program.h"
 
-#define GUARDED (RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY) | RESPONSE_BIT(RESPONSE_BLOCK))
+#define GENERATIONS 4096u /* between a marked process and what descends from it, at most */
+#define GUARDED     (RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY) | RESPONSE_BIT(RESPONSE_BLOCK))
 
 bool agent_wants_guard(const struct config *config)
 {
@@ -162,10 +163,8 @@ static void forget_sets(int map, uint32_t before)
 	void *from = NULL;
 
 	while (bpf_map_get_next_key(map, from, &key) == 0) {
-		if (key.set < before) {
-			bpf_map_delete_elem(map, &key);
+		if (key.set < before && bpf_map_delete_elem(map, &key) == 0)
 			continue; /* the next one behind `last`, which is still there */
-		}
 		last = key;
 		from = &last;
 	}
@@ -269,22 +268,29 @@ static bool is_root(const struct marking *m, uint64_t proc)
 	return proc == m->proc || proc == m->root.proc || loader_is_process(m->agent->setup.loader, &m->root, proc);
 }
 
+/* From an execution upwards. */
+static bool leads_to_root(const struct marking *m, uint64_t proc)
+{
+	for (unsigned i = 0; proc && i < GENERATIONS; i++) {
+		const struct process *p;
+
+		if (is_root(m, proc))
+			return true;
+		p = processes_find(m->agent->processes, proc);
+		proc = p ? p->parent : 0;
+	}
+	return false;
+}
+
+/* By its parent now; and, as who is an orphan has another one, by who made it. */
 static void mark_descendant(void *context, const void *record)
 {
 	const struct sonde_task_found *task = record;
 	struct marking *m = context;
-	uint64_t above = task->parent;
+	const struct process *p = processes_find(m->agent->processes, task->proc);
 
-	for (unsigned i = 0; above && i < 64; i++) {
-		const struct process *p;
-
-		if (is_root(m, above)) {
-			mark(m, task);
-			return;
-		}
-		p = processes_find(m->agent->processes, above);
-		above = p ? p->parent : 0;
-	}
+	if (leads_to_root(m, task->parent) || (p && leads_to_root(m, p->parent)))
+		mark(m, task);
 }
 
 /* The process first: what it makes from then on is marked by the kernel. Then those that it had made. */
@@ -292,15 +298,15 @@ int agent_deny(struct agent *a, const struct sonde_event *e, const struct sonde_
 {
 	struct module *guard = agent_guard(a);
 	struct marking m = { .agent = a, .proc = e->proc, .root = *task };
-	int number = agent_rule_number(a, rule);
+	int number = agent_rule_number(a, rule), r;
 
 	m.map = guard ? module_map(guard, "guard_marks") : -ENOENT;
 	if (m.map < 0 || number < 0)
 		return m.map < 0 ? m.map : number;
 	m.rule = (uint32_t)number;
 	mark(&m, task);
-	loader_tasks(a->setup.loader, mark_descendant, &m);
-	return m.error;
+	r = loader_tasks(a->setup.loader, mark_descendant, &m);
+	return m.error ? m.error : r;
 }
 
 /* ---- notes ---- */

@@ -70,6 +70,12 @@ static int find_process(struct agent *a, const struct sonde_event *e, struct son
 	return r;
 }
 
+/* Why find_process() or /proc has none. */
+static const char *why_gone(int error)
+{
+	return error == -ESRCH || error == -ENOENT || error == -EINVAL ? "the process has ended" : strerror(-error);
+}
+
 /* ---- kill ---- */
 
 static bool may_kill(struct agent *a)
@@ -90,7 +96,7 @@ static int kill_process(struct agent *a, const struct sonde_event *e, const char
 	int r = process < 0 ? -errno : find_process(a, e, &task);
 
 	if (r < 0) {
-		*ret_reason = "the process has ended";
+		*ret_reason = why_gone(r);
 		return r == -EINVAL || r == -ENOENT ? -ESRCH : r;
 	}
 	*ret_reason = protection_of(&task);
@@ -135,7 +141,7 @@ static int ask(struct agent *a, const char *request, char *reason, size_t size)
 
 struct capturing {
 	struct agent *agent;
-	unsigned flows; /* that were written */
+	unsigned flows, refused; /* that were written, and that were not */
 	int error;
 	char *reason;
 	size_t size;
@@ -152,8 +158,29 @@ static void capture_one(void *context, const struct connection_ends *ends)
 	r = ask(c->agent, request, c->reason, c->size);
 	if (r == 0)
 		c->flows++;
-	else
+	else {
+		c->refused++;
 		c->error = r;
+	}
+}
+
+/* What was written of a process is all, or the record says that it is not. */
+static int judge_capture(const struct capturing *c, bool more, char *reason, size_t size)
+{
+	char why[128];
+
+	if (!c->flows && !c->refused) {
+		snprintf(reason, size, "the process has no TCP connection");
+		return -ENOTCONN;
+	}
+	if (!c->flows)
+		return c->error;
+	if (!c->refused && !more)
+		return 0;
+	snprintf(why, sizeof why, "%.120s", c->refused ? reason : "the process has more than are looked at");
+	snprintf(reason, size, "only %u of %u%s connections were written: %s", c->flows, c->flows + c->refused,
+		 more ? " and more" : "", why);
+	return c->refused ? c->error : -E2BIG;
 }
 
 /* Of the connection that the event names; where it names none, of those that its process has open. */
@@ -166,19 +193,15 @@ static int capture(struct agent *a, const struct sonde_event *e, char *reason, s
 
 	if (connection_of_event(schema_type(a->setup.schema, e->type), e, &ends)) {
 		capture_one(&c, &ends);
-	} else {
-		r = find_process(a, e, &task);
-		r = r < 0 ? r : connections_of_process(e->pid, capture_one, &c);
-		if (r < 0) {
-			snprintf(reason, size, "the process has ended");
-			return r;
-		}
-		if (!c.flows && !c.error) {
-			snprintf(reason, size, "the process has no TCP connection");
-			return -ENOTCONN;
-		}
+		return c.error;
 	}
-	return c.flows ? 0 : c.error;
+	r = find_process(a, e, &task);
+	r = r < 0 ? r : connections_of_process(e->pid, capture_one, &c);
+	if (r < 0) {
+		snprintf(reason, size, "%s", why_gone(r));
+		return r;
+	}
+	return judge_capture(&c, r, reason, size);
 }
 
 static int burst(struct agent *a, const struct sonde_event *e, char *reason, size_t size)
@@ -188,7 +211,7 @@ static int burst(struct agent *a, const struct sonde_event *e, char *reason, siz
 	int r = find_process(a, e, &task);
 
 	if (r < 0) {
-		snprintf(reason, size, "the process has ended");
+		snprintf(reason, size, "%s", why_gone(r));
 		return r;
 	}
 	snprintf(request, sizeof request, "cpu burst %u %d %llu", e->pid, BURST_HZ, (unsigned long long)BURST_NS);
@@ -199,13 +222,16 @@ static int deny(struct agent *a, const struct response_order *order, char *reaso
 {
 	struct sonde_task_found task;
 	int r = find_process(a, order->event, &task);
-	const char *why = r < 0 ? "the process has ended" : protection_of(&task);
+	const char *why = r < 0 ? why_gone(r) : protection_of(&task);
 
 	if (why) {
 		snprintf(reason, size, "%s", why);
 		return r < 0 ? r : -EPERM;
 	}
-	return agent_deny(a, order->event, &task, order->rule->name);
+	r = agent_deny(a, order->event, &task, order->rule->name);
+	if (r < 0)
+		snprintf(reason, size, "not all of its processes are marked: %s", strerror(-r));
+	return r;
 }
 
 /* ---- orders ---- */
@@ -214,7 +240,7 @@ static void take(struct agent *a, const struct response_order *order, unsigned a
 {
 	char room[256] = "";
 	const char *reason = NULL;
-	int r = -EAGAIN; /* block: what is blocked makes no event */
+	int r = 0;
 
 	switch (action) {
 	case RESPONSE_CAPTURE:
@@ -229,6 +255,9 @@ static void take(struct agent *a, const struct response_order *order, unsigned a
 	case RESPONSE_KILL:
 		r = kill_process(a, order->event, &reason);
 		break;
+	default: /* block: what is blocked makes no event */
+		r = -EAGAIN;
+		reason = "the program was not refused as it began";
 	}
 	if (r < 0 && !reason)
 		reason = room[0] ? room : strerror(-r);

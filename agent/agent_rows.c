@@ -8,11 +8,12 @@
 struct row {
 	struct sonde_event *event;
 	uint32_t at; /* end of what is used */
+	bool cut;    /* not all had room */
 };
 
 static struct row row_begin(struct agent *a, uint32_t fixed)
 {
-	struct row row = { (struct sonde_event *)a->row, fixed };
+	struct row row = { .event = (struct sonde_event *)a->row, .at = fixed };
 
 	memset(a->row, 0, fixed);
 	row.event->time = now_boottime_ns();
@@ -24,8 +25,10 @@ static void row_put(struct agent *a, struct row *row, struct sonde_text *text, c
 {
 	if (!text->length)
 		text->offset = (uint16_t)row->at;
-	if (row->at + size > UINT16_MAX)
+	if (row->at + size > UINT16_MAX) {
+		row->cut = true;
 		return;
+	}
 	memcpy(a->row + row->at, bytes, size);
 	text->length = (uint16_t)(text->length + size);
 	row->at += (uint32_t)size;
@@ -47,6 +50,7 @@ static int row_write(struct agent *a, const struct row *row, const char *record)
 
 	row->event->type = type->id;
 	row->event->size = row->at;
+	row->event->flags |= row->cut ? SONDE_FLAG_TRUNCATED : 0;
 	ledger_made(a->ledger, type->id, 1);
 	return intake_write(a->intake, row->event, NULL);
 }
@@ -104,8 +108,12 @@ static void put_event(struct agent *a, struct row *row, const struct alert_row *
 	if (!alert->seq || alert->count)
 		return;
 	if (a->judged_seq != alert->seq) {
-		if (intake_seq(a->intake) != alert->seq || size > sizeof a->judged)
+		if (intake_seq(a->intake) != alert->seq)
+			return; /* it waited for its stack, and others went before */
+		if (size > sizeof a->judged) {
+			row->cut = true;
 			return;
+		}
 		memcpy(a->judged, map, size);
 		a->judged_seq = alert->seq;
 		a->judged_size = size;
@@ -121,6 +129,7 @@ void agent_write_alert(void *context, const struct alert_row *alert)
 
 	e->header = *alert->event;
 	e->header.flags &= (uint16_t) ~(SONDE_FLAG_STACK | SONDE_FLAG_TRUNCATED);
+	row.cut = alert->cut;
 	e->priority = alert->rule->priority;
 	e->event_seq = alert->seq;
 	e->count = alert->count;

@@ -7,8 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define MATCHED_MAX 256u   /* rules that fire on one event; further ones do not */
-#define OUTPUT_MAX  16384u /* bytes of an output; longer ones are cut */
+#define OUTPUT_MAX 16384u /* bytes of an output; longer ones are cut, and say so */
 
 struct alerts {
 	struct alerts_setup setup;
@@ -16,6 +15,7 @@ struct alerts {
 	struct live *live;
 	struct fold *fold;
 	struct responses *responses; /* NULL: none */
+	uint32_t *matched;           /* room for all rules */
 	char output[OUTPUT_MAX];
 };
 
@@ -29,15 +29,16 @@ static void on_report(void *context, enum rules_level level, const char *sentenc
 	alerts->setup.say(alerts->setup.context, text);
 }
 
-static void on_folded(void *context, const struct folded *folded)
+static void write_alert(void *context, const struct fold_alert *alert)
 {
 	struct alerts *alerts = context;
-	const struct alert_row row = { .rule = rules_at(alerts->rules, folded->rule),
-				       .event = &folded->event,
-				       .seq = folded->seq,
-				       .count = folded->count,
-				       .output = folded->output,
-				       .output_size = folded->output_size };
+	const struct alert_row row = { .rule = rules_at(alerts->rules, alert->rule),
+				       .event = alert->event,
+				       .seq = alert->seq,
+				       .count = alert->count,
+				       .output = alert->output,
+				       .output_size = alert->output_size,
+				       .cut = alert->cut };
 
 	alerts->setup.write(alerts->setup.context, &row);
 }
@@ -56,7 +57,10 @@ static int prepare(struct alerts *alerts, const struct config *config)
 					 .context = (void *)s->setup };
 	int r = live_open(&alerts->live, &live);
 
-	return r == 0 ? fold_open(&alerts->fold, config_number(config, "rules.fold"), on_folded, alerts) : r;
+	alerts->matched = calloc(MAX_OF(rules_count(alerts->rules), 1u), sizeof *alerts->matched);
+	if (r == 0 && !alerts->matched)
+		r = -ENOMEM;
+	return r == 0 ? fold_open(&alerts->fold, config_number(config, "rules.fold"), write_alert, alerts) : r;
 }
 
 int alerts_open(struct alerts **ret, const struct alerts_setup *setup, const struct config *config, struct fault *fault)
@@ -98,6 +102,7 @@ void alerts_close(struct alerts *alerts)
 	live_close(alerts->live);
 	responses_free(alerts->responses);
 	rules_free(alerts->rules);
+	free(alerts->matched);
 	free(alerts);
 }
 
@@ -108,23 +113,18 @@ bool alerts_wants(const struct alerts *alerts, uint16_t type)
 
 static void fire(struct alerts *alerts, uint32_t rule, const struct sonde_event *event, uint64_t seq)
 {
-	size_t n = live_format(alerts->live, rule, alerts->output, sizeof alerts->output);
-	const struct alert_row row = { .rule = rules_at(alerts->rules, rule),
-				       .event = event,
-				       .seq = seq,
-				       .output = alerts->output,
-				       .output_size = n };
-
-	struct response_order order = { .rule = row.rule,
+	struct fold_alert alert = { .rule = rule, .event = event, .seq = seq, .output = alerts->output };
+	struct response_order order = { .rule = rules_at(alerts->rules, rule),
 					.number = rule,
 					.actions = responses_of(alerts->responses, rule),
 					.event = event,
 					.seq = seq,
 					.in_kernel = responses_in_kernel(alerts->responses, rule) };
 
-	order.repeated = !fold_take(alerts->fold, rule, event, seq, alerts->output, n, now_boottime_ns());
+	alert.output_size = live_format(alerts->live, rule, alerts->output, sizeof alerts->output, &alert.cut);
+	order.repeated = !fold_take(alerts->fold, &alert, now_boottime_ns());
 	if (!order.repeated)
-		alerts->setup.write(alerts->setup.context, &row);
+		write_alert(alerts, &alert);
 	if (order.actions)
 		alerts->setup.respond(alerts->setup.context, &order);
 }
@@ -164,11 +164,10 @@ bool alerts_are_urgent(const struct alerts *alerts, uint16_t type, bool begins)
 
 void alerts_judge(struct alerts *alerts, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch)
 {
-	uint32_t matched[MATCHED_MAX];
-	uint32_t n = live_match(alerts->live, event, seq, boot_to_epoch, matched, MATCHED_MAX);
+	uint32_t n = live_match(alerts->live, event, seq, boot_to_epoch, alerts->matched, rules_count(alerts->rules));
 
 	for (uint32_t i = 0; i < n; i++)
-		fire(alerts, matched[i], event, seq);
+		fire(alerts, alerts->matched[i], event, seq);
 }
 
 void alerts_tick(struct alerts *alerts, uint64_t now)

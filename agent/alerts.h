@@ -15,6 +15,7 @@ struct alert_row {
 	uint64_t seq, count;             /* of that event; of further ones: 0: this is the first */
 	const char *output;
 	size_t output_size;
+	bool cut; /* the output */
 };
 
 /* What a rule asks for beside its alert, each time that it fires. */

@@ -15,8 +15,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define MATCHED_MAX 4096u
-#define LINE_ROOM   65536u
+#define LINE_ROOM 65536u
 
 struct loaded {
 	struct rules *rules;
@@ -185,6 +184,7 @@ static int run_explain(int argc, char **argv)
 struct testing {
 	const struct rules *rules;
 	const char *path;
+	uint32_t *matched; /* room for all rules */
 	unsigned line, fired, wrong;
 };
 
@@ -193,17 +193,20 @@ static void print_match(const struct testing *t, uint32_t rule, struct rule_even
 	static char room[LINE_ROOM];
 	const struct rule_info *info = rules_at(t->rules, rule);
 
-	rules_format(t->rules, rule, event, room, sizeof room);
-	printf("%s:%u: %s: %s: %s\n", t->path, t->line, rule_priority_name(info->priority), info->name, room);
+	bool cut;
+
+	rules_format(t->rules, rule, event, room, sizeof room, &cut);
+	printf("%s:%u: %s: %s: %s%s\n", t->path, t->line, rule_priority_name(info->priority), info->name, room,
+	       cut ? "..." : "");
 }
 
 /* What the line says has to fire, against what did. */
-static void compare(struct testing *t, const struct rule_line *line, const uint32_t *matched, uint32_t n)
+static void compare(struct testing *t, const struct rule_line *line, uint32_t n)
 {
 	uint32_t as_expected = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		const char *name = rules_at(t->rules, matched[i])->name;
+		const char *name = rules_at(t->rules, t->matched[i])->name;
 
 		if (rule_line_expects_rule(line, name))
 			as_expected++;
@@ -218,7 +221,6 @@ static void compare(struct testing *t, const struct rule_line *line, const uint3
 
 static int test_line(struct testing *t, const char *text, size_t size)
 {
-	static uint32_t matched[MATCHED_MAX];
 	struct rule_line *line;
 	struct fault fault;
 	char label[512];
@@ -231,12 +233,12 @@ static int test_line(struct testing *t, const char *text, size_t size)
 		fprintf(stderr, "%s\n", fault.text);
 		return r;
 	}
-	n = rules_match(t->rules, rule_line_event(line), matched, MATCHED_MAX);
+	n = rules_match(t->rules, rule_line_event(line), t->matched, rules_count(t->rules));
 	t->fired += n;
 	for (uint32_t i = 0; i < n; i++)
-		print_match(t, matched[i], rule_line_event(line));
+		print_match(t, t->matched[i], rule_line_event(line));
 	if (rule_line_expects(line))
-		compare(t, line, matched, n);
+		compare(t, line, n);
 	rule_line_free(line);
 	return 0;
 }
@@ -259,11 +261,12 @@ static int test_lines(struct testing *t, FILE *in)
 
 static int test_file(const struct rules *rules, const char *path)
 {
-	struct testing t = { .rules = rules, .path = path };
+	_cleanup_(free_pointer) uint32_t *matched = calloc(rules_count(rules) + 1ul, sizeof *matched);
+	struct testing t = { .rules = rules, .path = path, .matched = matched };
 	_cleanup_(close_file) FILE *in = strcmp(path, "-") == 0 ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "re");
 
-	if (!in) {
-		fprintf(stderr, "sonde rules test: %s: %s\n", path, strerror(errno));
+	if (!in || !matched) {
+		fprintf(stderr, "sonde rules test: %s: %s\n", path, in ? "out of memory" : strerror(errno));
 		return EXIT_FAULT;
 	}
 	if (test_lines(&t, in) < 0)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define ESTABLISHED 1u
+#define SOCKETS_MAX 4096u /* descriptors of one process, of sockets of any kind */
 #define ROWS_MAX    65536u
 
 /* ---- of an event ---- */
@@ -47,9 +48,12 @@ bool connection_of_event(const struct event_type *type, const struct sonde_event
 
 /* ---- of a process ---- */
 
-struct inodes {
-	unsigned long at[CONNECTIONS_MAX];
-	unsigned n;
+struct looking {
+	unsigned long inodes[SOCKETS_MAX];
+	unsigned n_inodes, taken;
+	bool more; /* than could be looked at */
+	void (*take)(void *context, const struct connection_ends *ends);
+	void *context;
 };
 
 static void close_dir(DIR **dir)
@@ -58,7 +62,7 @@ static void close_dir(DIR **dir)
 		closedir(*dir);
 }
 
-static int list_sockets(uint32_t pid, struct inodes *ret)
+static int list_sockets(uint32_t pid, struct looking *l)
 {
 	_cleanup_(close_dir) DIR *dir = NULL;
 	char path[48], target[64];
@@ -67,21 +71,25 @@ static int list_sockets(uint32_t pid, struct inodes *ret)
 	dir = opendir(path);
 	if (!dir)
 		return -errno;
-	for (const struct dirent *entry; ret->n < CONNECTIONS_MAX && (entry = readdir(dir));) {
+	for (const struct dirent *entry; (entry = readdir(dir));) {
 		ssize_t n = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
+		unsigned long inode;
 
-		if (n <= 0)
+		target[n > 0 ? n : 0] = '\0';
+		if (sscanf(target, "socket:[%lu]", &inode) != 1)
 			continue;
-		target[n] = '\0';
-		ret->n += sscanf(target, "socket:[%lu]", &ret->at[ret->n]) == 1;
+		if (l->n_inodes < SOCKETS_MAX)
+			l->inodes[l->n_inodes++] = inode;
+		else
+			l->more = true;
 	}
 	return 0;
 }
 
-static bool has_inode(const struct inodes *inodes, unsigned long inode)
+static bool has_inode(const struct looking *l, unsigned long inode)
 {
-	for (unsigned i = 0; i < inodes->n; i++)
-		if (inodes->at[i] == inode)
+	for (unsigned i = 0; i < l->n_inodes; i++)
+		if (l->inodes[i] == inode)
 			return true;
 	return false;
 }
@@ -100,7 +108,7 @@ static bool read_address(const char *hex, char ret[INET6_ADDRSTRLEN])
 	return inet_ntop(words == 4 ? AF_INET6 : AF_INET, address, ret, INET6_ADDRSTRLEN) != NULL;
 }
 
-static bool read_row(const char *line, const struct inodes *inodes, struct connection_ends *ret)
+static bool read_row(const char *line, const struct looking *l, struct connection_ends *ret)
 {
 	char local[33], remote[33];
 	unsigned state;
@@ -108,32 +116,54 @@ static bool read_row(const char *line, const struct inodes *inodes, struct conne
 
 	return sscanf(line, " %*u: %32[0-9A-F]:%x %32[0-9A-F]:%x %x %*s %*s %*s %*u %*u %lu", local, &ret->lport,
 		      remote, &ret->rport, &state, &inode) == 6 &&
-	       state == ESTABLISHED && has_inode(inodes, inode) && read_address(local, ret->laddr) &&
+	       state == ESTABLISHED && has_inode(l, inode) && read_address(local, ret->laddr) &&
 	       read_address(remote, ret->raddr);
 }
 
-static void read_table(uint32_t pid, const char *name, const struct inodes *inodes,
-		       void (*take)(void *context, const struct connection_ends *ends), void *context)
+static void take_row(struct looking *l, const struct connection_ends *ends)
+{
+	if (l->taken++ < CONNECTIONS_MAX)
+		l->take(l->context, ends);
+	else
+		l->more = true;
+}
+
+static int read_table(uint32_t pid, const char *name, struct looking *l)
 {
 	char path[48], line[512];
 	_cleanup_(close_file) FILE *file = NULL;
 	struct connection_ends ends;
+	unsigned rows = 0;
 
 	snprintf(path, sizeof path, "/proc/%u/net/%s", pid, name);
 	file = fopen(path, "re");
-	for (unsigned i = 0; file && i < ROWS_MAX && fgets(line, sizeof line, file); i++)
-		if (read_row(line, inodes, &ends))
-			take(context, &ends);
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof line, file)) {
+		if (rows++ == ROWS_MAX) {
+			l->more = true;
+			break;
+		}
+		if (read_row(line, l, &ends))
+			take_row(l, &ends);
+	}
+	return 0;
 }
 
 int connections_of_process(uint32_t pid, void (*take)(void *context, const struct connection_ends *ends), void *context)
 {
-	struct inodes inodes = { .n = 0 };
-	int r = list_sockets(pid, &inodes);
+	_cleanup_(free_pointer) struct looking *l = calloc(1, sizeof *l);
+	int r;
 
+	if (!l)
+		return -ENOMEM;
+	l->take = take;
+	l->context = context;
+	r = list_sockets(pid, l);
+	if (r == 0)
+		r = read_table(pid, "tcp", l);
 	if (r < 0)
 		return r;
-	read_table(pid, "tcp", &inodes, take, context);
-	read_table(pid, "tcp6", &inodes, take, context);
-	return 0;
+	read_table(pid, "tcp6", l); /* a kernel may have none */
+	return l->more;
 }

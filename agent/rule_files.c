@@ -68,27 +68,37 @@ int rule_files_load(struct rules **ret, const char *const *paths, size_t n, bool
 	return r;
 }
 
+/* Why a rule that is matched never fires, in `room`; false: it may. */
+static bool never_fires(const struct live_setup *live, uint32_t rule, char *room, size_t size)
+{
+	const char *lacks = rules_lack(live->rules, rule), *module;
+
+	if (lacks)
+		snprintf(room, size, "can never fire: it needs %.100s, which nothing gives yet", lacks);
+	else if (live_is_served(live, rule, &module))
+		return false;
+	else if (module)
+		snprintf(room, size, "needs module '%s', which is off", module);
+	else
+		snprintf(room, size, "can never fire: no module makes the events that it is about");
+	return true;
+}
+
 void rule_files_unserved(const struct rules *rules, const struct setup *setup,
 			 void (*say)(void *context, const char *sentence), void *context)
 {
 	const struct live_setup live = {
 		.rules = rules, .schema = setup->schema, .runs = setup_enables, .context = (void *)setup
 	};
-	char sentence[512];
+	char sentence[512], why[160];
 
 	for (uint32_t i = 0; i < rules_count(rules); i++) {
 		const struct rule_info *info = rules_at(rules, i);
-		const char *module;
 
-		if (!info->enabled || info->skipped || live_is_served(&live, i, &module))
+		if (!info->enabled || info->skipped || !never_fires(&live, i, why, sizeof why))
 			continue;
-		if (module)
-			snprintf(sentence, sizeof sentence, "%s:%u:%u: rule '%.200s' needs module '%s', which is off",
-				 info->label, info->line, info->column, info->name, module);
-		else
-			snprintf(sentence, sizeof sentence,
-				 "%s:%u:%u: rule '%.200s' can never fire: no module makes the events that it is about",
-				 info->label, info->line, info->column, info->name);
+		snprintf(sentence, sizeof sentence, "%s:%u:%u: rule '%.200s' %s", info->label, info->line, info->column,
+			 info->name, why);
 		say(context, sentence);
 	}
 }

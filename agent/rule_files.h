@@ -15,7 +15,7 @@ int rule_files_load(struct rules **ret, const char *const *paths, size_t n, bool
 		    void (*report)(void *context, enum rules_level level, const char *sentence), void *context,
 		    struct fault *fault);
 
-/* Calls `say` for each rule that no module that `config` enables makes events for. */
+/* Calls `say` for each rule that cannot fire: no module that the setup enables makes events for it, or it needs a field that nothing gives. */
 struct setup;
 void rule_files_unserved(const struct rules *rules, const struct setup *setup,
 			 void (*say)(void *context, const char *sentence), void *context);

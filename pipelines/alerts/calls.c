@@ -74,17 +74,28 @@ const char *live_call_names(const char *type)
 	return NULL;
 }
 
-void live_calls(const char *type, struct event_types *ret)
+uint32_t live_list_calls(const char *type, uint16_t ret[CALLS_MAX])
 {
 	const char *at = live_call_names(type);
+	uint32_t count = 0;
 
-	memset(ret, 0, sizeof *ret);
-	while (at && *at) {
+	while (at && *at && count < CALLS_MAX) {
 		size_t n = strcspn(at, " ");
 		int call = event_type_of(at, n);
 
 		if (call >= 0)
-			event_types_add(ret, (unsigned)call);
+			ret[count++] = (uint16_t)call;
 		at += n + (at[n] == ' ');
 	}
+	return count;
+}
+
+void live_calls(const char *type, struct event_types *ret)
+{
+	uint16_t calls[CALLS_MAX];
+	uint32_t n = live_list_calls(type, calls);
+
+	memset(ret, 0, sizeof *ret);
+	for (uint32_t i = 0; i < n; i++)
+		event_types_add(ret, calls[i]);
 }

@@ -15,13 +15,14 @@ struct window {
 	uint64_t proc, began, count, seq;
 	uint32_t rule, next; /* next: of its chain */
 	struct sonde_event event;
+	bool cut;
 	uint32_t output_size;
 	char output[FOLD_OUTPUT_MAX];
 };
 
 struct fold {
 	uint64_t window_ns;
-	void (*tell)(void *context, const struct folded *folded);
+	void (*tell)(void *context, const struct fold_alert *folded);
 	void *context;
 	uint64_t first, last; /* windows [first, last) are open, each at its number modulo FOLD_WINDOWS */
 	uint32_t heads[HEADS];
@@ -49,12 +50,13 @@ static void end_first(struct fold *fold)
 	uint32_t i = (uint32_t)(fold->first++ % FOLD_WINDOWS);
 	struct window *w = &fold->windows[i];
 	uint32_t *at = head_of(fold, w->rule, w->proc);
-	const struct folded folded = { .rule = w->rule,
-				       .count = w->count,
-				       .event = w->event,
-				       .seq = w->seq,
-				       .output = w->output,
-				       .output_size = w->output_size };
+	const struct fold_alert folded = { .rule = w->rule,
+					   .count = w->count,
+					   .event = &w->event,
+					   .seq = w->seq,
+					   .output = w->output,
+					   .output_size = w->output_size,
+					   .cut = w->cut };
 
 	while (*at != i)
 		at = &fold->windows[*at].next;
@@ -63,7 +65,7 @@ static void end_first(struct fold *fold)
 		fold->tell(fold->context, &folded);
 }
 
-int fold_open(struct fold **ret, uint64_t window_ns, void (*tell)(void *context, const struct folded *folded),
+int fold_open(struct fold **ret, uint64_t window_ns, void (*tell)(void *context, const struct fold_alert *folded),
 	      void *context)
 {
 	struct fold *fold = calloc(1, sizeof *fold);
@@ -107,26 +109,32 @@ static uint32_t cut_at(const char *text, size_t size)
 	return (uint32_t)n;
 }
 
-bool fold_take(struct fold *fold, uint32_t rule, const struct sonde_event *event, uint64_t seq, const char *output,
-	       size_t output_size, uint64_t now)
+static void keep(struct window *w, const struct fold_alert *alert)
 {
+	w->count++;
+	w->event = *alert->event;
+	w->seq = alert->seq;
+	w->output_size = cut_at(alert->output, alert->output_size);
+	w->cut = alert->cut || w->output_size < alert->output_size;
+	memcpy(w->output, alert->output, w->output_size);
+}
+
+bool fold_take(struct fold *fold, const struct fold_alert *alert, uint64_t now)
+{
+	const uint64_t proc = alert->event->proc;
 	struct window *w;
 
 	fold_tick(fold, now);
-	w = fold->window_ns && event->proc ? find(fold, rule, event->proc) : NULL;
+	if (!fold->window_ns || !proc)
+		return true; /* nothing is folded; or nobody's event, which says nothing of being equal */
+	w = find(fold, alert->rule, proc);
 	if (w) {
-		w->count++;
-		w->event = *event;
-		w->seq = seq;
-		w->output_size = cut_at(output, output_size);
-		memcpy(w->output, output, w->output_size);
+		keep(w, alert);
 		return false;
 	}
-	if (!fold->window_ns || !event->proc)
-		return true; /* nothing is folded; or nobody's event, which says nothing of being equal */
 	if (fold->last - fold->first == FOLD_WINDOWS)
 		end_first(fold);
-	open_window(fold, rule, event->proc, now);
+	open_window(fold, alert->rule, proc, now);
 	return true;
 }
 

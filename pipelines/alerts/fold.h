@@ -14,24 +14,24 @@
 
 struct fold; /* opaque */
 
-/* What is told at the end of a window: the last of the alerts that were folded. */
-struct folded {
+/* One alert; and what is told at the end of a window: the last of those that were folded. */
+struct fold_alert {
 	uint32_t rule;
-	uint64_t count; /* further ones, the last included */
-	struct sonde_event event;
+	uint64_t count; /* further ones, the last included; 0 of one alert */
+	const struct sonde_event *event;
 	uint64_t seq;
 	const char *output;
 	size_t output_size;
+	bool cut; /* the output */
 };
 
 /* `tell` is called for each window that ends with alerts in it. */
-int fold_open(struct fold **ret, uint64_t window_ns, void (*tell)(void *context, const struct folded *folded),
+int fold_open(struct fold **ret, uint64_t window_ns, void (*tell)(void *context, const struct fold_alert *folded),
 	      void *context);
 void fold_close(struct fold *fold);
 
 /* Whether the alert opens a window, and so is to go out now; else it was counted. */
-bool fold_take(struct fold *fold, uint32_t rule, const struct sonde_event *event, uint64_t seq, const char *output,
-	       size_t output_size, uint64_t now);
+bool fold_take(struct fold *fold, const struct fold_alert *alert, uint64_t now);
 /* Ends the windows that are over. */
 void fold_tick(struct fold *fold, uint64_t now);
 /* Ends all. */

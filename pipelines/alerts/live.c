@@ -72,20 +72,6 @@ static void find_keys(struct live_type *t)
 	t->call = call_of(t);
 }
 
-static void list_calls(struct live_type *t)
-{
-	const char *at = live_call_names(t->type->name);
-
-	while (at && *at && t->n_calls < CALLS_MAX) {
-		size_t n = strcspn(at, " ");
-		int call = event_type_of(at, n);
-
-		if (call >= 0)
-			t->calls[t->n_calls++] = (uint16_t)call;
-		at += n + (at[n] == ' ');
-	}
-}
-
 static bool runs(const struct live_setup *setup, const struct event_type *type)
 {
 	return !type->internal && (!setup->runs || setup->runs(setup->context, type->module));
@@ -146,11 +132,18 @@ static int prepare_types(struct live *live)
 
 		t->type = schema_type(live->setup.schema, i);
 		find_keys(t);
-		list_calls(t);
+		t->n_calls = live_list_calls(t->type->name, t->calls);
 		if (list_candidates(live, t) < 0)
 			return -ENOMEM;
 	}
 	return 0;
+}
+
+/* So much that no text is ever cut: a command line of each process of the chain, exe and cwd of the event's own, and one text for each field that is
+ * asked for. Pages that no event needs are never touched. */
+static size_t texts_room(uint32_t n_fields)
+{
+	return (n_fields + 3ul) * TEXT_MAX + CHAIN_MAX * (PROCESS_ARGS_MAX + 32ul);
 }
 
 static int prepare_fields(struct live *live)
@@ -159,7 +152,9 @@ static int prepare_fields(struct live *live)
 
 	live->by_slot = calloc(MAX_OF(n, 1u), sizeof *live->by_slot);
 	live->memos = calloc(MAX_OF(n, 1u), sizeof *live->memos);
-	if (!live->by_slot || !live->memos)
+	live->room = texts_room(n);
+	live->texts = malloc(live->room);
+	if (!live->by_slot || !live->memos || !live->texts)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n; i++)
 		live->by_slot[i] = served_of(rules_ref(live->setup.rules, i)->field->name);
@@ -195,6 +190,7 @@ void live_close(struct live *live)
 	free(live->types);
 	free(live->by_slot);
 	free(live->memos);
+	free(live->texts);
 	free(live);
 }
 
@@ -221,7 +217,7 @@ static void begin(struct live *live, const struct sonde_event *event, uint64_t s
 	live->record = event;
 	live->type = &live->types[event->type];
 	live->n_chain = 0;
-	live->own_made = live->cgroup_made = false;
+	live->own_made = live->cgroup_made = live->cut = false;
 	live->used = 0;
 }
 
@@ -237,9 +233,13 @@ uint32_t live_match(struct live *live, const struct sonde_event *event, uint64_t
 	return found;
 }
 
-size_t live_format(struct live *live, uint32_t rule, char *room, size_t size)
+size_t live_format(struct live *live, uint32_t rule, char *room, size_t size, bool *ret_cut)
 {
-	return rules_format(live->setup.rules, rule, &live->event, room, size);
+	size_t n = rules_format(live->setup.rules, rule, &live->event, room, size, ret_cut);
+
+	if (ret_cut)
+		*ret_cut |= live->cut;
+	return n;
 }
 
 const struct process *live_own(struct live *live, const struct sonde_event *event)
@@ -254,27 +254,40 @@ struct rule_event *live_event(struct live *live)
 	return &live->event;
 }
 
-bool live_is_served(const struct live_setup *setup, uint32_t rule, const char **ret_module)
+static void types_stood_for(const struct live_type *t, struct event_types *ret)
 {
-	const struct event_types *wanted = &rules_at(setup->rules, rule)->types;
-	const char *module = NULL;
+	live_calls(t->type->name, ret);
+}
 
+/* Whether a module runs that makes such events, among types as `types` has them; if not, one that does not run. */
+static bool is_made(const struct live_setup *setup, const struct event_types *wanted,
+		    void (*types)(const struct live_type *t, struct event_types *ret), const char **ret_module)
+{
 	for (size_t i = 0; i < schema_count(setup->schema); i++) {
 		struct live_type t = { .type = schema_type(setup->schema, i) };
-		struct event_types types;
+		struct event_types own;
 		bool common = false;
 
 		find_keys(&t);
-		types_of(&t, &types);
+		types(&t, &own);
 		for (unsigned w = 0; w < EVENT_TYPE_WORDS; w++)
-			common |= (types.words[w] & wanted->words[w]) != 0;
+			common |= (own.words[w] & wanted->words[w]) != 0;
 		if (!common)
 			continue;
 		if (runs(setup, t.type))
 			return true;
-		if (!module)
-			module = t.type->module;
+		if (!*ret_module)
+			*ret_module = t.type->module;
 	}
-	*ret_module = module;
 	return false;
+}
+
+/* What a type stands for comes first: one whose records name any call (uring.op, syscall.compat) says less of it than a rule asks for. */
+bool live_is_served(const struct live_setup *setup, uint32_t rule, const char **ret_module)
+{
+	const struct event_types *wanted = &rules_at(setup->rules, rule)->types;
+
+	*ret_module = NULL;
+	return is_made(setup, wanted, types_stood_for, ret_module) ||
+	       (!*ret_module && is_made(setup, wanted, types_of, ret_module));
 }

@@ -37,12 +37,12 @@ bool live_wants(const struct live *live, uint16_t type);
 /* Whether this rule can fire on events of this type. */
 bool live_can_fire(const struct live *live, uint16_t type, uint32_t rule);
 
-/* The rules that the event fulfils; at most `max`, returned is how many there are. `seq` 0: it has none. The event stays the one that live_format() is
- * about until the next call. */
+/* The rules that the event fulfils: the first `max`, of rules_count() all. `seq` 0: it has none. The event stays the one that live_format() is about until
+ * the next call. */
 uint32_t live_match(struct live *live, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch,
 		    uint32_t *matched, uint32_t max);
 /* As rules_format(). */
-size_t live_format(struct live *live, uint32_t rule, char *room, size_t size);
+size_t live_format(struct live *live, uint32_t rule, char *room, size_t size, bool *ret_cut);
 
 /* What the record, and the table where it says nothing, have of the process of an event. Valid until the next call. */
 const struct process *live_own(struct live *live, const struct sonde_event *event);

@@ -7,18 +7,18 @@
 #include "rules/field.h"
 #include "rules/program.h"
 
-#define CALLS_MAX  16u          /* values of evt.type that a type stands for */
-#define CHAIN_MAX  33u          /* a process and 32 ancestors */
-#define TEXTS_ROOM (256u << 10) /* of what is made for one event; beyond it a text is cut */
+#define CALLS_MAX 16u             /* values of evt.type that a type stands for */
+#define CHAIN_MAX 33u             /* a process and 32 ancestors */
+#define TEXT_MAX  (65536u + 512u) /* of one text that is made: a record's, with a name before it */
 
 /* Keys of the stream that fields are served by. */
 /* clang-format off */
 #define LIVE_KEYS(X)                                                                                                   \
 	X(path) X(new_path) X(path_given) X(target) X(flags) X(mode) X(ino) X(dev) X(fd) X(created) X(error) X(ret)    \
 	X(uid) X(euid) X(gid) X(egid) X(cap_eff) X(caps) X(exe) X(args) X(cwd) X(tty) X(ns_pid) X(sid) X(pgid)         \
-	X(loginuid) X(memfd) X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family) X(protocol) X(side)    \
-	X(request) X(request_name) X(signal) X(target_pid) X(call) X(syscall) X(op) X(latency_ns) X(env) X(stdin) X(stdout) X(stderr)  \
-	X(addr_given) X(port_given) X(abstract) X(sock_type)
+	X(loginuid) X(memfd) X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family) X(protocol)    \
+	X(request) X(signal) X(target_pid) X(call) X(syscall) X(op) X(latency_ns) X(env) X(stdin) X(stdout) X(stderr)  \
+	X(addr_given) X(port_given) X(abstract) X(sock_type) X(request_name)
 /* clang-format on */
 
 enum live_key {
@@ -63,8 +63,9 @@ struct live {
 	uint32_t n_chain;
 	bool own_made, cgroup_made;
 	struct cgroup_name cgroup;
-	uint32_t used; /* of texts */
-	char texts[TEXTS_ROOM];
+	size_t used, room; /* of texts */
+	bool cut;          /* a text of this event */
+	char *texts;
 };
 
 /* A field and what serves it. */
@@ -79,6 +80,8 @@ const struct served *served_of(const char *field);
 
 /* calls.c: the calls of a type, with spaces between; NULL: rules know nothing of the kind. */
 const char *live_call_names(const char *type);
+/* The same as numbers, in that order; returns how many. */
+uint32_t live_list_calls(const char *type, uint16_t ret[CALLS_MAX]);
 
 /* record.c: keys of the record */
 bool record_number(const struct live *live, enum live_key key, int64_t *ret);
@@ -90,8 +93,10 @@ const char *record_items(const struct live *live, enum live_key key, uint32_t *r
 const struct field *record_field(const struct live *live, const char *key);
 
 /* texts.c: texts made for one event */
-char *texts_take(struct live *live, size_t size,
-		 size_t *ret_size); /* at most `size`; less where there is no more room */
+/* At most `size`; less where there is no more room. */
+char *texts_take(struct live *live, size_t size, size_t *ret_size);
+/* Gives back the last of what was taken. */
+void texts_give_back(struct live *live, size_t size);
 bool give_text(struct rule_value *ret, const char *text, size_t length);
 bool give_number(struct rule_value *ret, __int128 number);
 bool give_truth(struct rule_value *ret, bool truth);

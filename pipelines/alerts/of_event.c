@@ -8,6 +8,22 @@
 
 /* --- which call --- */
 
+/* The call that the record names. The kernel's name of umount2(2) is umount: it is both. */
+static bool give_named_call(struct live *live, uint32_t number, struct rule_value *ret)
+{
+	static const char umount[] = "umount";
+
+	if (!record_value(live, live->type->call, ret) || ret->kind != RULE_TEXT)
+		return false;
+	if (ret->length != strlen(umount) || memcmp(ret->text, umount, ret->length))
+		return number == 0;
+	give_text(ret, number ? umount : "umount2", strlen(number ? umount : "umount2"));
+	ret->list = true;
+	ret->left = number;
+	ret->count = 2;
+	return number < 2;
+}
+
 /* The record says it, or all that its type stands for are meant. */
 static bool give_call(struct live *live, uint32_t number, struct rule_value *ret)
 {
@@ -15,7 +31,7 @@ static bool give_call(struct live *live, uint32_t number, struct rule_value *ret
 	const char *name;
 
 	if (type->call)
-		return number == 0 && record_value(live, type->call, ret) && ret->kind == RULE_TEXT;
+		return give_named_call(live, number, ret);
 	if (number >= type->n_calls)
 		return false;
 	name = event_type_name(type->calls[number]);
@@ -210,13 +226,12 @@ static bool give_raw_argument(struct live *live, const struct rule_ref *ref, str
 	return give_argument(live, ref, ret);
 }
 
-/* "key=value key=value", as much as there is room for. */
+/* "key=value key=value" */
 static bool give_all_arguments(struct live *live, struct rule_value *ret)
 {
 	const struct event_type *type = live->type->type;
-	static const size_t room = 8192;
 	size_t got, used = 0;
-	char *at = texts_take(live, room, &got);
+	char *at = texts_take(live, TEXT_MAX, &got);
 
 	for (size_t i = 0; i < type->n_fields; i++) {
 		struct rule_value v;
@@ -228,12 +243,15 @@ static bool give_all_arguments(struct live *live, struct rule_value *ret)
 		if (!record_value(live, &type->fields[i], &v))
 			continue;
 		n = rule_value_text(&v, small, &text);
-		written = snprintf(at + used, got - used, "%s%s=%.*s", used ? " " : "", type->fields[i].key,
-				   (int)MIN_OF(n, room), text);
-		if (written < 0 || (size_t)written >= got - used)
+		written = snprintf(at + used, got - used, "%s%s=%.*s", used ? " " : "", type->fields[i].key, (int)n,
+				   text);
+		if (written < 0 || (size_t)written >= got - used) {
+			live->cut = true;
 			break;
+		}
 		used += (size_t)written;
 	}
+	texts_give_back(live, got - used);
 	return give_text(ret, at, used);
 }
 

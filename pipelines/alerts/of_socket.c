@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fields of a connection. Which end is the client's is what the event's `side` says, or what was called. */
+/* Fields of a connection. Which end is the client's is what was called. */
 #include "alerts/live_state.h"
 
 #include <arpa/inet.h>
@@ -13,12 +13,8 @@ static bool ends_with(const struct live *live, const char *verb)
 	return n >= length && strcmp(name + n - length, verb) == 0;
 }
 
-static bool is_server(struct live *live)
+static bool is_server(const struct live *live)
 {
-	struct rule_value side;
-
-	if (record_key(live, KEY_side, &side) && side.kind == RULE_TEXT)
-		return side.length == 6 && memcmp(side.text, "server", 6) == 0;
 	return ends_with(live, ".accept") || ends_with(live, ".listen") || ends_with(live, ".bind");
 }
 

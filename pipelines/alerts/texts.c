@@ -9,9 +9,15 @@ char *texts_take(struct live *live, size_t size, size_t *ret_size)
 {
 	char *at = live->texts + live->used;
 
-	*ret_size = MIN_OF(size, (size_t)(TEXTS_ROOM - live->used));
-	live->used += (uint32_t)*ret_size;
+	*ret_size = MIN_OF(size, live->room - live->used);
+	live->used += *ret_size;
+	live->cut |= *ret_size < size;
 	return at;
+}
+
+void texts_give_back(struct live *live, size_t size)
+{
+	live->used -= size;
 }
 
 bool give_text(struct rule_value *ret, const char *text, size_t length)
@@ -35,15 +41,17 @@ bool give_truth(struct rule_value *ret, bool truth)
 bool give_made(struct live *live, struct rule_value *ret, const char *format, ...)
 {
 	char *at = live->texts + live->used;
-	size_t room = TEXTS_ROOM - live->used;
+	size_t room = live->room - live->used;
 	va_list args;
 	int n;
 
 	va_start(args, format);
 	n = vsnprintf(at, room, format, args);
 	va_end(args);
-	if (n < 0 || (size_t)n >= room)
+	if (n < 0 || (size_t)n >= room) {
+		live->cut = true;
 		return false;
-	live->used += (uint32_t)n;
+	}
+	live->used += (size_t)n;
 	return give_text(ret, at, (size_t)n);
 }

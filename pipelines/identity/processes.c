@@ -134,8 +134,10 @@ bool process_set_text(struct processes *p, struct process_entry *e, const struct
 	struct process copy;
 	char *at;
 
-	if (!text)
+	if (!text) {
+		p->health.lost++;
 		return false;
+	}
 	text->refs = 1;
 	text->size = size;
 	at = text->bytes;
@@ -146,6 +148,7 @@ bool process_set_text(struct processes *p, struct process_entry *e, const struct
 	while (p->text_bytes + size > p->text_room)
 		if (!evict(p, (uint32_t)(e - p->entries))) {
 			free(text);
+			p->health.lost++;
 			return false;
 		}
 	p->text_bytes += size;
@@ -217,8 +220,10 @@ static uint32_t add(struct processes *p, uint64_t proc, uint64_t parent)
 	uint32_t i, slot = slot_of_proc(p, proc);
 
 	while (p->unused == NO_ENTRY)
-		if (!evict(p, find(p, parent)))
+		if (!evict(p, find(p, parent))) {
+			p->health.lost++;
 			return NO_ENTRY;
+		}
 	i = p->unused;
 	p->unused = p->entries[i].next_by_proc;
 	p->n_used++;

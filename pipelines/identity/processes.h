@@ -62,7 +62,7 @@ size_t processes_lineage(const struct processes *processes, uint64_t parent, cha
 struct processes_health {
 	uint64_t held, ended; /* ended: of those held */
 	uint64_t evicted;     /* ended ones that went for room */
-	uint64_t lost;        /* living ones that did */
+	uint64_t lost;        /* living ones that did, or found no room for themselves or their texts */
 	uint64_t text_bytes;
 };
 void processes_health(const struct processes *processes, struct processes_health *ret);

@@ -33,12 +33,11 @@ static uint32_t read_file(int folder, const char *name, char *room, size_t size)
 }
 
 /* The four numbers behind "Uid:" or "Gid:", of which the first two are real and effective. */
-static void take_ids(const char *status, const char *key, uint32_t *ret_real, uint32_t *ret_effective)
+static bool take_ids(const char *status, const char *key, uint32_t *ret_real, uint32_t *ret_effective)
 {
 	const char *at = strstr(status, key);
 
-	if (at && sscanf(at + strlen(key), "%u %u", ret_real, ret_effective) != 2)
-		*ret_real = *ret_effective = 0;
+	return at && sscanf(at + strlen(key), "%u %u", ret_real, ret_effective) == 2;
 }
 
 /* The last number behind "NSpid:": the pid in the innermost namespace. */
@@ -82,8 +81,9 @@ static bool read_one(struct processes *p, struct process_entry *e, int folder)
 	read.exe_length = read_link(folder, "exe", exe, sizeof exe);
 	read.cwd_length = read_link(folder, "cwd", cwd, sizeof cwd);
 	text[read_file(folder, "status", text, STATUS_MAX)] = '\0';
-	take_ids(text, "\nUid:", &e->process.uid, &e->process.euid);
-	take_ids(text, "\nGid:", &e->process.gid, &e->process.egid);
+	if (!take_ids(text, "\nUid:", &e->process.uid, &e->process.euid) ||
+	    !take_ids(text, "\nGid:", &e->process.gid, &e->process.egid))
+		return false; /* it has ended: nobody's ids would be root's */
 	e->process.ns_pid = inner_pid(text);
 	text[read_file(folder, "stat", text, STATUS_MAX)] = '\0';
 	take_stat(text, &e->process);

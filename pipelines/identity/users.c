@@ -13,6 +13,8 @@ struct names {
 	size_t n;
 	struct timespec changed;
 	ino_t ino;
+	int error; /* why it could not be read */
+	bool cut;  /* it has more lines */
 };
 
 struct users {
@@ -59,15 +61,20 @@ static void read_names(struct names *names)
 	char *save, *line;
 
 	forget(names);
-	if (read_small_file(names->path, USERS_FILE_MAX, &names->text, NULL) < 0) {
+	names->cut = false;
+	names->error = read_small_file(names->path, USERS_FILE_MAX, &names->text, NULL);
+	if (names->error < 0) {
 		names->text = NULL;
 		return;
 	}
 	names->users = calloc(USERS_MAX, sizeof *names->users);
-	if (!names->users)
+	if (!names->users) {
+		names->error = -ENOMEM;
 		return;
+	}
 	for (save = names->text; (line = strsep(&save, "\n")) && names->n < USERS_MAX;)
 		names->n += take_line(line, &names->users[names->n]);
+	names->cut = line && *line;
 	qsort(names->users, names->n, sizeof *names->users, by_id);
 }
 
@@ -125,6 +132,23 @@ void users_refresh(struct users *users)
 {
 	refresh(&users->people);
 	refresh(&users->groups);
+}
+
+static bool problem_of(const struct names *names, char *room, size_t size)
+{
+	if (names->error < 0 && names->error != -ENOENT)
+		snprintf(room, size, "%s: cannot be read, and rules do not know its names: %s", names->path,
+			 names->error == -EFBIG ? "larger than 4 MiB" : strerror(-names->error));
+	else if (names->cut)
+		snprintf(room, size, "%s: more than %u names; rules do not know the others", names->path, USERS_MAX);
+	else
+		return false;
+	return true;
+}
+
+bool users_problem(const struct users *users, char *room, size_t size)
+{
+	return problem_of(&users->people, room, size) || problem_of(&users->groups, room, size);
 }
 
 const struct user *users_find(const struct users *users, uint32_t uid)

@@ -22,6 +22,9 @@ void users_close(struct users *users);
 /* Reads again what was changed since. What was found before is no longer valid. */
 void users_refresh(struct users *users);
 
+/* Whether a file could not be read, or not as a whole, and what is wrong with it. */
+bool users_problem(const struct users *users, char *room, size_t size);
+
 /* NULL: nobody has that number. */
 const struct user *users_find(const struct users *users, uint32_t uid);
 const struct user *users_find_group(const struct users *users, uint32_t gid);

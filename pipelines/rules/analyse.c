@@ -207,3 +207,40 @@ uint32_t plan_needs(const struct program *program, uint32_t node, uint32_t ref, 
 {
 	return node_needs(program, node, ref, room, NEEDS_MAX);
 }
+
+/* --- fields that nothing gives --- */
+
+static const struct rule_ref *ref_lacks(const struct program *program, uint32_t number)
+{
+	const struct rule_ref *ref = number == RULE_NO_REF ? NULL : &program->refs[number];
+
+	return ref && ref->field && !ref->field->key ? ref : NULL;
+}
+
+/* A test on what is not there is false. */
+static const struct rule_ref *test_lacks(const struct program *program, const struct plan_node *n)
+{
+	const struct rule_test *test = &program->tests[n->first];
+	const struct rule_ref *left = ref_lacks(program, test->left.ref);
+
+	if (n->negated)
+		return NULL;
+	return left ? left : ref_lacks(program, test->right.ref);
+}
+
+const struct rule_ref *plan_lacks(const struct program *program, uint32_t node)
+{
+	const struct plan_node *n = &program->nodes[node];
+	const struct rule_ref *lacks = NULL;
+
+	if (n->kind == PLAN_TEST)
+		return test_lacks(program, n);
+	if (n->kind != PLAN_AND && n->kind != PLAN_OR)
+		return NULL;
+	for (uint32_t i = 0; i < n->n; i++) {
+		lacks = plan_lacks(program, program->children[n->first + i]);
+		if (!lacks == (n->kind == PLAN_OR))
+			break; /* of `and` one that lacks is enough, of `or` one that does not */
+	}
+	return lacks;
+}

@@ -212,7 +212,7 @@ const struct rule_field rule_fields[] = {
 	  "address of either end" },
 	{ "fd.is_lower_layer", RULE_TYPE_TRUTH, 0, RULE_ONE, RULE_FROM_EVENT, NULL, RULE_NOT_DERIVED, NULL, NULL,
 	  "whether the file lies in an overlay's lower layer" },
-	{ "fd.is_server", RULE_TYPE_TRUTH, 0, RULE_ONE, RULE_FROM_EVENT, "side", RULE_NOT_DERIVED, NULL, NULL,
+	{ "fd.is_server", RULE_TYPE_TRUTH, 0, RULE_ONE, RULE_FROM_EVENT, "type", RULE_NOT_DERIVED, NULL, NULL,
 	  "whether the process is the server" },
 	{ "fd.is_upper_layer", RULE_TYPE_TRUTH, 0, RULE_ONE, RULE_FROM_EVENT, NULL, RULE_NOT_DERIVED, NULL, NULL,
 	  "whether the file lies in an overlay's upper layer" },

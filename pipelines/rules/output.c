@@ -255,7 +255,7 @@ static void put_field(struct writing *w, const struct output_piece *piece, const
 }
 
 size_t output_write(const struct output *output, const struct program *program, struct rule_event *event, char *room,
-		    size_t size)
+		    size_t size, bool *ret_cut)
 {
 	struct writing w = { room, size, 0, false };
 
@@ -269,5 +269,7 @@ size_t output_write(const struct output *output, const struct program *program, 
 	}
 	if (size > 0)
 		room[w.used] = '\0';
+	if (ret_cut)
+		*ret_cut = w.full;
 	return w.used;
 }

@@ -24,7 +24,8 @@ struct output {
 /* -EINVAL with the place by `options`, -ENOENT for an unknown field. Pieces belong to the program. */
 int output_compile(struct output *ret, struct program *program, const char *text, size_t size,
 		   const struct syntax_options *options, const struct program_scope *scope, struct fault *fault);
+/* `ret_cut` (may be NULL): not all had room. */
 size_t output_write(const struct output *output, const struct program *program, struct rule_event *event, char *room,
-		    size_t size);
+		    size_t size, bool *ret_cut);
 
 #endif

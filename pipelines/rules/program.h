@@ -161,4 +161,7 @@ struct need {
 /* The needs of what slot `ref` holds; 0: it may have any value, or none. At most NEEDS_MAX. */
 uint32_t plan_needs(const struct program *program, uint32_t node, uint32_t ref, struct need *room);
 
+/* A field that nothing gives and without which the node cannot hold; NULL: there is none. */
+const struct rule_ref *plan_lacks(const struct program *program, uint32_t node);
+
 #endif

@@ -172,6 +172,13 @@ void rules_event_types(const struct rules *rules, struct event_types *ret)
 	}
 }
 
+const char *rules_lack(const struct rules *rules, uint32_t rule)
+{
+	const struct rule_ref *ref = plan_lacks(rules->program, rules->rules[rule].condition.root);
+
+	return ref ? ref->name : NULL;
+}
+
 /* --- matching --- */
 
 /* The rules that an event of this type can fulfil. */
@@ -224,9 +231,10 @@ bool rules_holds(const struct rules *rules, uint32_t rule, struct rule_event *ev
 
 /* --- output --- */
 
-size_t rules_format(const struct rules *rules, uint32_t rule, struct rule_event *event, char *room, size_t size)
+size_t rules_format(const struct rules *rules, uint32_t rule, struct rule_event *event, char *room, size_t size,
+		    bool *ret_cut)
 {
-	return output_write(&rules->rules[rule].output, rules->program, event, room, size);
+	return output_write(&rules->rules[rule].output, rules->program, event, room, size, ret_cut);
 }
 
 static bool given_before(const struct output *output, uint32_t piece)

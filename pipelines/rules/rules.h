@@ -67,7 +67,7 @@ int64_t rules_find(const struct rules *rules, const char *name);
 uint32_t rules_refs(const struct rules *rules);
 const struct rule_ref *rules_ref(const struct rules *rules, uint32_t slot);
 
-/* The rules that the event fulfils, in the order of the files; at most `max`, returned is how many there are. Allocates nothing. */
+/* The rules that the event fulfils, in the order of the files: the first `max`, of rules_count() all. Allocates nothing. */
 uint32_t rules_match(const struct rules *rules, struct rule_event *event, uint32_t *matched, uint32_t max);
 
 /* Those rules that are matched, and can hold for one of `types`: their numbers, ascending, into `room` for rules_count() of them. */
@@ -75,12 +75,16 @@ uint32_t rules_of_types(const struct rules *rules, const struct event_types *typ
 /* One rule alone. */
 bool rules_holds(const struct rules *rules, uint32_t rule, struct rule_event *event);
 
-/* The output of a rule for an event, as UTF-8 with control characters escaped, cut at `size` bytes with its NUL; returns its length. A field
- * without a value is <NA>. */
-size_t rules_format(const struct rules *rules, uint32_t rule, struct rule_event *event, char *room, size_t size);
+/* The output of a rule for an event, as UTF-8 with control characters escaped, cut at `size` bytes with its NUL; returns its length, and whether it
+ * was cut (`ret_cut` may be NULL). A field without a value is <NA>. */
+size_t rules_format(const struct rules *rules, uint32_t rule, struct rule_event *event, char *room, size_t size,
+		    bool *ret_cut);
 /* Each field of the output, once: its name and its text. */
 void rules_output_fields(const struct rules *rules, uint32_t rule, struct rule_event *event,
 			 void (*take)(void *context, const char *name, const struct rule_value *value), void *context);
+
+/* The field without which the rule, which is matched, can never fire, and that nothing gives; NULL: there is none. */
+const char *rules_lack(const struct rules *rules, uint32_t rule);
 
 /* The types of events that any enabled rule can fire on. */
 void rules_event_types(const struct rules *rules, struct event_types *ret);

@@ -15,7 +15,7 @@
 #define ALLOW        1
 #define REFUSE       0 /* EPERM */
 #define MINUTE_NS    60000000000ull
-#define TELL_NS      1000000000ull /* refused connects of one process: a record a second at most */
+#define TELL_NS      1000000000ull /* refused connects of one process: a record a second at most, and one as it ends */
 
 /* As enum response_action_kind of identity.h. */
 enum { ACTION_KILL, ACTION_CAPTURE, ACTION_BURST, ACTION_DENY, ACTION_BLOCK };
@@ -160,12 +160,20 @@ sonde_inline struct guard_mark *mark_of(struct task_struct *task)
 	return mark && mark->began == BPF_CORE_READ(task, group_leader, start_boottime) ? mark : NULL;
 }
 
+/* The connects of a marked process that no record tells of yet. */
+sonde_inline void tell_refused(struct guard_mark *mark, struct task_struct *task)
+{
+	struct sonde_owner owner;
+
+	sonde_owner_known(&owner, task, NULL);
+	tell(&owner, mark->rule, ACTION_DENY, 0, (__u32)__sync_lock_test_and_set(&mark->refused, 0));
+}
+
 sonde_inline int may_connect(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct guard_mark *mark = mark_of(task);
 	__u64 now, told;
-	struct sonde_owner owner;
 
 	if (!mark)
 		return ALLOW;
@@ -174,8 +182,7 @@ sonde_inline int may_connect(void)
 	told = mark->told;
 	if (now - told < TELL_NS || __sync_val_compare_and_swap(&mark->told, told, now) != told)
 		return REFUSE;
-	sonde_owner_known(&owner, task, NULL);
-	tell(&owner, mark->rule, ACTION_DENY, 0, (__u32)__sync_lock_test_and_set(&mark->refused, 0));
+	tell_refused(mark, task);
 	return REFUSE;
 }
 
@@ -227,9 +234,16 @@ SONDE_WHEN("response deny")
 int BPF_PROG(exit__tp_btf, struct task_struct *task)
 {
 	__u32 pid = task->tgid;
+	struct guard_mark *mark;
 
-	if (task->signal->live.counter == 0 && bpf_map_lookup_elem(&guard_marks, &pid))
-		bpf_map_delete_elem(&guard_marks, &pid);
+	if (task->signal->live.counter)
+		return 0;
+	mark = bpf_map_lookup_elem(&guard_marks, &pid);
+	if (!mark)
+		return 0;
+	if (mark->refused)
+		tell_refused(mark, task);
+	bpf_map_delete_elem(&guard_marks, &pid);
 	return 0;
 }
 

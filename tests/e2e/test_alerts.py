@@ -2,6 +2,7 @@
 """Rules in the running agent: what fires, what does not, what an alert says beside what /proc says, folding, reloading, the ledger, and a flood."""
 import os
 import pwd
+import re
 import signal
 import subprocess
 import tempfile
@@ -156,6 +157,40 @@ class Alerts(common.TestCase):
         forked = agent.wait_row("alert", lambda r: r["rule"] == "Forked")
         self.assertEqual(forked["output"], f"clone {forked['event']['child_pid']}")
 
+    def test_all_rules_fire(self):
+        """However many there are on one event."""
+        many = 300
+        agent = self.agent(self.file(MACROS + "".join(rule(f"Rule {i}", "spawned and proc.name = leaf") for i in range(many))),
+                           settings=["rings.priority=32MiB"])
+        common.spawn([self.program("leaf"), "0"])
+        agent.wait_rows("alert", count=many)
+        agent.stop()
+        rows = agent.rows("alert")
+        self.assertEqual([r["rule"] for r in rows], [f"Rule {i}" for i in range(many)])
+        self.assertEqual(len({r["event"]["seq"] for r in rows}), 1)
+        self.assertLedgerExact(agent.rows())
+
+    def test_what_is_cut_says_so(self):
+        """An output over 16 KiB, and one of a folded alert over 1 KiB."""
+        agent = self.agent(self.file(MACROS + rule("Long", "spawned and proc.name = leaf and proc.args startswith a", ",".join(["%proc.args"] * 20))
+                                     + rule("Whole", "spawned and proc.name = leaf")
+                                     + rule("Forks", "evt.type in (clone, clone3, fork, vfork) and proc.name = shop", "%proc.cmdline")))
+        leaf, shop = self.program("leaf", "/bin/true"), self.program("shop", "/bin/bash")
+        common.spawn([leaf, "a" * 1000])
+        common.spawn([leaf, "b" * 1000])
+        common.spawn([shop, "-c", f"/bin/true; /bin/true; : {'c' * 2000}; :"])
+        agent.wait_rows("alert", count=4)
+        agent.stop()
+        rows = [r for r in agent.rows("alert")]
+        self.assertEqual([(r["rule"], r.get("count"), r.get("truncated")) for r in rows],
+                         [("Long", None, True), ("Whole", None, None), ("Whole", None, None), ("Forks", None, None), ("Forks", 1, True)])
+        whole = ",".join(["a" * 1000] * 20)
+        self.assertTrue(whole.startswith(rows[0]["output"]))
+        self.assertGreater(len(rows[0]["output"]), 15 << 10)
+        self.assertEqual(len(rows[1]["output"]), len("leaf ") + 1000)
+        self.assertEqual(rows[4]["output"], rows[3]["output"][:1024])
+        self.assertLedgerExact(agent.rows())
+
     # --- folding ---
 
     def test_equal_alerts_are_folded(self):
@@ -248,6 +283,14 @@ class Alerts(common.TestCase):
         config = self.file("modules: {tcp: {enabled: false}, exec: {enabled: true}}\n", "sonde.yaml")
         self.assertIn("rule 'Out' needs module 'net', which is off", common.sonde("rules", "check", "-c", config, path).stderr)
         self.assertNotIn("needs module", common.sonde("rules", "check", path).stderr)
+
+    def test_what_can_never_fire_is_said(self):
+        conditions = {"Lacks": "fd.lproto = https", "Lacks both": "(fd.sproto = https or fd.sproto exists)", "Lacks within": "proc.pname = val(proc.stdin.name)",
+                      "One is enough": "(fd.lproto = https or proc.name = x)", "Absent": "not fd.lproto = https", "Fires": "proc.name = x"}
+        path = self.file(MACROS + "".join(rule(name, f"spawned and {condition}") for name, condition in conditions.items()))
+        agent = self.agent(path)
+        said = dict(re.findall(r"rule '([^']*)' can never fire: it needs (\S+), which nothing gives yet", agent.output()))
+        self.assertEqual(said, {"Lacks": "fd.lproto", "Lacks both": "fd.sproto", "Lacks within": "proc.stdin.name"})
 
     def test_connections(self):
         agent = self.agent(self.file(rule("Out", "evt.type = connect and fd.sport = 9 and fd.sip = 127.0.0.1 and proc.name = dialer",

@@ -364,20 +364,68 @@ os.waitpid(child, 0)
             self.assertFalse(self.may_kill(agent.pid), "a right that no response needs")
             out, _ = process.communicate(timeout=common.bound(60))
             other = subprocess.run(["/usr/bin/python3", "-c", CONNECTS.split("child = ")[0] + "talk('other')"], capture_output=True, text=True).stdout
-            refused = agent.wait_rows("response.action", lambda r: "event_type" not in r, 3)
+            agent.wait_rows("response.action", lambda r: "event_type" not in r, 3)
             agent.stop()
             rows = agent.rows()
         self.check(rows)
         no, yes = " ".join(["PermissionError"] * 5), " ".join(["ok"] * 5)
         self.assertEqual(sorted(out.splitlines()), sorted(f"{who} {no}" for who in ("itself", "child", "grandchild", "another program", "older child")))
         self.assertEqual(other, f"other {yes}\n")
+        refused = [r for r in self.of(rows, "response.action") if "event_type" not in r]
         self.assertEqual({(r["action"], r["rule"], r["kernel"]) for r in refused}, {("deny", "Deny", True)})
+        self.assertEqual(sum(r.get("count", 1) for r in refused), 25)  # five tries of each of the five
 
     def test_deny_refuses_the_process_its_children_and_nobody_else(self):
         self.deny(f"{EXEC} and proc.cmdline contains word-of-evil", False)
 
     def test_deny_in_the_kernel(self):
         self.deny(f"{EXEC} and proc.exepath startswith {self.folder}/denied/", True)
+
+    def test_deny_reaches_who_was_made_before(self):
+        """Its child and an orphan that it left, which it made long before the rule fires on it; not who made it."""
+        go = os.path.join(self.folder, "go")
+        os.mkfifo(go)
+        code = CONNECTS.split("child = ")[0] + r"""
+def wait():
+    os.read(os.open(sys.argv[1], os.O_RDONLY), 1)
+child = os.fork()
+if not child:
+    wait()
+    talk("child")
+    os._exit(0)
+middle = os.fork()
+if not middle:
+    if not os.fork():
+        wait()
+        talk("orphan")
+        os._exit(0)
+    os._exit(0)
+os.waitpid(middle, 0)
+sys.stdin.readline()
+socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+sys.stdin.readline()
+talk("itself")
+with open(sys.argv[1], "w") as f:
+    f.write("xx")
+os.waitpid(child, 0)
+"""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            with self.agent({"Deny": f"evt.type = connect and fd.rport = {port}"}, {"Deny": "deny"}, modules="exec,tcp") as agent:
+                process = subprocess.Popen([self.program("py", "python3"), "-c", code, go, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                agent.wait_rows("process.fork", lambda r: r["comm"] == "py", 3)
+                process.stdin.write("\n")
+                process.stdin.flush()
+                marked = agent.wait_row("response.action", lambda r: "event_type" in r)
+                self.assertEqual((marked["pid"], marked["event_type"], marked.get("error")), (process.pid, "tcp.connect", None))
+                out, _ = process.communicate("\n", timeout=common.bound(60))
+                own = subprocess.run(["/usr/bin/python3", "-c", CONNECTS.split("child = ")[0] + "talk('other')"], capture_output=True, text=True).stdout
+                agent.stop()
+                rows = agent.rows()
+        self.check(rows)
+        no, yes = " ".join(["PermissionError"] * 5), " ".join(["ok"] * 5)
+        self.assertEqual(sorted(out.splitlines()), [f"{who} {no}" for who in ("child", "itself", "orphan")])
+        self.assertEqual(own, f"other {yes}\n")
 
     # --- capture, burst ---
 
@@ -398,7 +446,7 @@ os.waitpid(child, 0)
     def test_capture_of_a_process_writes_all_its_connections(self):
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-            code = ("import os, socket\na, b = (socket.create_connection(('127.0.0.1', %d)) for _ in range(2))\n"
+            code = ("import os, socket\nothers = [s for _ in range(50) for s in socket.socketpair()]\n[s.set_inheritable(True) for s in others]\na, b = (socket.create_connection(('127.0.0.1', %d)) for _ in range(2))\n"
                     "[s.set_inheritable(True) for s in (a, b)]\nprint(a.getsockname()[1], b.getsockname()[1], flush=True)\n"
                     "os.execv('/bin/sleep', ['word-of-evil', '20'])" % port)
             with self.agent({"Word": f"{EXEC} and proc.cmdline contains '20' and proc.exe = word-of-evil"}, {"Word": "capture, kill"},
@@ -412,6 +460,36 @@ os.waitpid(child, 0)
         self.check(rows)
         self.assertEqual([(r["action"], r.get("error")) for r in self.of(rows, "response.action")], [("capture", None), ("kill", None)])
         self.assertEqual({r["lport"] for r in self.of(rows, "packet.capture") if r["rport"] == port}, ports)
+
+    def capture_of(self, before, after):
+        """The response to a process that has so many connections from before the agent, and from after; and what was written of them."""
+        with socket.create_server(("127.0.0.1", 0), backlog=256) as server:
+            code = ("import os, socket\ndef connect(n):\n    return [socket.create_connection(('127.0.0.1', %d)) for _ in range(n)]\n"
+                    "kept = connect(%d)\nprint(flush=True)\ninput()\nkept += connect(%d)\n[s.set_inheritable(True) for s in kept]\n"
+                    "os.execv('/bin/sleep', ['word-of-evil', '20'])" % (server.getsockname()[1], before, after))
+            process = subprocess.Popen(["/usr/bin/python3", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.addCleanup(process.communicate)
+            process.stdout.readline()
+            with self.agent({"Word": f"{EXEC} and proc.exe = word-of-evil"}, {"Word": "capture, kill"}, modules="exec,tcp,capture") as agent:
+                process.stdin.write("\n")
+                process.stdin.flush()
+                agent.wait_rows("response.action", count=2)
+                agent.stop()
+                rows = agent.rows()
+        self.check(rows)
+        told, = (r for r in self.of(rows, "response.action") if r["action"] == "capture")
+        return told, len({r["lport"] for r in self.of(rows, "packet.capture")})
+
+    def test_capture_of_a_part_says_so(self):
+        told, written = self.capture_of(1, 2)
+        self.assertEqual(written, 2)
+        self.assertIn("error", told)
+        self.assertIn("only 2 of 3 connections were written", told["reason"])
+
+    def test_more_connections_than_are_looked_at(self):
+        told, written = self.capture_of(0, 70)
+        self.assertEqual((written, told["error"]), (64, "E2BIG"))
+        self.assertIn("only 64 of 64 and more connections were written: the process has more than are looked at", told["reason"])
 
     @common.host_only("an emulated timer loses ticks at such rates")
     def test_burst_samples_more_often(self):

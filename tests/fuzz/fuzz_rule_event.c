@@ -197,6 +197,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fired[matched[i]] = true;
 	for (size_t i = 0; i < ARRAY_SIZE(conditions); i++)
 		check(fired[2 * i] != fired[2 * i + 1]);
-	check_output(room, rules_format(rules, 0, &pieces.event, room, sizeof room));
+	check_output(room, rules_format(rules, 0, &pieces.event, room, sizeof room, NULL));
 	return 0;
 }

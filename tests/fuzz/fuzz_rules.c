@@ -36,7 +36,7 @@ static void use(const struct rules *rules, FILE *sink)
 	n = rules_match(rules, rule_line_event(line), matched, 64);
 	for (uint32_t i = 0; i < n; i++) {
 		check(matched[i] < rules_count(rules));
-		check(rules_format(rules, matched[i], rule_line_event(line), room, sizeof room) < sizeof room);
+		check(rules_format(rules, matched[i], rule_line_event(line), room, sizeof room, NULL) < sizeof room);
 	}
 	for (uint32_t i = 0; i < rules_count(rules) && i < 16; i++)
 		rules_explain(rules, i, sink);

@@ -22,7 +22,7 @@ static const char *const calls[] = { "execve", "execveat" };
 
 static struct rules *load(const char *condition)
 {
-	char text[4096];
+	static char text[40000];
 	struct rules_file file = { "a.yaml", text, 0 };
 	const struct rules_options options = { 0 };
 	struct rules *rules = NULL;
@@ -250,6 +250,28 @@ static void test_what_has_none_says_why(void **unused)
 	refused(EXEC "user.uid = 0", PREDICATE_BEFORE_EXEC, -EOPNOTSUPP, "user.uid: not known before");
 }
 
+/* So many names, or one path of so many bytes. */
+static void test_values(unsigned n, unsigned path_bytes, const char *why)
+{
+	static char condition[32768];
+	struct predicate predicate;
+	struct rules *rules;
+	int at = snprintf(condition, sizeof condition, EXEC "%s in (%s", path_bytes ? "proc.exepath" : "proc.name",
+			  path_bytes ? "/" : "x");
+
+	for (unsigned i = 1; i < (path_bytes ? path_bytes : n); i++)
+		at += snprintf(condition + at, sizeof condition - (size_t)at, path_bytes ? "p" : ", x%u", i);
+	snprintf(condition + at, sizeof condition - (size_t)at, ")");
+	if (why) {
+		refused(condition, PREDICATE_AT_EXEC, -EOPNOTSUPP, why);
+		return;
+	}
+	rules = load(condition);
+	assert_int_equal(rules_predicate(rules, 0, PREDICATE_AT_EXEC, &predicate, NULL), 0);
+	assert_int_equal(predicate.tests[0].n_values, n);
+	rules_free(rules);
+}
+
 static void test_bounds(void **unused)
 {
 	char condition[8192] = EXEC "proc.name = x0";
@@ -265,6 +287,12 @@ static void test_bounds(void **unused)
 	rules_free(rules);
 	strcat(condition, " and user.uid = 0");
 	refused(condition, PREDICATE_AT_EXEC, -EOPNOTSUPP, "more than 16 tests");
+	test_values(PREDICATE_VALUES_MAX, 0, NULL);
+	test_values(PREDICATE_VALUES_MAX + 1, 0, "more than 1024 values");
+	test_values(1, PREDICATE_PATH_MAX, NULL);
+	test_values(1, PREDICATE_PATH_MAX + 1, "at most 255 bytes");
+	refused(EXEC "user.uid = 4294967296", PREDICATE_AT_EXEC, -EOPNOTSUPP, "no number");
+	refused(EXEC "user.uid = -1", PREDICATE_AT_EXEC, -EOPNOTSUPP, "no number");
 }
 
 int main(void)

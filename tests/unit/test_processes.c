@@ -82,6 +82,48 @@ static void test_life(void **state)
 	processes_close(p);
 }
 
+/* What a program's begin does not say stays as the process had it; what a fork does not inherit is not known. */
+static void test_what_is_kept(void **state)
+{
+	struct processes *p = table(BYTES);
+	struct process first = { .proc = 10,
+				 .parent = 1,
+				 .pid = 2,
+				 .ns_pid = 5,
+				 .sid = 100,
+				 .pgid = 200,
+				 .loginuid = 1000,
+				 .detailed = true,
+				 .exe = "",
+				 .cwd = "",
+				 .args = "a",
+				 .args_length = 1 };
+	const struct process *found;
+
+	processes_exec(p, &first);
+	exec(p, 11, 1, 2, "second", "b", 1);
+	found = processes_find(p, 11);
+	assert_int_equal(found->sid, 100);
+	assert_int_equal(found->pgid, 200);
+	assert_int_equal(found->loginuid, 1000);
+	first.proc = 12;
+	first.sid = 101;
+	first.loginuid = 0;
+	processes_exec(p, &first);
+	found = processes_find(p, 12);
+	assert_int_equal(found->sid, 101);
+	assert_int_equal(found->loginuid, 0);
+	assert_int_equal(found->ns_pid, 5);
+	processes_fork(p, 12, 20, 3, 700);
+	found = processes_find(p, 20);
+	assert_int_equal(found->ns_pid, 0);
+	assert_int_equal(found->sid, 101);
+	processes_exit(p, 12);
+	exec(p, 13, 1, 2, "other", "", 0); /* the text that both had is the child's alone */
+	assert_memory_equal(processes_find(p, 20)->args, "a", 1);
+	processes_close(p);
+}
+
 /* The list of tasks found what the ring tells of later. */
 static void test_found_first(void **state)
 {
@@ -250,6 +292,55 @@ static void test_details_of_this_process(void **state)
 	processes_close(p);
 }
 
+static void write_file(const char *path, const char *text)
+{
+	FILE *out = fopen(path, "w");
+
+	fputs(text, out);
+	fclose(out);
+}
+
+/* A process that ends while it is read is nobody's, and not root's. */
+static void test_details_of_one_that_ends(void **state)
+{
+	struct processes *p = table(BYTES);
+	const struct process one = { .proc = 5, .pid = 7, .loginuid = -1 };
+	char root[] = "/tmp/sonde-proc-XXXXXX", folder[64], status[80], stat[80], loginuid[80];
+
+	assert_non_null(mkdtemp(root));
+	snprintf(folder, sizeof folder, "%s/7", root);
+	snprintf(status, sizeof status, "%s/status", folder);
+	snprintf(stat, sizeof stat, "%s/stat", folder);
+	snprintf(loginuid, sizeof loginuid, "%s/loginuid", folder);
+	assert_int_equal(mkdir(folder, 0755), 0);
+	processes_found(p, &one);
+	assert_int_equal(processes_read_details(p, root), 0);
+	assert_false(processes_find(p, 5)->detailed);
+	write_file(status, "Name:\tx\nUid:\t1\t2\t3\t4\n");
+	assert_int_equal(processes_read_details(p, root), 0);
+	assert_false(processes_find(p, 5)->detailed);
+	write_file(status, "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nNSpid:\t7\t3\n");
+	write_file(stat, "7 (a) b) S 1 11 12 34819 0 0\n");
+	write_file(loginuid, "4294967295");
+	assert_int_equal(processes_read_details(p, root), 1);
+	assert_true(processes_find(p, 5)->detailed);
+	assert_int_equal(processes_find(p, 5)->pgid, 11);
+	assert_int_equal(processes_find(p, 5)->sid, 12);
+	assert_string_equal(processes_find(p, 5)->tty, "pts3");
+	assert_int_equal(processes_find(p, 5)->loginuid, -1);
+	assert_int_equal(processes_find(p, 5)->uid, 1);
+	assert_int_equal(processes_find(p, 5)->euid, 2);
+	assert_int_equal(processes_find(p, 5)->gid, 5);
+	assert_int_equal(processes_find(p, 5)->egid, 6);
+	assert_int_equal(processes_find(p, 5)->ns_pid, 3);
+	unlink(status);
+	unlink(stat);
+	unlink(loginuid);
+	rmdir(folder);
+	rmdir(root);
+	processes_close(p);
+}
+
 static void test_users(void **state)
 {
 	struct users *users;
@@ -279,18 +370,11 @@ static void test_users(void **state)
 	users_close(users);
 }
 
-static void write_file(const char *path, const char *text)
-{
-	FILE *out = fopen(path, "w");
-
-	fputs(text, out);
-	fclose(out);
-}
-
 static void test_odd_users(void **state)
 {
-	char passwd[] = "/tmp/sonde-passwd-XXXXXX";
+	char passwd[] = "/tmp/sonde-passwd-XXXXXX", problem[256];
 	struct users *users;
+	FILE *many;
 
 	close(mkstemp(passwd));
 	write_file(passwd, "a:x:5:5:::\nb:x:5:5:c:/b:/"
@@ -301,6 +385,7 @@ static void test_odd_users(void **state)
 	assert_string_equal(users_find(users, 8)->name, "short");
 	assert_string_equal(users_find(users, 8)->shell, "");
 	assert_null(users_find(users, 9));
+	assert_null(users_find(users, (uint32_t)-7));
 	assert_string_equal(users_find(users, 10)->shell, "/bin/last");
 	assert_null(users_find_group(users, 0));
 	unlink(passwd);
@@ -310,6 +395,22 @@ static void test_odd_users(void **state)
 	unlink(passwd);
 	users_refresh(users);
 	assert_null(users_find(users, 5));
+	assert_false(users_problem(users, problem, sizeof problem)); /* a file that is not there has no names */
+	assert_int_equal(mkdir(passwd, 0755), 0);
+	users_refresh(users);
+	assert_true(users_problem(users, problem, sizeof problem));
+	assert_non_null(strstr(problem, passwd));
+	assert_non_null(strstr(problem, "Is a directory"));
+	rmdir(passwd);
+	many = fopen(passwd, "w");
+	for (unsigned i = 0; i <= USERS_MAX; i++)
+		fprintf(many, i < USERS_MAX ? "u:x:%u:\n" : "u:x:%u:", i);
+	fclose(many);
+	users_refresh(users);
+	assert_true(users_problem(users, problem, sizeof problem));
+	assert_non_null(strstr(problem, "more than 65536"));
+	assert_non_null(users_find(users, USERS_MAX - 1));
+	unlink(passwd);
 	users_close(users);
 }
 
@@ -317,6 +418,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_life),
+		cmocka_unit_test(test_what_is_kept),
 		cmocka_unit_test(test_found_first),
 		cmocka_unit_test(test_lineage_is_bounded),
 		cmocka_unit_test(test_eviction),
@@ -324,6 +426,7 @@ int main(void)
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_nonsense),
 		cmocka_unit_test(test_details_of_this_process),
+		cmocka_unit_test(test_details_of_one_that_ends),
 		cmocka_unit_test(test_users),
 		cmocka_unit_test(test_odd_users),
 	};
