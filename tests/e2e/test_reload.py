@@ -161,7 +161,7 @@ class Reload(common.TestCase):
             self.assertNotIn("guard", self.running(agent))
 
     def running(self, agent):
-        return {m["module"] for m in agent.stats("probes")["modules"] if any(one.get("hook") for one in m["measures"])}
+        return {m["module"] for m in agent.stats("probes")["modules"] if m["running"]}
 
     def test_what_is_wrong_changes_nothing(self):
         with Agent() as agent:
