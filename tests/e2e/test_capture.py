@@ -301,6 +301,24 @@ class Capture(common.TestCase):
                                       capture_output=True, text=True, check=True)
         self.assertEqual(sorted(done.stdout.split("\n")[:-1]), sorted(2 * [f"{port}\t{size + 8}" for size in (10, 20, 30)]))
 
+    def test_an_agent_that_ends_meanwhile(self):
+        """What came until then is in the file, and that there may be more is said."""
+        with socket.socket(type=socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            with self.agent(server.getsockname()[1]) as agent:
+                out = os.path.join(agent.folder, "asked.pcapng")
+                process = subprocess.Popen([common.SONDE, "capture", "--for", "4s", "udp", "-o", out, "--journal", agent.journal,
+                                            "--set", f"agent.control={agent.control}"], stderr=subprocess.PIPE, text=True)
+                with socket.socket(type=socket.SOCK_DGRAM) as client:
+                    common.wait_until(lambda: client.sendto(b"until the end", server.getsockname()) and agent.rows("packet.capture"), 20,
+                                      "packets of the request")
+                agent.kill()
+                agent.process = None
+                _, said = process.communicate(timeout=common.bound(30))
+        self.assertEqual(process.returncode, 0)
+        self.assertRegex(said, r"sonde capture: [1-9]\d* packets\n")
+        self.assertIn("the agent did not say that this is all", said)
+
     def test_payload_and_bounds(self):
         """The last `packets` of a flow, and of each header and so much payload."""
         with listener() as server, self.agent(server.getsockname()[1], capture_packets=8, capture_payload=12, capture_after=1) as agent:
