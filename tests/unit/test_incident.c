@@ -213,10 +213,12 @@ static void test_one_process_of_several_programs(void **state)
 	struct tree *tree = family();
 	struct execution *top;
 
-	assert_int_equal(tree_choose(tree, tree_of_pid(tree, 30), 0, &top), 0);
+	add_exec(tree, 50, 13, 9, 30, "later", "x"); /* has the pid of one that is gone */
+	assert_int_equal(tree_of_pid(tree, 30)->proc, 13);
+	assert_int_equal(tree_choose(tree, tree_of_proc(tree, 4), 0, &top), 0);
 	assert_int_equal(top->proc, 3);
 	assert_int_equal(top->below->proc, 4);
-	assert_false(tree_of_proc(tree, 2)->member || tree_of_proc(tree, 5)->member);
+	assert_false(tree_of_proc(tree, 2)->member || tree_of_proc(tree, 5)->member || tree_of_proc(tree, 13)->member);
 	tree_free(tree);
 }
 
