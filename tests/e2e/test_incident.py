@@ -5,8 +5,10 @@ import json
 import os
 import socket
 import subprocess
+import tempfile
 
 import common
+import profiles
 
 SCRIPT = """
 cat /dev/null
@@ -73,6 +75,28 @@ class Incident(common.TestCase):
             self.assertIn(words, text.replace("python3[", "sh["))
         self.assertIn(stranger, {p.get("pid") for p in above["processes"]})
         self.assertEqual({r["type"] for r in by_proc["events"]}, {"tcp.connect", "tcp.close"})
+
+    def test_losses_of_that_while(self):
+        """From the first row of theirs on: what was lost before cannot have been theirs, as far as is known."""
+        ours, other = "00000000000000aa", "00000000000000bb"
+
+        def row(number, kind, proc=None, **more):
+            return {"type": kind, "ts": number, "seq": number, **({"proc": proc, "pid": int(proc, 16)} if proc else {}), **more}
+
+        def loss(number):
+            return row(number, "agent.loss", event="tcp.close", count=1, reason="ring_full")
+        rows = [loss(1), row(2, "tcp.connect", other), loss(3), row(4, "tcp.connect", ours), loss(5), row(6, "profile.cpu", ours), loss(7)]
+        with tempfile.TemporaryDirectory() as folder:
+            journal = profiles.write(os.path.join(folder, "journal"), rows)
+
+            def seqs(*arguments):
+                done = common.sonde("incident", ours, "--journal", journal, "--format", "json", *arguments)
+                return [r["seq"] for r in json.loads(done.stdout)["events"]]
+            self.assertEqual(seqs(), [4, 5, 7])
+            self.assertEqual(seqs("--type", "*"), [4, 5, 6, 7])
+            self.assertEqual(seqs("--type", "tcp.*"), [4])
+            text = common.sonde("incident", ours, "--journal", journal, "--format", "text")
+            self.assertIn("1 rows of profiles and sums are left out", text.stderr)
 
     def test_mistakes(self):
         with common.Agent(modules="exec") as self.agent:
