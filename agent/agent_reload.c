@@ -12,16 +12,29 @@ struct changes {
 	const struct config *fresh;
 	const char *fixed;   /* a key that only a restart can change */
 	const char *staying; /* the module that is why; NULL: it is so always */
+	const char *why;     /* it may not be stopped for a moment */
 };
+
+/* Why a module that is to go on may not be stopped for a moment; NULL: it may. */
+static const char *why_it_stays(const struct changes *c, const struct module *m)
+{
+	if (module_must_stay(m))
+		return "its programs of cgroups take CAP_NET_ADMIN, which the agent has given up";
+	if (m == agent_guard(c->agent) && agent_wants_guard(c->fresh))
+		return "meanwhile nothing would be guarded";
+	return NULL;
+}
 
 /* A module is to be started with another value, or not at all. */
 static void note_module(struct changes *c, size_t i, const char *key)
 {
 	struct module *m = loader_module(c->agent->setup.loader, i);
+	const char *why = agent_is_enabled(c->fresh, m) ? why_it_stays(c, m) : NULL;
 
-	if (module_must_stay(m) && agent_is_enabled(c->fresh, m)) {
+	if (why) {
 		c->fixed = key;
 		c->staying = module_name(m);
+		c->why = why;
 	}
 	c->modules[i] = true;
 }
@@ -52,11 +65,6 @@ static void note_change(void *context, const char *key, const struct sonde_optio
 		    key[8 + n] == '.') {
 			if (!row->live)
 				note_module(c, i, key);
-			/* Its marks would go, and its programs of cgroups cannot be attached again. */
-			if (!row->live && module_running(loader_module(loader, i)) &&
-			    agent_wants_guard(c->agent->setup.config) &&
-			    !strcmp(module_name(loader_module(loader, i)), "guard"))
-				c->fixed = key;
 			return;
 		}
 	}
@@ -70,11 +78,8 @@ static int refuse_fixed(const struct changes *c, struct fault *fault)
 {
 	if (!c->staying)
 		return fault_set(fault, -EBUSY, "%s cannot change while the agent runs: restart it", c->fixed);
-	return fault_set(
-		fault, -EBUSY,
-		"%s cannot change while module '%s' runs, whose programs of cgroups take CAP_NET_ADMIN, which the "
-		"agent has given up: restart it",
-		c->fixed, c->staying);
+	return fault_set(fault, -EBUSY, "%s cannot change while module '%s' runs: %s; restart the agent", c->fixed,
+			 c->staying, c->why);
 }
 
 static int restart_changed(struct agent *a, const struct changes *c, struct fault *fault)

@@ -37,6 +37,7 @@ struct capturing {
 	const char *control, *output;
 	struct journal_reader *reader;
 	uint64_t request, until, expected;
+	bool ended; /* the agent, or its module, was gone before it was done */
 	struct fault fault;
 	sigset_t asked;
 	uint64_t packets;
@@ -71,8 +72,10 @@ static bool is_done(struct capturing *c)
 	char request[64];
 
 	snprintf(request, sizeof request, "capture state %" PRIu64, c->request);
-	if (control_ask(c->control, request, &text, &c->fault) < 0)
-		return true; /* it has ended: what it wrote is in the journal */
+	if (control_ask(c->control, request, &text, &c->fault) < 0) {
+		c->ended = true; /* what it wrote is in the journal */
+		return true;
+	}
 	c->expected = json_number(json_key((struct json){ text }, "packets"));
 	return !json_is_true(json_key((struct json){ text }, "open"));
 }
@@ -114,6 +117,27 @@ static int write_file(void *context, FILE *out)
 	return r;
 }
 
+/* What is not in the file, as far as it is known. */
+static void say_rest(const struct capturing *c)
+{
+	uint64_t bad, lost;
+
+	journal_reader_counts(c->reader, &bad, &lost);
+	if (c->ended)
+		fprintf(stderr, "sonde capture: the agent did not say that this is all: %s\n", c->fault.text);
+	if (c->packets < c->expected)
+		fprintf(stderr,
+			"sonde capture: %" PRIu64
+			" packets more have not come through the journal; sonde stats has what was lost\n",
+			c->expected - c->packets);
+	if (lost)
+		fprintf(stderr,
+			"sonde capture: %" PRIu64 " bytes of records were overwritten before they could be read\n",
+			lost);
+	if (bad)
+		fprintf(stderr, "sonde capture: %" PRIu64 " bad record%s skipped\n", bad, bad == 1 ? "" : "s");
+}
+
 static int start(struct capturing *c, const struct capture_options *options)
 {
 	_cleanup_(free_pointer) char *text = NULL;
@@ -153,6 +177,8 @@ static int capture(const struct capture_options *options, const struct setup *se
 	if (r < 0)
 		return fail(&c.fault, EXIT_FAULT);
 	r = output_replace(options->output, write_file, &c);
+	if (r >= 0)
+		say_rest(&c);
 	journal_reader_close(c.reader);
 	if (r < 0) {
 		fault_set(&c.fault, r, "cannot write %s: %s", options->output, strerror(-r));

@@ -42,7 +42,7 @@ struct incident {
 	uint8_t *bytes;
 	struct waiting *waiting;
 	uint32_t n_waiting, used;
-	uint64_t bad, lost, summed, written, end;
+	uint64_t bad, damaged, lost, summed, written, end;
 	struct fault fault;
 };
 
@@ -67,7 +67,7 @@ static int read_rows(struct incident *c, const char *what,
 	_cleanup_(close_reader) struct journal_reader *reader = NULL;
 	struct journal_record record;
 	struct progress progress;
-	uint64_t records = 0, bad = 0;
+	uint64_t records = 0;
 	int r = open_journal(c, 0, &reader);
 
 	if (r < 0)
@@ -78,8 +78,7 @@ static int read_rows(struct incident *c, const char *what,
 		r = take(c, &record);
 	}
 	progress_end(&progress);
-	journal_reader_counts(reader, &bad, &c->lost);
-	c->bad += bad;
+	journal_reader_counts(reader, &c->bad, &c->lost);
 	return r;
 }
 
@@ -93,13 +92,36 @@ static int find_end(struct incident *c)
 	return r;
 }
 
+/* ---- which rows ---- */
+
+/* Rows that sum a while up would bury what happened. */
+static int make_selections(struct incident *c)
+{
+	struct selection_options options = c->options->selection, sums = { .types = "profile.*,sched.*,syscall.stats" };
+	int r = selection_make(&c->selection, &options, &c->fault);
+
+	return r < 0 ? r : selection_make(&c->sums, &sums, &c->fault);
+}
+
+static bool is_asked_for(const struct incident *c, const struct journal_record *record)
+{
+	return selection_match(c->selection, record->map, record->size);
+}
+
+static bool is_sum(const struct incident *c, const struct journal_record *record)
+{
+	return !c->options->selection.types && selection_match(c->sums, record->map, record->size);
+}
+
 /* ---- who ---- */
 
+/* The tree says how many alerts each had: so these are counted for all, before it is known who belongs to it. */
 static int take_execution(struct incident *c, const struct journal_record *record)
 {
-	int r = tree_add(c->tree, record->map, record->size);
+	bool counts = is_asked_for(c, record) && !is_sum(c, record);
+	int r = tree_add(c->tree, record->map, record->size, counts);
 
-	c->bad += r == -EBADMSG;
+	c->damaged += r == -EBADMSG;
 	return r == -ENOMEM ? fault_set(&c->fault, r, "out of memory") : 0;
 }
 
@@ -112,7 +134,8 @@ static int find_root(struct incident *c)
 
 	errno = 0;
 	number = strtoull(text, &end, strlen(text) == 16 ? 16 : 10);
-	if (errno || *end || end == text || *text == '-' || *text == '+' || (strlen(text) != 16 && number > INT32_MAX))
+	if (errno || *end || end == text || *text == '-' || *text == '+' || !number ||
+	    (strlen(text) != 16 && number > INT32_MAX))
 		return fault_set(&c->fault, -EINVAL,
 				 "'%.40s' is neither the proc of an event (16 hex digits) nor a pid", text);
 	c->root = strlen(text) == 16 ? tree_of_proc(c->tree, number) : tree_of_pid(c->tree, (uint32_t)number);
@@ -123,15 +146,6 @@ static int find_root(struct incident *c)
 }
 
 /* ---- what ---- */
-
-/* Rows that sum a while up would bury what happened. */
-static int make_selections(struct incident *c)
-{
-	struct selection_options options = c->options->selection, sums = { .types = "profile.*,sched.*,syscall.stats" };
-	int r = selection_make(&c->selection, &options, &c->fault);
-
-	return r < 0 ? r : selection_make(&c->sums, &sums, &c->fault);
-}
 
 static bool is_loss(const struct journal_record *record)
 {
@@ -145,21 +159,17 @@ static bool is_loss(const struct journal_record *record)
 /* What was lost may have been of these processes: it is part of the truth. */
 static bool is_part(struct incident *c, const struct journal_record *record)
 {
-	if (!selection_match(c->selection, record->map, record->size))
+	bool sum;
+
+	if (!is_asked_for(c, record))
 		return false;
 	if (is_loss(record))
 		return c->told;
-	if (!c->options->selection.types && selection_match(c->sums, record->map, record->size)) {
-		c->summed += tree_count(c->tree, record->map, record->size);
+	if (!tree_has(c->tree, record->map, record->size))
 		return false;
-	}
-	return tree_count(c->tree, record->map, record->size);
-}
-
-static int count_row(struct incident *c, const struct journal_record *record)
-{
-	c->told |= is_part(c, record);
-	return 0;
+	sum = is_sum(c, record);
+	c->summed += sum;
+	return !sum;
 }
 
 static int write_row(struct incident *c, const uint8_t *map, uint32_t size)
@@ -188,8 +198,10 @@ static int write_waiting(struct incident *c)
 	int r = 0;
 
 	qsort(c->waiting, c->n_waiting, sizeof *c->waiting, by_time);
-	for (uint32_t i = 0; i < c->n_waiting && (r == 0 || r == -EBADMSG); i++)
+	for (uint32_t i = 0; i < c->n_waiting && (r == 0 || r == -EBADMSG); i++) {
 		r = write_row(c, c->bytes + c->waiting[i].offset, c->waiting[i].size);
+		c->damaged += r == -EBADMSG;
+	}
 	c->n_waiting = c->used = 0;
 	return r == -EBADMSG ? 0 : r;
 }
@@ -199,7 +211,8 @@ static int take_row(struct incident *c, const struct journal_record *record)
 	struct value ts;
 	int r = 0;
 
-	if (!is_part(c, record) || record->size > WAITING_BYTES)
+	_Static_assert(JOURNAL_RECORD_MAX <= WAITING_BYTES, "any record has room");
+	if (!is_part(c, record))
 		return 0;
 	c->told = true;
 	if (c->n_waiting == WAITING_ROWS || c->used + record->size > WAITING_BYTES)
@@ -238,8 +251,6 @@ static int write_incident(struct incident *c)
 			r = incident_write_tree(stdout, c->top, c->root, c->style);
 		putchar('\n');
 	}
-	c->told = false;
-	c->summed = 0;
 	if (r == 0)
 		r = write_rows(c);
 	if (c->json)
@@ -256,11 +267,13 @@ static void say_rest(const struct incident *c)
 			c->summed);
 	if (tree_left_out(c->tree))
 		fprintf(stderr,
-			"sonde incident: %" PRIu64 " rows are of executions beyond the %u that it holds; --since and "
-			"--until choose a shorter while\n",
+			"sonde incident: %" PRIu64
+			" rows are of executions beyond the %u that it holds, which are not told "
+			"of; sonde cat --where 'proc = ...' has their rows\n",
 			tree_left_out(c->tree), TREE_MAX);
-	if (c->bad)
-		fprintf(stderr, "sonde incident: %" PRIu64 " bad record%s skipped\n", c->bad, c->bad == 1 ? "" : "s");
+	if (c->bad + c->damaged)
+		fprintf(stderr, "sonde incident: %" PRIu64 " bad record%s skipped\n", c->bad + c->damaged,
+			c->bad + c->damaged == 1 ? "" : "s");
 	if (c->lost)
 		fprintf(stderr,
 			"sonde incident: %" PRIu64 " bytes of records were overwritten before they could be read\n",
@@ -285,9 +298,6 @@ static int tell(struct incident *c)
 		r = find_root(c);
 	if (r == 0 && tree_choose(c->tree, c->root, (unsigned)c->options->up, &c->top) < 0)
 		r = fault_set(&c->fault, -ENOMEM, "out of memory");
-	/* The tree says how many alerts each had: all rows are counted before the first is written. */
-	if (r == 0)
-		r = read_rows(c, "counting", count_row);
 	if (r == 0) {
 		r = write_incident(c);
 		if (r < 0 && r != -EPIPE && !c->fault.text[0])

@@ -72,12 +72,14 @@ struct comment {
 	size_t used;
 };
 
-/* Names of programs and cgroups are anybody's: nothing of them begins a line or looks like another key. */
+/* Names of programs and cgroups are anybody's: nothing of them begins a line or looks like another key. What is cut ends in "...". */
 static void put_flat(struct comment *c, const uint8_t *text, size_t length)
 {
 	for (size_t i = 0; i < length && i < FLAT_MAX && c->used + 1 < sizeof c->text; i++)
 		c->text[c->used++] = text[i] <= ' ' || text[i] == 127 ? '_' : (char)text[i];
 	c->text[c->used] = '\0';
+	if (length > FLAT_MAX)
+		put_flat(c, (const uint8_t *)"...", 3);
 }
 
 static void put_value(struct comment *c, const struct value *key, const struct value *value)

@@ -88,12 +88,8 @@ static int get(struct tree *tree, uint64_t proc, struct execution **ret)
 	struct execution **slot = slot_of(tree, proc);
 
 	*ret = *slot;
-	if (*slot)
+	if (*slot || tree->count == TREE_MAX)
 		return 0;
-	if (tree->count == TREE_MAX) {
-		tree->left_out++;
-		return 0;
-	}
 	if (tree->count % BLOCK == 0) {
 		tree->blocks[tree->count / BLOCK] = calloc(BLOCK, sizeof **slot);
 		if (!tree->blocks[tree->count / BLOCK])
@@ -234,50 +230,89 @@ static void take_beginning(struct execution *e, const struct row *row, const uin
 		copy(e->command, sizeof e->command, &row->exe);
 }
 
-static int add_child(struct tree *tree, const struct row *row)
+static void take_end(struct execution *e, const struct row *row)
 {
-	struct execution *child;
-	int r = get(tree, row->child, &child);
+	e->ended = true;
+	e->exit_code = (uint32_t)row->exit_code;
+	e->signal = (uint32_t)row->signal;
+	e->cpu_ns = row->cpu_ns;
+	e->run_ns = row->run_ns;
+}
 
-	if (r < 0 || !child)
-		return r;
+/* Of the one who did it. */
+static void take_own(struct execution *e, const struct row *row, const uint8_t *end)
+{
+	e->parent = row->parent ? row->parent : e->parent;
+	e->pid = row->pid ? (uint32_t)row->pid : e->pid;
+	copy(e->comm, sizeof e->comm, &row->comm);
+	copy(e->container, sizeof e->container, &row->container);
+	if (row->ts && (!e->first || row->ts < e->first))
+		e->first = row->ts;
+	if (row->ts > e->last)
+		e->last = row->ts;
+	if (is_text(&row->type, "process.exec"))
+		take_beginning(e, row, end);
+	if (is_text(&row->type, "process.exit"))
+		take_end(e, row);
+}
+
+static void take_child(struct execution *child, const struct row *row)
+{
+	if (!is_text(&row->type, "process.fork"))
+		return;
 	child->parent = row->proc;
 	child->pid = (uint32_t)row->child_pid;
 	child->begun = child->begun ? child->begun : row->ts;
 	if (!child->comm[0])
 		copy(child->comm, sizeof child->comm, &row->comm);
-	return 0;
 }
 
-int tree_add(struct tree *tree, const void *map, size_t size)
+static unsigned add_id(uint64_t *ids, unsigned n, uint64_t id)
 {
-	struct execution *e;
+	for (unsigned i = 0; i < n; i++)
+		if (ids[i] == id)
+			return n;
+	if (id)
+		ids[n++] = id;
+	return n;
+}
+
+/* Whom the row names, each once: how many of `ret`. */
+static unsigned ids_of(const struct row *row, uint64_t ret[IDS + 2])
+{
+	unsigned n = add_id(ret, 0, row->proc);
+
+	n = add_id(ret, n, row->child);
+	for (unsigned i = 0; i < row->n_others; i++)
+		n = add_id(ret, n, row->others[i]);
+	return n;
+}
+
+int tree_add(struct tree *tree, const void *map, size_t size, bool counts)
+{
 	struct row row;
 	int r = read_row(&row, map, size);
+	uint64_t ids[IDS + 2];
+	unsigned n = r < 0 ? 0 : ids_of(&row, ids), missing = 0;
 
-	if (r < 0 || !row.proc)
-		return r;
-	r = get(tree, row.proc, &e);
-	if (r < 0 || !e)
-		return r;
-	e->parent = row.parent ? row.parent : e->parent;
-	e->pid = row.pid ? (uint32_t)row.pid : e->pid;
-	copy(e->comm, sizeof e->comm, &row.comm);
-	copy(e->container, sizeof e->container, &row.container);
-	if (row.ts && (!e->first || row.ts < e->first))
-		e->first = row.ts;
-	if (row.ts > e->last)
-		e->last = row.ts;
-	if (is_text(&row.type, "process.exec"))
-		take_beginning(e, &row, (const uint8_t *)map + size);
-	if (is_text(&row.type, "process.exit")) {
-		e->ended = true;
-		e->exit_code = (uint32_t)row.exit_code;
-		e->signal = (uint32_t)row.signal;
-		e->cpu_ns = row.cpu_ns;
-		e->run_ns = row.run_ns;
+	for (unsigned i = 0; i < n; i++) {
+		struct execution *e;
+
+		r = get(tree, ids[i], &e);
+		if (r < 0)
+			return r;
+		missing += !e;
+		if (!e)
+			continue;
+		if (ids[i] == row.proc)
+			take_own(e, &row, (const uint8_t *)map + size);
+		else if (ids[i] == row.child)
+			take_child(e, &row);
+		e->rows += counts;
+		e->alerts += counts && is_text(&row.type, "alert");
 	}
-	return is_text(&row.type, "process.fork") && row.child ? add_child(tree, &row) : 0;
+	tree->left_out += missing != 0;
+	return r;
 }
 
 /* ---- the tree ---- */
@@ -377,28 +412,17 @@ int tree_choose(struct tree *tree, struct execution *root, unsigned up, struct e
 	return 0;
 }
 
-static bool is_member(const struct tree *tree, uint64_t proc, struct execution **ret)
+bool tree_has(const struct tree *tree, const void *map, size_t size)
 {
-	struct execution *e = proc ? tree_of_proc(tree, proc) : NULL;
-
-	*ret = e;
-	return e && e->member;
-}
-
-bool tree_count(struct tree *tree, const void *map, size_t size)
-{
-	struct execution *e;
 	struct row row;
-	bool found;
+	uint64_t ids[IDS + 2];
+	unsigned n = read_row(&row, map, size) < 0 ? 0 : ids_of(&row, ids);
 
-	if (read_row(&row, map, size) < 0)
-		return false;
-	found = is_member(tree, row.proc, &e) || is_member(tree, row.child, &e);
-	for (unsigned i = 0; i < row.n_others && !found; i++)
-		found = is_member(tree, row.others[i], &e);
-	if (!found)
-		return false;
-	e->rows++;
-	e->alerts += is_text(&row.type, "alert");
-	return true;
+	for (unsigned i = 0; i < n; i++) {
+		const struct execution *e = tree_of_proc(tree, ids[i]);
+
+		if (e && e->member)
+			return true;
+	}
+	return false;
 }

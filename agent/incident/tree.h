@@ -10,7 +10,7 @@
 
 #include "base/base.h"
 
-#define TREE_MAX     65536u
+#define TREE_MAX     524288u /* about what a journal of 256 MiB can tell of; memory is taken as they come */
 #define TREE_LINEAGE 16u
 #define TREE_COMMAND 120u
 
@@ -20,7 +20,7 @@ struct execution {
 	uint32_t pid;          /* 0: not known */
 	uint64_t first, last;  /* ns since the epoch; 0: only its child said of it */
 	uint64_t begun;        /* ns since the epoch that it was forked or ran its program; 0: not seen */
-	uint64_t rows, alerts; /* counted by tree_count() */
+	uint64_t rows, alerts; /* that name it, of those that tree_add() was to count */
 	char comm[16];
 	char command[TREE_COMMAND]; /* its arguments, cut; "" where its beginning was not seen */
 	char container[13];         /* first digits */
@@ -35,10 +35,11 @@ struct tree; /* opaque */
 int tree_make(struct tree **ret); /* 0 or -ENOMEM */
 void tree_free(struct tree *tree);
 
-/* What the row says of an execution. 0, also for a row of none; -EBADMSG for one that is damaged; -ENOMEM. */
-int tree_add(struct tree *tree, const void *map, size_t size);
+/* What the row says of the executions that it names: of the one who did it, and of those to whom it was done. `counts`: it is one of their
+ * rows. 0, also for a row of none; -EBADMSG for one that is damaged; -ENOMEM. */
+int tree_add(struct tree *tree, const void *map, size_t size, bool counts);
 
-/* Rows of executions for which there was no room. */
+/* Rows that name an execution for which there was no room. */
 uint64_t tree_left_out(const struct tree *tree);
 
 /* NULL: no row told of it. Of a pid, the execution of that pid whose row came last. */
@@ -52,8 +53,7 @@ int tree_choose(struct tree *tree, struct execution *root, unsigned up, struct e
 /* Nearest first; how many of `room`. */
 unsigned tree_lineage(const struct tree *tree, const struct execution *of, struct execution **ret, unsigned room);
 
-/* Whether the row is about an execution of the chosen tree: as the one who did it, or the one to whom it was done. Adds it to that
- * execution's rows. */
-bool tree_count(struct tree *tree, const void *map, size_t size);
+/* Whether the row names an execution of the chosen tree. */
+bool tree_has(const struct tree *tree, const void *map, size_t size);
 
 #endif

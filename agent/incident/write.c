@@ -104,9 +104,11 @@ static bool is_passage(const struct execution *e)
 {
 	const struct execution *next = e->next_below;
 
+	if (!e->pid || e->below || e->command[0] || e->alerts)
+		return false;
 	while (next && next->pid != e->pid)
 		next = next->next_below;
-	return next && e->pid && !e->below && !e->command[0] && !e->alerts;
+	return next != NULL;
 }
 
 static const struct execution *next_of(const struct execution *e, const struct execution *top, unsigned *depth)

@@ -130,7 +130,7 @@ void dns_stream(struct dns *d, uint64_t time, const struct dns_ends *ends, const
 	struct stream *s = stream_of(d, ends, true);
 
 	s->used = ++d->clock;
-	if (!bytes && (!size || !s->bytes))
+	if (!bytes && !size)
 		break_stream(d, s);
 	while (size && !s->broken) {
 		size_t n = 0;

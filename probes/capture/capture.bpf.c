@@ -19,9 +19,6 @@
 
 #define IPPROTO_UDP   17
 #define SOCK_STREAM   1
-#define TCP_SYN_SENT  2
-#define TCP_CLOSE     7
-#define TCP_LISTEN    10
 #define NS_PER_SECOND 1000000000ull
 #define HEADER_MOST   64u           /* of a packet, copied to learn whose it is */
 #define HALT_MOST     NS_PER_SECOND /* a flow that nobody came to read goes on after that */
@@ -95,26 +92,34 @@ sonde_inline __u32 header_bytes(const __u8 *p, __u32 there)
 	return ip + (p[ip + 12] >> 4) * 4;
 }
 
+/* What is kept of a packet, to where there is room for snaplen and payload. How many bytes that is; 0: it cannot be read. */
+sonde_inline __u32 copy_packet(struct __sk_buff *skb, __u8 *to)
+{
+	__u32 room = snaplen + payload, there = skb->len, headers;
+
+	if (there > room)
+		there = room;
+	if (there < 20 || bpf_skb_load_bytes(skb, 0, to, there))
+		return 0;
+	headers = header_bytes(to, there);
+	if (headers > snaplen)
+		headers = snaplen;
+	return headers + payload < there ? headers + payload : there;
+}
+
+/* What cannot be read leaves its slot unfinished, and is missed by the reader. */
 sonde_inline void fill_slot(void *at, struct __sk_buff *skb, __u64 number, bool sent)
 {
 	struct capture_slot *slot = at;
-	__u32 room = snaplen + payload, there = skb->len, headers;
-	__u8 *bytes = at + sizeof *slot;
 
 	*(volatile __u64 *)(at + slot_bytes() - 8) = number + 1;
 	barrier();
 	slot->time = bpf_ktime_get_boot_ns();
-	slot->length = there;
+	slot->length = skb->len;
 	slot->sent = sent;
-	slot->captured = 0;
-	if (there > room)
-		there = room;
-	if (there < 20 || bpf_skb_load_bytes(skb, 0, bytes, there))
+	slot->captured = (__u16)copy_packet(skb, at + sizeof *slot);
+	if (!slot->captured)
 		return;
-	headers = header_bytes(bytes, there);
-	if (headers > snaplen)
-		headers = snaplen;
-	slot->captured = headers + payload < there ? headers + payload : there;
 	barrier();
 	*(volatile __u64 *)&slot->number = number + 1;
 }
@@ -176,28 +181,20 @@ sonde_inline void keep(struct __sk_buff *skb, CAPTURE_KEY *key, bool sent)
 /* `owner` NULL: whose the packet is cannot be said. */
 sonde_inline void tell(struct __sk_buff *skb, const CAPTURE_KEY *key, const struct sonde_owner *owner, bool sent)
 {
-	__u32 room = snaplen + payload, there = skb->len, headers;
+	__u32 room = snaplen + payload;
 	struct sonde_owner none;
 	struct capture_note *e;
 
 	if (!owner)
 		sonde_owner_none(&none);
-	e = sonde_reserve_with(capture_note, sizeof *e + (snaplen + payload + 7) / 8 * 8, owner ? owner : &none, 0);
+	e = sonde_reserve_with(capture_note, sizeof *e + (room + 7) / 8 * 8, owner ? owner : &none, 0);
 	if (!e)
 		return;
 	__builtin_memcpy(&e->key, key, sizeof e->key);
 	e->reason = CAPTURE_REQUEST;
-	e->length = there;
+	e->length = skb->len;
 	e->sent = sent;
-	e->captured = 0;
-	if (there > room)
-		there = room;
-	if (there >= 20 && !bpf_skb_load_bytes(skb, 0, e->bytes, there)) {
-		headers = header_bytes(e->bytes, there);
-		if (headers > snaplen)
-			headers = snaplen;
-		e->captured = headers + payload < there ? headers + payload : there;
-	}
+	e->captured = (__u16)copy_packet(skb, e->bytes);
 	sonde_submit(capture_note, e, sizeof *e + room);
 }
 

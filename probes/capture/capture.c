@@ -177,7 +177,8 @@ static uint64_t write_value(struct sonde_host *host, const struct capture_head *
 	return sum;
 }
 
-static void write_flow(struct sonde_host *host, const struct pending *p)
+/* Whether there was anything to write. */
+static bool write_flow(struct sonde_host *host, const struct pending *p)
 {
 	struct capture *c = host->module_data;
 	bool there = bpf_map_lookup_elem(c->flows, &p->head.key, c->value) == 0 && write_value(host, &p->head);
@@ -186,6 +187,7 @@ static void write_flow(struct sonde_host *host, const struct pending *p)
 		bpf_map_delete_elem(c->flows, &p->head.key);
 	if (p->noted)
 		host->settled(host, "capture_note", 1, there ? NULL : "table_full");
+	return there;
 }
 
 /* Whether the packets behind the reason are there. */
@@ -330,12 +332,15 @@ static void write_error(FILE *out, const char *text)
 	fputs("\"}", out);
 }
 
+/* The one that ended first: how the others went may still be asked. */
 static struct request *free_request(struct capture *c)
 {
+	struct request *found = NULL;
+
 	for (size_t i = 0; i < REQUESTS_MAX; i++)
-		if (!c->requests[i].filter)
-			return &c->requests[i];
-	return NULL;
+		if (!c->requests[i].filter && (!found || c->requests[i].number < found->number))
+			found = &c->requests[i];
+	return found;
 }
 
 /* "start NS EXPRESSION" */
@@ -385,7 +390,7 @@ static int tell_state(const struct capture *c, const char *words, FILE *out)
 			(unsigned long long)r->packets);
 		return 0;
 	}
-	fprintf(out, "{\"open\": false, \"packets\": 0}");
+	write_error(out, "it is not known any more: the module capture was begun anew meanwhile");
 	return 0;
 }
 
@@ -402,7 +407,6 @@ static bool read_address(const char *text, struct sonde_ip *ret)
 /* "flow LADDR LPORT RADDR RPORT": what is kept of that connection is written. */
 static int write_one(struct sonde_host *host, const char *words, FILE *out)
 {
-	struct capture *c = host->module_data;
 	struct pending p = { .head = { .event = { .flags = SONDE_FLAG_NO_TASK, .time = now_boottime_ns() },
 				       .key = { .protocol = IPPROTO_TCP },
 				       .reason = CAPTURE_REQUEST } };
@@ -411,12 +415,10 @@ static int write_one(struct sonde_host *host, const char *words, FILE *out)
 	if (sscanf(words, "%45s %hu %45s %hu %c", local, &p.head.key.lport, remote, &p.head.key.rport, &more) != 4 ||
 	    !read_address(local, &p.head.key.laddr) || !read_address(remote, &p.head.key.raddr))
 		return -EINVAL;
-	if (bpf_map_lookup_elem(c->flows, &p.head.key, c->value) < 0) {
+	if (write_flow(host, &p))
+		fprintf(out, "{\"flows\": 1}");
+	else
 		write_error(out, "nothing is kept of that connection");
-		return 0;
-	}
-	write_flow(host, &p);
-	fprintf(out, "{\"flows\": 1}");
 	return 0;
 }
 

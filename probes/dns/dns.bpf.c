@@ -20,6 +20,7 @@
 #include "sonde/probe.bpf.h"
 #include "sonde/filter.bpf.h"
 #include <bpf/bpf_endian.h>
+#include "probes/tcp/ip4.bpf.h"
 #include "dns.h"
 
 #define AF_INET6    10
@@ -104,13 +105,6 @@ sonde_inline bool concerns(struct __sk_buff *skb, struct bpf_sock *sk, bool inco
 
 /* ---- what is it ---- */
 
-sonde_inline void put_ip4(struct sonde_ip *to, __be32 address)
-{
-	__u32 words[4] = { 0, 0, bpf_htonl(0xffff), address };
-
-	__builtin_memcpy(to, words, sizeof words);
-}
-
 sonde_inline void put_ends(struct found *f, bool incoming, const struct sonde_ip *source, const struct sonde_ip *target)
 {
 	f->laddr = incoming ? *target : *source;
@@ -126,8 +120,8 @@ sonde_inline __u32 read_ip(struct __sk_buff *skb, struct found *f, bool incoming
 	if (bpf_skb_load_bytes(skb, 0, head, IP4_BYTES))
 		return 0;
 	if (head[0] >> 4 == 4) {
-		put_ip4(&source, *(__be32 *)(head + 12));
-		put_ip4(&target, *(__be32 *)(head + 16));
+		fill_ip4(&source, *(__be32 *)(head + 12));
+		fill_ip4(&target, *(__be32 *)(head + 16));
 		put_ends(f, incoming, &source, &target);
 		f->protocol = head[9];
 		return (head[0] & 15) * 4;
@@ -195,8 +189,8 @@ sonde_inline void put_own_ends(struct found *f, struct bpf_sock *sk)
 		__builtin_memcpy(&f->laddr, ip6, sizeof f->laddr);
 		__builtin_memcpy(&f->raddr, ip6 + 4, sizeof f->raddr);
 	} else {
-		put_ip4(&f->laddr, ip4[0]);
-		put_ip4(&f->raddr, ip4[1]);
+		fill_ip4(&f->laddr, ip4[0]);
+		fill_ip4(&f->raddr, ip4[1]);
 	}
 }
 

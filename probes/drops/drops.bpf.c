@@ -9,6 +9,7 @@
 #include "sonde/probe.bpf.h"
 #include "sonde/filter.bpf.h"
 #include <bpf/bpf_endian.h>
+#include "probes/tcp/ip4.bpf.h"
 #include "drops.h"
 
 #define AF_INET           2
@@ -72,13 +73,6 @@ sonde_inline void read_ports(struct packet *p, const void *at)
 	bpf_probe_read_kernel(ports, sizeof ports, at);
 	p->source_port = bpf_ntohs(ports[0]);
 	p->destination_port = bpf_ntohs(ports[1]);
-}
-
-sonde_inline void fill_ip4(struct sonde_ip *ip, __be32 address)
-{
-	__u32 words[4] = { 0, 0, bpf_htonl(0xffff), address };
-
-	__builtin_memcpy(ip->bytes, words, sizeof words);
 }
 
 /* A later fragment has no ports. */
@@ -319,12 +313,15 @@ SEC("fentry/security_socket_post_create")
 int BPF_PROG(create__fentry, struct socket *socket, int family, int type, int protocol, int kernel)
 {
 	struct sock *sk = socket->sk;
-	struct sonde_owner *owner = NULL;
+	struct sonde_owner *owner;
 
-	if (sk && is_ip(sk) && !kernel)
-		owner = bpf_sk_storage_get(&drops_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!sk || !is_ip(sk) || kernel)
+		return 0;
+	owner = bpf_sk_storage_get(&drops_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (owner)
 		set_owner(owner, bpf_get_current_task_btf());
+	else
+		sonde_failed(-12);
 	return 0;
 }
 
@@ -336,6 +333,8 @@ int create__cgroup(struct bpf_sock *ctx)
 
 	if (owner)
 		set_owner(owner, bpf_get_current_task_btf());
+	else
+		sonde_failed(-12);
 	return 1;
 }
 
@@ -354,7 +353,9 @@ int older__iter(struct bpf_iter__task_file *ctx)
 	if (!sk || !is_ip(sk))
 		return 0;
 	owner = bpf_sk_storage_get(&drops_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (owner && !owner->pid)
+	if (!owner)
+		sonde_failed(-12);
+	else if (!owner->pid)
 		set_owner(owner, task);
 	return 0;
 }

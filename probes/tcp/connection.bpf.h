@@ -8,21 +8,6 @@
 #include "ends.bpf.h"
 #include "tcp.h"
 
-/* Source: include/net/tcp_states.h, include/net/sock.h. */
-enum {
-	TCP_ESTABLISHED = 1,
-	TCP_SYN_SENT,
-	TCP_SYN_RECV,
-	TCP_FIN_WAIT1,
-	TCP_FIN_WAIT2,
-	TCP_TIME_WAIT,
-	TCP_CLOSE,
-	TCP_CLOSE_WAIT,
-	TCP_LAST_ACK,
-	TCP_LISTEN,
-	TCP_CLOSING
-};
-#define SOCK_DONE     (1ul << 1) /* enum sock_flags: the peer's FIN was taken in */
 #define RCV_SHUTDOWN  1
 #define SHUTDOWN_MASK 3     /* both ways */
 #define RTT_NONE      (~0u) /* rtt_min before the first sample */
@@ -166,25 +151,6 @@ sonde_inline bool unmatched_read(struct sock *sk, const struct ends *ends)
 }
 
 /* ---- what a connection carried ---- */
-
-/* Sequence numbers are exact where byte counters are not: bytes_sent counts what the device refused and was sent again. The
- * client's SYN is among bytes_acked (tcp_ack() takes it in), the server's is not (the child begins behind it); a FIN is
- * the last number before write_seq. */
-sonde_inline __u64 sequence_sent(__u64 acked, __u32 una, __u32 next, __u32 written, int state)
-{
-	bool fin = state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING || state == TCP_LAST_ACK;
-
-	return acked + (__u32)(next - una) - (fin && next == written);
-}
-
-/* Whose end of a connection this is that began before the agent: the client has a SYN among what it sent. `bytes`: of payload, by the
- * kernel's count. */
-sonde_inline __u32 side_by_sequence(__u64 sequence, __u64 bytes)
-{
-	if (sequence == bytes)
-		return TCP_SIDE_SERVER;
-	return sequence == bytes + 1 ? TCP_SIDE_CLIENT : TCP_SIDE_UNKNOWN;
-}
 
 sonde_inline __u32 side_known(const struct connection *c)
 {

@@ -8,17 +8,27 @@
 #include "sonde/filter.bpf.h"
 #include <bpf/bpf_endian.h>
 #include "probes/tcp/ends.h"
+#include "probes/tcp/ip4.bpf.h"
 
 #define AF_INET     2
 #define AF_INET6    10
 #define IPPROTO_TCP 6
 
-sonde_inline void fill_ip4(struct sonde_ip *ip, __be32 address)
-{
-	__u32 words[4] = { 0, 0, bpf_htonl(0xffff), address };
-
-	__builtin_memcpy(ip->bytes, words, sizeof words);
-}
+/* Source: include/net/tcp_states.h, include/net/sock.h. */
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT,
+	TCP_SYN_RECV,
+	TCP_FIN_WAIT1,
+	TCP_FIN_WAIT2,
+	TCP_TIME_WAIT,
+	TCP_CLOSE,
+	TCP_CLOSE_WAIT,
+	TCP_LAST_ACK,
+	TCP_LISTEN,
+	TCP_CLOSING
+};
+#define SOCK_DONE (1ul << 1) /* enum sock_flags: the peer's FIN was taken in, and is among bytes_received */
 
 sonde_inline void fill_ip6(struct sonde_ip *ip, const struct in6_addr *address)
 {
@@ -66,6 +76,26 @@ static __noinline bool tcp_filter_matches(struct tcp_sock *tp)
 sonde_inline bool tcp_socket_matches(struct tcp_sock *tp)
 {
 	return !sonde_socket_filtered || tcp_filter_matches(tp);
+}
+
+/* ---- what a connection carried, and which end it is ---- */
+
+/* Sequence numbers are exact where byte counters are not: bytes_sent counts what the device refused and was sent again. The
+ * client's SYN is among bytes_acked (tcp_ack() takes it in), the server's is not (the child begins behind it); a FIN is
+ * the last number before write_seq. */
+sonde_inline __u64 sequence_sent(__u64 acked, __u32 una, __u32 next, __u32 written, int state)
+{
+	bool fin = state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING || state == TCP_LAST_ACK;
+
+	return acked + (__u32)(next - una) - (fin && next == written);
+}
+
+/* Where nothing was seen of how it began: the client has a SYN among what it sent. `bytes`: of payload, by the kernel's count. */
+sonde_inline __u32 side_by_sequence(__u64 sequence, __u64 bytes)
+{
+	if (sequence == bytes)
+		return TCP_SIDE_SERVER;
+	return sequence == bytes + 1 ? TCP_SIDE_CLIENT : TCP_SIDE_UNKNOWN;
 }
 
 #endif

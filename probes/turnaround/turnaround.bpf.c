@@ -17,9 +17,6 @@
 #include "probes/tcp/ends.bpf.h"
 #include "turnaround.h"
 
-#define TCP_LISTEN    10
-#define SOCK_DONE     (1ul << 1) /* the peer's FIN was taken in: it is among bytes_received */
-#define FIN_SENT      (1u << 4 | 1u << 5 | 1u << 9 | 1u << 11) /* FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING */
 #define NS_PER_SECOND 1000000000ull
 
 SONDE_SETTING(__u64, slow, 1000000000ull, 0, 0, "ns", "an answer that took as long is a tcp.slow");
@@ -68,17 +65,12 @@ __u64 slow_second, slow_said;
 
 /* ---- whose ---- */
 
-/* Who sent the SYN has it among what was acknowledged. Source: as in probes/tcp/tcp.bpf.c sent_sequence(). */
 sonde_inline __u8 side_of(struct tcp_sock *tp)
 {
-	__u8 state = tp->inet_conn.icsk_inet.sk.__sk_common.skc_state;
-	bool fin = state < 16 && (1u << state & FIN_SENT) && tp->snd_nxt == tp->write_seq;
-	__u64 sequence = tp->bytes_acked + (__u32)(tp->snd_nxt - tp->snd_una) - fin,
-	      bytes = tp->bytes_sent - tp->bytes_retrans;
+	__u64 sequence = sequence_sent(tp->bytes_acked, tp->snd_una, tp->snd_nxt, tp->write_seq,
+				       tp->inet_conn.icsk_inet.sk.__sk_common.skc_state);
 
-	if (sequence == bytes)
-		return TCP_SIDE_SERVER;
-	return sequence == bytes + 1 ? TCP_SIDE_CLIENT : TCP_SIDE_UNKNOWN;
+	return (__u8)side_by_sequence(sequence, tp->bytes_sent - tp->bytes_retrans);
 }
 
 sonde_inline __u64 received_of(struct tcp_sock *tp)
@@ -515,6 +507,8 @@ sonde_inline int reset(struct sock *sk, __u8 side)
 	sums = sums_of(t, false);
 	if (sums)
 		__sync_fetch_and_add(&sums->errors, 1);
+	else
+		sonde_lost(tcp_turnaround, SONDE_DROP_MAP_FULL);
 	return 0;
 }
 

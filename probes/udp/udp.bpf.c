@@ -12,6 +12,7 @@
 #include "sonde/probe.bpf.h"
 #include "sonde/filter.bpf.h"
 #include <bpf/bpf_endian.h>
+#include "probes/tcp/ip4.bpf.h"
 #include "udp.h"
 
 #define AF_INET      2
@@ -261,13 +262,6 @@ sonde_inline __u64 take(__u64 *value)
 	return __sync_lock_test_and_set(value, 0);
 }
 
-sonde_inline void fill_ip4(struct sonde_ip *ip, __be32 address)
-{
-	__u32 words[4] = { 0, 0, bpf_htonl(0xffff), address };
-
-	__builtin_memcpy(ip->bytes, words, sizeof words);
-}
-
 /* By copies: of a socket that a cgroup's program is given, no member can be loaded. */
 sonde_inline void read_ends(struct sonde_filter_tuple *t, struct sock *sk)
 {
@@ -437,12 +431,15 @@ SONDE_PREFERRED
 SEC("cgroup/sock_create")
 int create__cgroup(struct bpf_sock *ctx)
 {
-	struct use *u = NULL;
+	struct use *u;
 
-	if (ctx->protocol == IPPROTO_UDP && ctx->type == SOCK_DGRAM)
-		u = bpf_sk_storage_get(&udp_uses, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (ctx->protocol != IPPROTO_UDP || ctx->type != SOCK_DGRAM)
+		return 1;
+	u = bpf_sk_storage_get(&udp_uses, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (u)
 		made(u);
+	else
+		sonde_failed(-12);
 	return 1;
 }
 

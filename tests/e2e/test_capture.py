@@ -2,6 +2,7 @@
 """packet.capture: the packets of a connection that something happened to, beside tcpdump on the same ones, read by tshark."""
 import base64
 import collections
+import json
 import os
 import random
 import signal
@@ -43,6 +44,13 @@ def comment_of(packet):
     """The comment as a dict; its last word is sent or received."""
     words = packet.comment.split()
     return {"type": words[0], "way": words[-1], **dict(w.split("=", 1) for w in words[1:-1])}
+
+
+def ask_agent(agent, words):
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(agent.control)
+        control.sendall(words.encode() + b"\n")
+        return control.makefile().read()
 
 
 class Tcpdump:
@@ -301,6 +309,24 @@ class Capture(common.TestCase):
                                       capture_output=True, text=True, check=True)
         self.assertEqual(sorted(done.stdout.split("\n")[:-1]), sorted(2 * [f"{port}\t{size + 8}" for size in (10, 20, 30)]))
 
+    def test_an_agent_that_ends_meanwhile(self):
+        """What came until then is in the file, and that there may be more is said."""
+        with socket.socket(type=socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            with self.agent(server.getsockname()[1]) as agent:
+                out = os.path.join(agent.folder, "asked.pcapng")
+                process = subprocess.Popen([common.SONDE, "capture", "--for", "4s", "udp", "-o", out, "--journal", agent.journal,
+                                            "--set", f"agent.control={agent.control}"], stderr=subprocess.PIPE, text=True)
+                with socket.socket(type=socket.SOCK_DGRAM) as client:
+                    common.wait_until(lambda: client.sendto(b"until the end", server.getsockname()) and agent.rows("packet.capture"), 20,
+                                      "packets of the request")
+                agent.kill()
+                agent.process = None
+                _, said = process.communicate(timeout=common.bound(30))
+        self.assertEqual(process.returncode, 0)
+        self.assertRegex(said, r"sonde capture: [1-9]\d* packets\n")
+        self.assertIn("the agent did not say that this is all", said)
+
     def test_payload_and_bounds(self):
         """The last `packets` of a flow, and of each header and so much payload."""
         with listener() as server, self.agent(server.getsockname()[1], capture_packets=8, capture_payload=12, capture_after=1) as agent:
@@ -363,10 +389,7 @@ class Capture(common.TestCase):
             four = ends_of(client)
 
             def ask(words):
-                with socket.socket(socket.AF_UNIX) as control:
-                    control.connect(agent.control)
-                    control.sendall(words.encode() + b"\n")
-                    return control.makefile().read()
+                return ask_agent(agent, words)
             self.assertIn('"flows": 1', ask("capture flow " + " ".join(str(x) for x in four)))
             row = agent.wait_row("packet.capture", lambda r: ends(r) == four)
             self.assertEqual(row["reason"], "request")
@@ -377,6 +400,31 @@ class Capture(common.TestCase):
             client.close()
             served.close()
             self.finish(agent)
+
+    def test_a_request_that_ended_can_be_asked_for(self):
+        """Also once others have begun and ended."""
+        with socket.socket(type=socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            with self.agent(server.getsockname()[1]) as agent, socket.socket(type=socket.SOCK_DGRAM) as client:
+                def state(number):
+                    return json.loads(ask_agent(agent, f"capture state {number}"))
+
+                def begin(ns):
+                    return json.loads(ask_agent(agent, f"capture start {ns} udp"))["request"]
+                first = begin(10**9)
+                for _ in range(3):
+                    client.sendto(b"x", server.getsockname())
+                common.wait_until(lambda: not state(first)["open"], 20, "the end of the request")
+                for _ in range(4):
+                    self.assertTrue(state(other := begin(10**8))["open"])
+                    common.wait_until(lambda: not state(other)["open"], 20, "the end of another one")
+                # Each datagram is sent and received.
+                self.assertEqual(state(first), {"open": False, "packets": 6})
+                self.assertIn("not known any more", state(99)["error"])
+                long_ones = [begin(10**11) for _ in range(8)]
+                self.assertEqual(len(set(long_ones)), 8)
+                self.assertIn("eight captures are under way", json.loads(ask_agent(agent, "capture start 1000000000 udp"))["error"])
+                self.finish(agent)
 
     def test_more_flows_than_there_is_room_for(self):
         """The memory is bounded, and the newest are there."""

@@ -485,6 +485,7 @@ class Dns(common.TestCase):
             rows = self.rows_of(agent)
             types = common.ledger(agent.rows())
         self.assertEqual(sent, count)
+        self.assertGreater(answered, 0)
         lost = sum(types["dns.query"]["dropped"].values())
         self.assertEqual(len(rows) + lost, count)
         self.assertEqual(len([r for r in rows if r.get("rcode") == "NOERROR"]), answered)

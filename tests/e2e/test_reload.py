@@ -136,6 +136,33 @@ class Reload(common.TestCase):
             self.assertIsNotNone(agent.stats().get("kafka"))
             self.assertIn("reloaded", agent.reload({}))
 
+    def test_what_guards_is_not_restarted(self):
+        """Where no rule asks for it, it comes and goes as others do."""
+        with Agent() as agent:
+            rules = os.path.join(agent.folder, "rules.yaml")
+            with open(rules, "w") as file:
+                file.write("- rule: Forbidden\n  desc: d\n  condition: evt.type in (execve, execveat) and proc.exepath = /nobody/has/this\n  output: o\n"
+                           "  priority: WARNING\n")
+            agent.stop()
+            guards = {"rules": {"files": [rules], "responses": {"Forbidden": "kill"}}}
+            agent.write(guards)
+            agent.start()
+            on = {"modules": {"guard": {"enabled": True}}}
+            answer = agent.reload(merged(guards, on))
+            for words in ("modules.guard.enabled cannot change while module 'guard' runs", "nothing would be guarded", "stays as it was"):
+                self.assertIn(words, answer)
+            self.assertIn("reloaded", agent.reload(merged(guards, {"agent": {"ledger_interval": "9s"}})))
+            self.assertIn("guard", self.running(agent))
+            agent.stop()
+            agent.write(on)
+            agent.start()
+            self.assertIn("guard", self.running(agent))
+            self.assertIn("reloaded", agent.reload({}))
+            self.assertNotIn("guard", self.running(agent))
+
+    def running(self, agent):
+        return {m["module"] for m in agent.stats("probes")["modules"] if m["running"]}
+
     def test_what_is_wrong_changes_nothing(self):
         with Agent() as agent:
             for text, says in (('modules:\n  exec:\n    enabeld: true\n', ":3:"), ("modules: [\n", "sonde.yaml:"),

@@ -324,7 +324,7 @@ class Reload(common.TestCase):
                 self.assertEqual(hooks["udp.end"], "cgroup/sock_release")
                 for change, key in (({"udp": {"filter": f"port {ports[1]}"}}, "modules.udp.filter"), ({**now, "socket": "udp"}, "filter.socket")):
                     said = self.reload(agent, change)
-                    for words in (f"{key} cannot change while module 'udp' runs", "restart it", "stays as it was"):
+                    for words in (f"{key} cannot change while module 'udp' runs", "restart the agent", "stays as it was"):
                         self.assertIn(words, said)
                 for port in reversed(ports):
                     send(port)

@@ -64,7 +64,8 @@ class Long(common.TestCase):
             idle = test_tcp.pair()
             say(*idle, 5)
             four = test_tcp.ends_of(idle[0])
-            agent.wait_rows("tcp.stats", lambda r: test_tcp.ends(r) == four)
+            # It was there, and had said something, in the second before.
+            self.assertGreaterEqual(agent.wait_row("tcp.stats", lambda r: test_tcp.ends(r) == four)["life_ns"], 10**9)
             short = test_tcp.pair()
             say(*short, 5)
             brief = test_tcp.ends_of(short[0])

@@ -13,6 +13,7 @@ import threading
 import time
 
 import common
+import wire
 
 MSG_ERRQUEUE, IP_RECVERR, SO_RCVBUFFORCE = 0x2000, 11, 33
 COUNTS = ("sent", "received", "sent_bytes", "received_bytes", "errors", "drops")
@@ -334,6 +335,43 @@ class Udp(TestCase):
             rows = self.stopped(agent)
         self.check(rows[port], sent=6, sent_bytes=31)
         self.assertEqual(rows[port][0]["pid"], child.pid)
+
+    def test_another_program_of_the_same_process(self):
+        program = ("import os, socket, sys\nsock = socket.socket(fileno=int(sys.argv[1]))\nsock.send(b'before')\nos.dup2(sock.fileno(), 1)\n"
+                   "os.execv('/bin/echo', ['echo', '-n', 'after'])\n")
+        with self.agent() as agent:
+            server = made()
+            client = connected(server)
+            port = port_of(client)
+            child = subprocess.Popen([sys.executable, "-c", program, str(client.fileno())], pass_fds=[client.fileno()])
+            self.assertEqual(child.wait(common.bound(30)), 0)
+            client.close()
+            server.close()
+            rows = self.stopped(agent)
+        self.check(rows[port], sent=2, sent_bytes=11)
+        self.assertEqual((rows[port][0]["pid"], rows[port][0]["comm"]), (child.pid, "echo"))
+
+    @common.host_only("veth devices")
+    def test_what_only_asks_to_try_again_is_no_error(self):
+        """The buffer is full of datagrams for a neighbour that is still asked for."""
+        with wire.Space() as space, self.agent() as agent:
+            for command in ("link add left type veth peer name right", "addr add 10.7.0.1/24 dev left", "link set left up", "link set right up"):
+                space.command("ip", *command.split())
+            client = space.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            client.setblocking(False)
+            sent = again = 0
+            for _ in range(100):
+                try:
+                    client.sendto(bytes(1000), ("10.7.0.2", 9))
+                    sent += 1
+                except BlockingIOError:
+                    again += 1
+            port = port_of(client)
+            client.close()
+            rows = self.stopped(agent)
+        self.assertGreater(again, 50)
+        self.check(rows[port], sent=sent, sent_bytes=1000 * sent)
 
     def test_sockets_older_than_the_agent(self):
         """Also one that is never used, whose program hangs: its drops count from the agent's begin, and whose it is is known."""

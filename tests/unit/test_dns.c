@@ -279,6 +279,25 @@ static void test_unseen(void **state)
 	dns_free(d);
 }
 
+/* Nothing of a message counts behind what was not seen of it, though all that came is long enough for one. */
+static void test_unseen_within(void **state)
+{
+	struct seen seen;
+	struct dns_counts counts;
+	struct dns *d = tracker(&seen, 8);
+	uint8_t ask[300] = { 0 };
+	size_t n = make(ask + 2, 7, 0x100, EXAMPLE, 1) + 20;
+
+	ask[1] = (uint8_t)n;
+	dns_stream(d, 10, &there, ask, 5);
+	dns_stream(d, 20, &there, NULL, 1); /* the flags' second byte, which hardly matters */
+	dns_stream(d, 30, &there, ask + 6, n - 4);
+	dns_count(d, &counts);
+	assert_int_equal(counts.malformed, 1);
+	assert_int_equal(counts.open, 0);
+	dns_free(d);
+}
+
 static void on_owned(void *context, const struct dns_query *q)
 {
 	((uint32_t *)context)[q->answered] = *(const uint32_t *)q->owner;
@@ -320,6 +339,7 @@ int main(void)
 		cmocka_unit_test(test_timeout_and_bound),
 		cmocka_unit_test(test_stream),
 		cmocka_unit_test(test_unseen),
+		cmocka_unit_test(test_unseen_within),
 		cmocka_unit_test(test_owner),
 	};
 

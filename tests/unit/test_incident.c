@@ -64,7 +64,7 @@ static size_t end(struct row *row)
 
 static void add(struct tree *tree, struct row *row)
 {
-	assert_int_equal(tree_add(tree, row->bytes, end(row)), 0);
+	assert_int_equal(tree_add(tree, row->bytes, end(row), true), 0);
 }
 
 static void add_exec(struct tree *tree, uint64_t ts, uint64_t proc, uint64_t parent, uint32_t pid, const char *comm,
@@ -118,7 +118,6 @@ static void test_who_belongs_together(void **state)
 {
 	struct tree *tree = family();
 	struct execution *root = tree_of_pid(tree, 20), *top, *lineage[TREE_LINEAGE];
-	struct row row;
 
 	assert_non_null(root);
 	assert_string_equal(root->command, "sh -i");
@@ -127,22 +126,72 @@ static void test_who_belongs_together(void **state)
 	assert_int_equal(tree_choose(tree, root, 0, &top), 0);
 	assert_ptr_equal(top, root);
 	for (uint64_t proc = 1; proc <= 9; proc++)
+		assert_int_equal(tree_of_proc(tree, proc) != NULL, proc <= 5 || proc == 9);
+	for (uint64_t proc = 1; proc <= 9; proc++)
 		if (tree_of_proc(tree, proc))
 			assert_int_equal(tree_of_proc(tree, proc)->member, proc >= 2 && proc <= 5);
 	assert_int_equal(top->below->proc, 3);
 	assert_int_equal(top->below->next_below->proc, 4);
 	assert_int_equal(top->below->next_below->next_below->proc, 5);
 	assert_int_equal(tree_of_proc(tree, 5)->exit_code, 7);
-	/* What was done to one of them is theirs as well; what init does is not. */
-	begin(&row, "process.signal", 50, 9, 1, 90, "other");
-	put_id(&row, "target_proc", 4);
-	assert_true(tree_count(tree, row.bytes, end(&row)));
-	begin(&row, "process.signal", 51, 9, 1, 90, "other");
-	assert_false(tree_count(tree, row.bytes, end(&row)));
+	tree_free(tree);
+}
+
+static void signal_row(struct row *row, uint64_t from, uint64_t to)
+{
+	begin(row, "process.signal", 50, from, 0, 0, "x");
+	if (to)
+		put_id(row, "target_proc", to);
+}
+
+/* What was done to one of them is theirs as well; what others do to each other is not. */
+static void test_which_rows_are_theirs(void **state)
+{
+	static const struct {
+		uint64_t from, to;
+		bool theirs;
+	} cases[] = { { 9, 4, true },  { 4, 9, true },    { 9, 0, false }, { 4, 0, true },
+		      { 9, 1, false }, { 77, 78, false }, { 2, 2, true } };
+	struct tree *tree = family();
+	struct execution *top;
+	struct row row;
+
+	assert_int_equal(tree_choose(tree, tree_of_pid(tree, 20), 0, &top), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		signal_row(&row, cases[i].from, cases[i].to);
+		assert_int_equal(tree_has(tree, row.bytes, end(&row)), cases[i].theirs);
+	}
+	begin(&row, "process.fork", 50, 77, 0, 70, "x");
+	put_id(&row, "child_proc", 5);
+	assert_true(tree_has(tree, row.bytes, end(&row)));
+	tree_free(tree);
+}
+
+/* Each row counts once for each that it names, whether it was known before or not. */
+static void test_rows_are_counted(void **state)
+{
+	struct tree *tree = family();
+	uint64_t before = tree_of_proc(tree, 4)->rows;
+	struct row row;
+
+	assert_int_equal(before, 1);
+	assert_int_equal(tree_of_proc(tree, 2)->rows, 3);
+	assert_int_equal(tree_of_proc(tree, 3)->rows, 1);
+	signal_row(&row, 9, 4);
+	add(tree, &row);
+	signal_row(&row, 4, 4);
+	add(tree, &row);
+	signal_row(&row, 9, 66);
+	add(tree, &row);
 	begin(&row, "alert", 52, 4, 2, 30, "cat");
-	assert_true(tree_count(tree, row.bytes, end(&row)));
-	assert_int_equal(tree_of_proc(tree, 4)->rows, 2);
+	add(tree, &row);
+	begin(&row, "alert", 53, 4, 2, 30, "cat");
+	assert_int_equal(tree_add(tree, row.bytes, end(&row), false), 0);
+	assert_int_equal(tree_of_proc(tree, 4)->rows, before + 3);
 	assert_int_equal(tree_of_proc(tree, 4)->alerts, 1);
+	assert_int_equal(tree_of_proc(tree, 9)->rows, 3);
+	assert_int_equal(tree_of_proc(tree, 9)->alerts, 0);
+	assert_int_equal(tree_of_proc(tree, 66)->rows, 1);
 	tree_free(tree);
 }
 
@@ -164,10 +213,12 @@ static void test_one_process_of_several_programs(void **state)
 	struct tree *tree = family();
 	struct execution *top;
 
-	assert_int_equal(tree_choose(tree, tree_of_pid(tree, 30), 0, &top), 0);
+	add_exec(tree, 50, 13, 9, 30, "later", "x"); /* has the pid of one that is gone */
+	assert_int_equal(tree_of_pid(tree, 30)->proc, 13);
+	assert_int_equal(tree_choose(tree, tree_of_proc(tree, 4), 0, &top), 0);
 	assert_int_equal(top->proc, 3);
 	assert_int_equal(top->below->proc, 4);
-	assert_false(tree_of_proc(tree, 2)->member || tree_of_proc(tree, 5)->member);
+	assert_false(tree_of_proc(tree, 2)->member || tree_of_proc(tree, 5)->member || tree_of_proc(tree, 13)->member);
 	tree_free(tree);
 }
 
@@ -244,6 +295,8 @@ static void test_bounds(void **state)
 	for (uint64_t i = 2; i < TREE_MAX + 12; i++)
 		add_exec(tree, i, i, 1, (uint32_t)i, "x", "y");
 	assert_int_equal(tree_left_out(tree), 11);
+	add_fork(tree, 1, TREE_MAX + 20, 2, TREE_MAX + 21, 3); /* one row, whomever it names */
+	assert_int_equal(tree_left_out(tree), 12);
 	assert_int_equal(tree_choose(tree, tree_of_proc(tree, 1), 0, &top), 0);
 	assert_int_equal(top->last_below->proc, TREE_MAX);
 	tree_free(tree);
@@ -266,7 +319,7 @@ static void test_damage(void **state)
 	begin(&row, "process.exec", 1, 2, 3, 4, "x");
 	size = end(&row);
 	for (size_t n = 0; n < size; n++)
-		assert_true(tree_add(tree, row.bytes, n) < 0);
+		assert_true(tree_add(tree, row.bytes, n, true) < 0);
 	begin(&row, "process.exec", 1, 2, 3, 4, "x");
 	put(&row, "child_proc", "not an id");
 	put(&row, "args", "no list");
@@ -279,6 +332,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_who_belongs_together),
+		cmocka_unit_test(test_which_rows_are_theirs),
+		cmocka_unit_test(test_rows_are_counted),
 		cmocka_unit_test(test_from_further_up),
 		cmocka_unit_test(test_one_process_of_several_programs),
 		cmocka_unit_test(test_text_and_json),

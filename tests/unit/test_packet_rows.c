@@ -137,6 +137,16 @@ static void test_names_are_flat(void **state)
 
 	assert_non_null(memmem(file, size, "comm=a_b_proc=0_ sent", 21));
 	free(file);
+
+	char name[301] = { 0 };
+
+	memset(name, 'n', 300);
+	a = *make_record("packet.capture", name, one, 1);
+	file = write_file(all, 1, 1 << 20, &size);
+	assert_non_null(memmem(file, size, "nnn... sent", 11));
+	assert_null(memmem(file, size, name, 257));
+	assert_non_null(memmem(file, size, name, 256));
+	free(file);
 }
 
 static void refuse(const struct record *record)
