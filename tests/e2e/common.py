@@ -34,6 +34,7 @@ BUILD = os.environ.get("SONDE_BUILD") or os.path.join(ROOT, "build")
 SONDE = os.environ.get("SONDE") or os.path.join(BUILD, "bin", "sonde")
 SLOWNESS = float(os.environ.get("SONDE_SLOWNESS") or 1)
 GUEST = bool(os.environ.get("SONDE_GUEST"))
+KERNEL = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2])
 SANITIZED = bool(os.environ.get("SONDE_SANITIZED"))
 SANITIZER_REPORT = re.compile(r"(Address|Thread|Leak|UndefinedBehavior)Sanitizer|: runtime error: ")
 MODULES = ("exec", "cpu", "tcp", "offcpu", "sched", "turnaround", "udp", "drops", "dns", "capture",

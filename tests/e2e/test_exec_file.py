@@ -94,7 +94,7 @@ class File(Case):
         os.symlink(script, f"{self.folder}/link")
         for given in (script, "./script", f"{self.folder}/link"):
             self.holds(self.check([given], cwd=self.folder), script=given)
-        self.holds(self.check([LOAD, "at", self.folder, "script"], execs=1), exe=os.path.realpath(LOAD))
+        self.holds(self.check([LOAD, "at", self.folder, "script"], execs=2), exe=os.path.realpath(LOAD))
         for depth in (3, 15):  # what the smaller records have no room for
             place = self.folder + ("/" + "d" * 220) * depth
             os.makedirs(place)

@@ -12,9 +12,8 @@ import common
 import test_tcp
 import wire
 
-KERNEL = tuple(int(n) for n in os.uname().release.split(".")[:2])
-SAYS_REASON = KERNEL >= (6, 12)
-SAYS_NO_SOCKET = KERNEL >= (6, 10)  # a reset for which there is no socket
+SAYS_REASON = common.KERNEL >= (6, 12)
+SAYS_NO_SOCKET = common.KERNEL >= (6, 10)  # a reset for which there is no socket
 FAMILIES = ((socket.AF_INET, ""), (socket.AF_INET6, ""), (socket.AF_INET6, "::ffff:"))
 
 
