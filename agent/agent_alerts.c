@@ -95,7 +95,7 @@ void agent_note_process(struct agent *a, const struct event_type *type, const st
 		note_name(a, e);
 }
 
-/* Of the configuration in force; the rules before stay where these have a mistake. */
+/* Of the configuration in force; the rules before stay where these have a mistake. Which hooks modules have may depend on them. */
 int agent_load_rules(struct agent *a, struct fault *fault)
 {
 	const struct alerts_setup setup = { .setup = &a->setup,
@@ -120,12 +120,80 @@ int agent_load_rules(struct agent *a, struct fault *fault)
 		alerts_flush(a->alerts);
 	alerts_close(a->alerts);
 	a->alerts = fresh;
-	if (a->ledger) { /* a reload: modules that were restarted have missed some */
-		agent_list_processes(a);
-		agent_tell_guard(a);
-		agent_tell_urgent(a);
-	}
+	agent_tell_asked(a);
 	return 0;
+}
+
+/* ---- what rules ask modules for ---- */
+
+#define READS_MAX 1024u
+
+struct asked_reads {
+	struct agent *agent;
+	char *paths[READS_MAX];
+	size_t n, n_anywhere;
+	const char *anywhere; /* the first rule that asks for reads of files that it does not name */
+};
+
+static void take_read(void *context, uint32_t rule, const struct rule_path *path)
+{
+	struct asked_reads *reads = context;
+	bool known = false;
+	char *text;
+
+	if (!path) {
+		if (!reads->n_anywhere++)
+			reads->anywhere = rules_at(alerts_rules(reads->agent->alerts), rule)->name;
+		return;
+	}
+	if (asprintf(&text, "%.*s%s", (int)path->length, path->text, path->folder ? "/" : "") < 0)
+		return;
+	for (size_t i = 0; i < reads->n; i++)
+		known |= !strcmp(reads->paths[i], text);
+	if (!known && reads->n < READS_MAX)
+		reads->paths[reads->n++] = text;
+	else
+		free(text);
+}
+
+static void say_anywhere(struct agent *a, const struct asked_reads *reads)
+{
+	char text[320];
+
+	if (!reads->n_anywhere)
+		return;
+	snprintf(text, sizeof text,
+		 "%zu rule%s of reads of files that no path of its own names, '%.120s'%s: of these only reads that "
+		 "modules.file.watch names are seen",
+		 reads->n_anywhere, reads->n_anywhere > 1 ? "s are" : " is", reads->anywhere,
+		 reads->n_anywhere > 1 ? " first" : "");
+	agent_say(a, text);
+}
+
+void agent_tell_reads(struct agent *a)
+{
+	struct asked_reads *reads = calloc(1, sizeof *reads);
+	bool told = false;
+
+	if (!reads)
+		return;
+	reads->agent = a;
+	if (a->alerts)
+		live_reads(alerts_rules(a->alerts), take_read, reads);
+	for (size_t i = 0; i < ARRAY_SIZE(a->guests); i++) {
+		struct guest *g = &a->guests[i];
+		const struct sonde_module *companion = g->module ? module_companion(g->module) : NULL;
+
+		if (!companion || !companion->reads)
+			continue;
+		companion->reads(&g->host, (const char *const *)reads->paths, reads->n);
+		told = true;
+	}
+	if (told)
+		say_anywhere(a, reads);
+	for (size_t i = 0; i < reads->n; i++)
+		free(reads->paths[i]);
+	free(reads);
 }
 
 /* One event into the journal, and what rules say of it behind it. An alert does not depend on whether there was room for its event. `ret_seq` (may be NULL):

@@ -14,6 +14,41 @@ bool agent_is_enabled(const struct config *config, const struct module *module)
 	return config_bool(config, key);
 }
 
+/* An event that no type is declared for is the module's own business. */
+static bool asks(void *context, const char *name)
+{
+	const struct agent *a = context;
+	const struct event_type *type = schema_find(a->setup.schema, name, strlen(name));
+
+	return !type || alerts_wants(a->alerts, type->id);
+}
+
+void agent_tell_asked(struct agent *a)
+{
+	loader_set_asks(a->setup.loader, config_bool(a->setup.config, "rules.only") ? asks : NULL, a);
+}
+
+/* Whether it is to run: it is enabled, and somebody asks for what it tells. */
+static bool is_wanted(void *context, const struct module *module)
+{
+	const struct agent *a = context;
+
+	return agent_is_enabled(a->setup.config, module) && module_is_asked(module);
+}
+
+bool agent_wants_module(struct agent *a, const struct module *module)
+{
+	char text[160];
+	bool wanted = is_wanted(a, module);
+
+	if (!wanted && agent_is_enabled(a->setup.config, module)) {
+		snprintf(text, sizeof text, "module '%s' stays out: no rule can fire on its events (rules.only)",
+			 module_name(module));
+		agent_say(a, text);
+	}
+	return wanted;
+}
+
 enum overflow agent_overflow_of(const struct config *config, const struct module *module)
 {
 	const char *text;
@@ -85,13 +120,6 @@ void agent_stop_module(struct agent *a, struct module *module, int flush_ms)
 	agent_note_watches(a);
 }
 
-static bool is_wanted(void *context, const struct module *module)
-{
-	const struct agent *a = context;
-
-	return agent_is_enabled(a->setup.config, module);
-}
-
 /* A module that cannot start is said and left out; it stops no other. Without privileges nothing can, so that ends it. All are loaded before the
  * first is attached: what takes long is over when the first event comes, as the rings are not read before all are there. */
 int agent_start_modules(struct agent *a, struct fault *fault)
@@ -99,7 +127,7 @@ int agent_start_modules(struct agent *a, struct fault *fault)
 	loader_load_ahead(a->setup.loader, a->setup.config, is_wanted, a);
 	for (size_t i = 1; i < loader_count(a->setup.loader); i++) {
 		struct module *m = loader_module(a->setup.loader, i);
-		int r = agent_is_enabled(a->setup.config, m) ? agent_start_module(a, m, fault) : 0;
+		int r = agent_wants_module(a, m) ? agent_start_module(a, m, fault) : 0;
 
 		if (r == -EPERM)
 			return r;

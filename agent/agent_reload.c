@@ -13,6 +13,7 @@ struct changes {
 	const char *fixed;   /* a key that only a restart can change */
 	const char *staying; /* the module that is why; NULL: it is so always */
 	const char *why;     /* it may not be stopped for a moment */
+	bool back;           /* to what was before */
 };
 
 /* Why a module that is to go on may not be stopped for a moment; NULL: it may. */
@@ -82,16 +83,33 @@ static int refuse_fixed(const struct changes *c, struct fault *fault)
 			 c->staying, c->why);
 }
 
-static int restart_changed(struct agent *a, const struct changes *c, struct fault *fault)
+/* Files of rules may have changed where the configuration did not; and with them what modules are asked for. */
+static int load_rules(struct agent *a, struct changes *c, struct fault *fault)
 {
-	int r = 0;
+	size_t n = MIN_OF(loader_count(a->setup.loader), (size_t)MODULES_MAX);
+	uint64_t before[MODULES_MAX];
+	int r;
 
+	for (size_t i = 1; i < n; i++)
+		before[i] = module_asked(loader_module(a->setup.loader, i));
+	r = agent_load_rules(a, fault);
+	for (size_t i = 1; r == 0 && i < n; i++)
+		c->modules[i] |= module_asked(loader_module(a->setup.loader, i)) != before[i];
+	return r;
+}
+
+static int restart_changed(struct agent *a, struct changes *c, struct fault *fault)
+{
+	int r = load_rules(a, c, fault);
+
+	if (r < 0 && c->back)
+		r = 0; /* those in force stay, and the modules with them */
 	for (size_t i = 1; i < loader_count(a->setup.loader) && i < MODULES_MAX && r == 0; i++) {
 		struct module *m = loader_module(a->setup.loader, i);
 
 		if (c->modules[i]) {
 			agent_stop_module(a, m, RELOAD_FLUSH_NS / NS_PER_MS);
-			if (agent_is_enabled(a->setup.config, m))
+			if (agent_wants_module(a, m))
 				r = agent_start_module(a, m, fault);
 		}
 		if (r == 0 && module_running(m))
@@ -103,8 +121,13 @@ static int restart_changed(struct agent *a, const struct changes *c, struct faul
 	}
 	if (r == 0 && c->filter)
 		r = filter_apply(a->setup.loader, a->setup.config, fault);
-	/* Their files may have changed where the configuration did not. */
-	return r == 0 ? agent_load_rules(a, fault) : r;
+	if (r == 0) { /* modules that were restarted have missed some processes */
+		agent_list_processes(a);
+		agent_tell_guard(a);
+		agent_tell_urgent(a);
+		agent_tell_reads(a);
+	}
+	return r;
 }
 
 /* The new configuration is read and checked whole before anything changes; what then cannot be started is taken back. */
@@ -130,6 +153,7 @@ void agent_reload(struct agent *a)
 			struct fault again;
 
 			a->setup.config = old;
+			changes.back = true;
 			restart_changed(a, &changes, &again);
 			config_free(fresh);
 		} else {

@@ -109,6 +109,10 @@ int agent_open_processes(struct agent *a, struct fault *fault);
 void agent_list_processes(struct agent *a);
 void agent_note_process(struct agent *a, const struct event_type *type, const struct sonde_event *e);
 int agent_load_rules(struct agent *a, struct fault *fault);
+/* Which files' reads rules ask for, told to modules. */
+void agent_tell_reads(struct agent *a);
+/* Which events somebody asks for, told to the loader. */
+void agent_tell_asked(struct agent *a);
 int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack, uint64_t *ret_seq);
 
 /* agent_responses.c: what rules ask for beside alerts */
@@ -145,6 +149,8 @@ void agent_stop_module(struct agent *a, struct module *module, int flush_ms);
 void agent_detach_module(struct agent *a, struct module *module);
 enum overflow agent_overflow_of(const struct config *config, const struct module *module);
 bool agent_is_enabled(const struct config *config, const struct module *module);
+/* Whether it is enabled, and anybody asks for its events; that nobody does is said. */
+bool agent_wants_module(struct agent *a, const struct module *module);
 int agent_start_modules(struct agent *a, struct fault *fault);
 int agent_start_module(struct agent *a, struct module *module, struct fault *fault);
 uint64_t agent_in_rings_of(struct agent *a, const struct module *module);

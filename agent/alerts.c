@@ -71,6 +71,9 @@ int alerts_open(struct alerts **ret, const struct alerts_setup *setup, const str
 	int r;
 
 	*ret = NULL;
+	if (n == 0 && config_bool(config, "rules.only"))
+		return fault_set(fault, -EINVAL, "%s: rules.only is on, and rules.files names no file of rules",
+				 config_origin(config, "rules.only"));
 	if (n == 0) {
 		struct responses *none;
 

@@ -242,6 +242,9 @@ static void check_rules(struct checking *c)
 	struct fault fault = { 0 };
 	int r = 0;
 
+	if (n == 0 && config_bool(config, "rules.only"))
+		report_error(c, EXIT_CONFIG, "%s: rules.only is on, and rules.files names no file of rules",
+			     config_origin(config, "rules.only"));
 	if (n > 0)
 		r = rule_files_load(&rules, paths, n, config_bool(config, "rules.lenient"), on_rule_report, c, &fault);
 	if (r == 0 && responses_read(&responses, config, rules, &fault) < 0)

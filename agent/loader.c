@@ -340,6 +340,7 @@ void loader_close(struct loader *loader)
 		module_unload(m);
 		module_forget_ahead(m);
 		settings_rows_free(m->settings);
+		hooks_free(m);
 		if (m->owned)
 			free(m->image);
 		if (m->library)

@@ -30,6 +30,14 @@ void loader_close(struct loader *loader);
 /* Before identity starts: which v1 controller names cgroups ("memory"; "": none). */
 void loader_set_cgroup_v1(struct loader *loader, const char *controller);
 
+/* Whose events somebody asks for: hooks that are there for other types alone are not attached. `asks` NULL: everybody's. It is called
+ * by several threads at a time. */
+void loader_set_asks(struct loader *loader, bool (*asks)(void *context, const char *type), void *context);
+/* Bit by measure: its hooks are there for certain types, and somebody asks for one of them now. */
+uint64_t module_asked(const struct module *module);
+/* False: nobody asks for any of its events. */
+bool module_is_asked(const struct module *module);
+
 size_t loader_count(const struct loader *loader);
 struct module *loader_module(struct loader *loader, size_t index); /* 0 is identity, always loaded */
 const char *module_name(const struct module *module);

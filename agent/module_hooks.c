@@ -269,6 +269,49 @@ static bool option_is_on(const struct module *module, const struct config *confi
 	return !config || config_bool(config, key);
 }
 
+void loader_set_asks(struct loader *loader, bool (*asks)(void *context, const char *type), void *context)
+{
+	loader->asks = asks;
+	loader->asks_context = context;
+}
+
+/* Whether anybody asks for one of the types that the hooks of a measure are there for. */
+static bool is_asked(const struct loader *loader, const struct measure *m)
+{
+	const char *at = m->hooks[0].types;
+	char type[64];
+
+	if (!at || !loader->asks)
+		return true;
+	while (*at) {
+		size_t n = strcspn(at, " ");
+
+		snprintf(type, sizeof type, "%.*s", (int)n, at);
+		if (loader->asks(loader->asks_context, type))
+			return true;
+		at += n + (at[n] == ' ');
+	}
+	return false;
+}
+
+uint64_t module_asked(const struct module *module)
+{
+	uint64_t asked = 0;
+
+	for (size_t i = 0; i < module->n_measures; i++)
+		if (module->measures[i].hooks[0].types && is_asked(module->loader, &module->measures[i]))
+			asked |= 1ull << i;
+	return asked;
+}
+
+bool module_is_asked(const struct module *module)
+{
+	for (size_t i = 0; i < module->n_measures; i++)
+		if (module->measures[i].hooks[0].types)
+			return module_asked(module) != 0;
+	return true;
+}
+
 static void choose_hooks(struct module *module, struct bpf_object *object, const struct config *config)
 {
 	struct bpf_program *program;
@@ -285,12 +328,15 @@ static void choose_hooks(struct module *module, struct bpf_object *object, const
 		if (!h)
 			h = &m->hooks[0]; /* one that is not wanted is not missed */
 		m->off = h->when[0] && !option_is_on(module, config, h->when) ? h->when : NULL;
-		if (m->covered_by || m->off)
+		m->unasked = is_asked(module->loader, m) ? NULL : m->hooks[0].types;
+		if (m->covered_by || m->off || (m->unasked && !h->kept))
 			m->in_use = -1;
 		h = hook_in_use(m);
 		program = h ? bpf_object__find_program_by_name(object, h->program) : NULL;
 		if (program)
 			bpf_program__set_autoload(program, true);
+		if (m->unasked)
+			m->in_use = -1; /* loaded, where it is kept, and not attached */
 	}
 }
 
@@ -647,7 +693,9 @@ static void tell_missing(const struct module *module)
 	char text[512];
 
 	for (size_t i = 0; i < n; i++) {
-		if (measures[i].hook || module->measures[i].covered_by || module->measures[i].off)
+		const struct measure *m = &module->measures[i];
+
+		if (measures[i].hook || m->covered_by || m->off || m->unasked)
 			continue;
 		snprintf(text, sizeof text, "module '%s' runs without its measure '%s', which no hook serves here: %s",
 			 module->name, measures[i].name, measures[i].why);

@@ -79,13 +79,25 @@ static void read_preference(struct hook *hook, const struct btf *btf)
 	int id = btf ? btf__find_by_name_kind(btf, hook->program, BTF_KIND_FUNC) : -1;
 	const char *covered = id > 0 ? object_tag(btf, (uint32_t)id, "covered") : NULL;
 	const char *when = id > 0 ? object_tag(btf, (uint32_t)id, "when") : NULL;
+	const char *types = id > 0 ? object_tag(btf, (uint32_t)id, "for") : NULL;
 
+	if (types)
+		hook->types = strdup(types); /* the modules' own, for the life of the agent */
+	hook->kept = id > 0 && object_tag(btf, (uint32_t)id, "kept");
 	if (when)
 		snprintf(hook->when, sizeof hook->when, "%s", when);
 	if (covered)
 		snprintf(hook->covered_by, sizeof hook->covered_by, "%s", covered);
 	if (id > 0 && object_tag(btf, (uint32_t)id, "preferred"))
 		hook->rank = -1;
+}
+
+void hooks_free(struct module *module)
+{
+	for (size_t i = 0; i < module->n_measures; i++)
+		for (size_t h = 0; h < module->measures[i].n_hooks; h++)
+			free(module->measures[i].hooks[h].types);
+	module->n_measures = 0;
 }
 
 static int measure_add_hook(struct module *module, const char *program, const char *section, const struct btf *btf)
@@ -150,6 +162,14 @@ struct settings_reading {
 	size_t data_size;
 };
 
+static bool is_bool(const struct btf *btf, const struct btf_var_secinfo *var)
+{
+	int id = btf__resolve_type(btf, var->type);
+	const struct btf_type *t = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+
+	return t && btf_is_int(t) && btf_int_encoding(t) & BTF_INT_BOOL;
+}
+
 static void read_setting(void *context, const struct btf *btf, const struct btf_var_secinfo *var)
 {
 	struct settings_reading *r = context;
@@ -166,7 +186,9 @@ static void read_setting(void *context, const struct btf *btf, const struct btf_
 
 	snprintf(value, sizeof value, "%llu",
 		 (unsigned long long)rodata_number(r->data, r->data_size, var->offset, var->size));
-	rows[r->n++] = (struct sonde_option){ .type = SONDE_OPTION_UINT,
+	if (is_bool(btf, var))
+		snprintf(value, sizeof value, "%s", strcmp(value, "0") ? "true" : "false");
+	rows[r->n++] = (struct sonde_option){ .type = is_bool(btf, var) ? SONDE_OPTION_BOOL : SONDE_OPTION_UINT,
 					      .key = strdup(btf__name_by_offset(
 						      btf, btf__type_by_id(btf, var->type)->name_off)),
 					      .value = strdup(value),
@@ -234,6 +256,27 @@ struct bpf_object *object_open(const struct module *module, struct fault *fault)
 	return object;
 }
 
+/* Each type that a hook is there for is one of the module's own. */
+static int check_types(const struct module *module, struct fault *fault)
+{
+	for (size_t i = 0; i < module->n_measures; i++)
+		for (size_t h = 0; h < module->measures[i].n_hooks; h++) {
+			const struct hook *hook = &module->measures[i].hooks[h];
+
+			for (const char *at = hook->types; at && *at; at += strcspn(at, " "), at += *at == ' ') {
+				size_t n = strcspn(at, " ");
+				const struct event_type *type = schema_find(module->loader->schema, at, n);
+
+				if (!type || strcmp(type->module, module->name))
+					return fault_set(fault, -EINVAL,
+							 "module '%s': program %s is for '%.*s', which is no event of "
+							 "the module",
+							 module->name, hook->program, (int)n, at);
+			}
+		}
+	return 0;
+}
+
 int module_inspect(struct module *module, struct fault *fault)
 {
 	struct bpf_object *object = object_open(module, fault);
@@ -267,9 +310,12 @@ int module_inspect(struct module *module, struct fault *fault)
 	/* Last: what a refused module declares is not in the schema. */
 	if (r == 0)
 		r = schema_add(module->loader->schema, module->name, bpf_object__btf(object), fault);
+	if (r == 0)
+		r = check_types(module, fault);
 	if (r < 0) {
 		settings_rows_free(module->settings);
 		module->settings = NULL;
+		hooks_free(module);
 	}
 	bpf_object__close(object);
 	return r;

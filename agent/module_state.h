@@ -18,6 +18,8 @@ struct hook {
 	char section[96];    /* tp_btf/sched_process_exec */
 	int rank;            /* lower is preferred */
 	char when[32];       /* the option that wants it; "": always */
+	char *types;         /* of events that it is there for; NULL: it is always */
+	bool kept;           /* loaded also where it is not attached */
 	char covered_by[64]; /* a program that, when it is in use, does this one's work too */
 	bool refused;
 	char why[160];
@@ -30,6 +32,7 @@ struct measure {
 	int in_use;             /* index of hooks, -1: none */
 	const char *covered_by; /* the program that does its work; NULL: none */
 	const char *off;        /* the option that is off, so that it has none to do; NULL: it has */
+	const char *unasked;    /* types of events, of which nobody asks for any; NULL: somebody does */
 	uint64_t misses;        /* of programs that were unloaded since */
 };
 
@@ -64,6 +67,8 @@ struct loader {
 	size_t n_modules;
 	void (*notice)(void *context, const char *text);
 	void *context;
+	bool (*asks)(void *context, const char *type); /* whether anybody asks for events of a type; NULL: for all */
+	void *asks_context;
 	uint64_t boot;
 	int cgroup_v1;
 	char no_trampoline
@@ -87,6 +92,7 @@ const char *object_tag(const struct btf *btf, uint32_t id, const char *name);
 void each_setting(const struct btf *btf,
 		  void (*each)(void *context, const struct btf *btf, const struct btf_var_secinfo *var), void *context);
 void settings_rows_free(struct sonde_option *rows);
+void hooks_free(struct module *module);
 struct bpf_map *rodata_map(struct bpf_object *object);
 struct bpf_object *object_open(const struct module *module, struct fault *fault);
 

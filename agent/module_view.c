@@ -21,6 +21,9 @@ size_t module_measures(const struct module *module, struct measure_view *ret, si
 			snprintf(v->why, sizeof v->why, "no rule has the %s", m->off);
 		else if (m->off)
 			snprintf(v->why, sizeof v->why, "modules.%s.%s is off", module->name, m->off);
+		else if (m->unasked)
+			snprintf(v->why, sizeof v->why, "no rule can fire on %.*s%s", (int)strcspn(m->unasked, " "),
+				 m->unasked, strchr(m->unasked, ' ') ? " or the like" : "");
 		for (size_t h = 0; h < m->n_hooks; h++)
 			if (m->hooks[h].refused) {
 				size_t at = strlen(v->why);

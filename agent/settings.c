@@ -125,6 +125,13 @@ static const struct sonde_option rule_rows[] = {
 	  .help = "within which further alerts of one rule and one proc are counted, and told as one at its end; 0s: "
 		  "each "
 		  "is told" },
+	{ .type = SONDE_OPTION_BOOL,
+	  .key = "only",
+	  .value = "false",
+	  .live = 1,
+	  .help = "security modules hook only what rules.files can fire on: other events of theirs cost nothing, and "
+		  "are "
+		  "not in the stream" },
 	{ .type = SONDE_OPTION_MAP,
 	  .key = "responses",
 	  .value = "{}",

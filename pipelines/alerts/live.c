@@ -117,7 +117,7 @@ static int list_candidates(struct live *live, struct live_type *t)
 	t->candidates = calloc(MAX_OF(rules_count(live->setup.rules), 1u), sizeof *t->candidates);
 	if (!t->candidates)
 		return -ENOMEM;
-	t->n_candidates = rules_of_types(live->setup.rules, &types, t->candidates);
+	t->n_candidates = rules_of_types(live->setup.rules, &types, live_category(t->type->name), t->candidates);
 	return 0;
 }
 

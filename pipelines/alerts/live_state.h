@@ -82,6 +82,8 @@ const struct served *served_of(const char *field);
 const char *live_call_names(const char *type);
 /* The same as numbers, in that order; returns how many. */
 uint32_t live_list_calls(const char *type, uint16_t ret[CALLS_MAX]);
+/* evt.category of the events of a type. */
+const char *live_category(const char *type);
 
 /* record.c: keys of the record */
 bool record_number(const struct live *live, enum live_key key, int64_t *ret);

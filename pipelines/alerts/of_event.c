@@ -57,7 +57,7 @@ static bool give_is_type(struct live *live, const struct rule_ref *ref, struct r
 	return give_number(ret, is);
 }
 
-static bool give_category(const struct live *live, struct rule_value *ret)
+const char *live_category(const char *type)
 {
 	static const struct {
 		const char *class, *category;
@@ -68,9 +68,16 @@ static bool give_category(const struct live *live, struct rule_value *ret)
 			{ "kernel.", "system" },   { "perf.", "system" },   { "uring.", "IO-other" } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(classes); i++)
-		if (!strncmp(live->type->type->name, classes[i].class, strlen(classes[i].class)))
-			return give_text(ret, classes[i].category, strlen(classes[i].category));
-	return give_text(ret, "other", 5);
+		if (!strncmp(type, classes[i].class, strlen(classes[i].class)))
+			return classes[i].category;
+	return "other";
+}
+
+static bool give_category(const struct live *live, struct rule_value *ret)
+{
+	const char *category = live_category(live->type->type->name);
+
+	return give_text(ret, category, strlen(category));
 }
 
 /* --- how it ended --- */

@@ -99,7 +99,7 @@ static struct row field_row(const struct field *f)
 static bool may_be_cut(const struct event_type *type)
 {
 	for (size_t i = 0; i < type->n_fields; i++)
-		if (type->fields[i].how >= FIELD_TEXT)
+		if (type->fields[i].how >= FIELD_TEXT || type->fields[i].how == FIELD_CHARS)
 			return true;
 	return false;
 }
@@ -107,7 +107,7 @@ static bool may_be_cut(const struct event_type *type)
 static const struct row cut_row = {
 	.key = "truncated",
 	.type = "bool",
-	.doc = "a variable part did not fit and was cut",
+	.doc = "a text or list did not fit and was cut",
 	.optional = true,
 };
 

@@ -14,19 +14,25 @@ static bool is_named(const struct program *program, const struct rule_test *test
 	return ref->field && strcmp(ref->field->name, name) == 0;
 }
 
-/* A source of one value: the type that is tried. */
+/* A source of what is known of an event before it comes. */
 struct trial {
 	struct rule_event event;
-	const char *type;
+	const char *type, *category; /* NULL: not known */
+	bool reads;                  /* known: a file was opened, for reading alone */
 };
 
-static bool give_type(struct rule_event *event, const struct rule_ref *ref, struct rule_value *ret)
+static bool give_known(struct rule_event *event, const struct rule_ref *ref, struct rule_value *ret)
 {
 	const struct trial *trial = (const struct trial *)event;
 
+	if (!strncmp(ref->field->name, "evt.is_open_", 12)) {
+		ret->kind = RULE_TRUTH;
+		ret->truth = !strcmp(ref->field->name, "evt.is_open_read");
+		return true;
+	}
 	ret->kind = RULE_TEXT;
-	ret->text = trial->type;
-	ret->length = (uint32_t)strlen(trial->type);
+	ret->text = strcmp(ref->field->name, "evt.category") ? trial->type : trial->category;
+	ret->length = (uint32_t)strlen(ret->text);
 	return true;
 }
 
@@ -35,9 +41,7 @@ static bool give_no_more(struct rule_event *event, const struct rule_ref *ref, s
 	return false;
 }
 
-/* A test on the type alone is tried on every type there is. */
-static void try_types(const struct program *program, uint32_t number, bool negated, bool calls_only,
-		      struct event_types *ret)
+static bool test_holds_alone(const struct program *program, uint32_t number, struct trial *trial)
 {
 	struct rule_test test = program->tests[number];
 	const struct program one = { .refs = program->refs,
@@ -48,15 +52,23 @@ static void try_types(const struct program *program, uint32_t number, bool negat
 				     .sets = program->sets,
 				     .slots = program->slots };
 	const struct condition condition = { 0, 0 };
-	struct trial trial = { { give_type, give_no_more }, NULL };
 
 	test.if_true = PROGRAM_HOLDS;
 	test.if_false = PROGRAM_FAILS;
+	return program_holds(&one, &condition, &trial->event);
+}
+
+/* A test on the type alone is tried on every type there is. */
+static void try_types(const struct program *program, uint32_t number, bool negated, bool calls_only,
+		      struct event_types *ret)
+{
+	struct trial trial = { .event = { give_known, give_no_more } };
+
 	for (unsigned i = 0; i < event_types_known(); i++) {
 		bool there = !calls_only || event_type_is_call(i);
 
 		trial.type = event_type_name(i);
-		if ((there && program_holds(&one, &condition, &trial.event)) != negated)
+		if ((there && test_holds_alone(program, number, &trial)) != negated)
 			event_types_add(ret, i);
 	}
 }
@@ -109,6 +121,45 @@ void plan_event_types(const struct program *program, uint32_t node, struct event
 	}
 }
 
+static bool asks_for_known(const struct program *program, const struct rule_test *test, const struct trial *trial)
+{
+	if (test->right.ref != RULE_NO_REF)
+		return false;
+	return (trial->type && is_named(program, test, "evt.type")) ||
+	       (trial->category && is_named(program, test, "evt.category")) ||
+	       (trial->reads &&
+		(is_named(program, test, "evt.is_open_read") || is_named(program, test, "evt.is_open_write")));
+}
+
+static bool may_hold(const struct program *program, uint32_t node, struct trial *trial)
+{
+	const struct plan_node *n = &program->nodes[node];
+
+	if (n->kind == PLAN_TEST)
+		return !asks_for_known(program, &program->tests[n->first], trial) ||
+		       test_holds_alone(program, n->first, trial) != n->negated;
+	if (n->kind == PLAN_TRUE || n->kind == PLAN_FALSE)
+		return n->kind == PLAN_TRUE;
+	for (uint32_t i = 0; i < n->n; i++)
+		if (may_hold(program, program->children[n->first + i], trial) == (n->kind == PLAN_OR))
+			return n->kind == PLAN_OR;
+	return n->kind == PLAN_AND;
+}
+
+bool plan_may_hold(const struct program *program, uint32_t node, const char *type, const char *category)
+{
+	struct trial trial = { { give_known, give_no_more }, type, category, false };
+
+	return may_hold(program, node, &trial);
+}
+
+bool plan_may_hold_for_read(const struct program *program, uint32_t node, const char *type, const char *category)
+{
+	struct trial trial = { { give_known, give_no_more }, type, category, true };
+
+	return may_hold(program, node, &trial);
+}
+
 /* --- needs --- */
 
 static bool need_kind_of(enum rule_operator op, const struct literal *l, struct need *ret)
@@ -129,7 +180,9 @@ static bool need_kind_of(enum rule_operator op, const struct literal *l, struct 
 		return l->length > 0;
 	case OP_GLOB:
 	case OP_PMATCH:
-		ret->kind = glob_is_pattern(l->text, l->length) || op == OP_PMATCH ? NEED_PREFIX : NEED_EXACT;
+		ret->kind = glob_is_pattern(l->text, l->length) ? NEED_PREFIX
+			    : op == OP_PMATCH                   ? NEED_BELOW
+								: NEED_EXACT;
 		ret->length = (uint32_t)glob_prefix(l->text, l->length);
 		return ret->length > 0;
 	default:
@@ -137,31 +190,38 @@ static bool need_kind_of(enum rule_operator op, const struct literal *l, struct 
 	}
 }
 
-/* The needs of one test: each constant is one. 0: none that is known, or more than `max`. */
-static uint32_t test_needs(const struct program *program, const struct plan_node *node, uint32_t ref, struct need *room,
-			   uint32_t max)
-{
-	const struct rule_test *test = &program->tests[node->first];
+/* Which needs are looked for. */
+struct search {
+	const struct program *program;
+	uint32_t ref;
+	bool (*fits)(const void *context, const struct need *need); /* NULL: any */
+	const void *context;
+};
 
-	if (node->negated || test->left.ref != ref || test->left.n_transforms || test->right.ref != RULE_NO_REF ||
+/* The needs of one test: each constant is one. 0: none that is known, or more than `max`, or one that does not fit. */
+static uint32_t test_needs(const struct search *s, const struct plan_node *node, struct need *room, uint32_t max)
+{
+	const struct rule_test *test = &s->program->tests[node->first];
+
+	if (node->negated || test->left.ref != s->ref || test->left.n_transforms || test->right.ref != RULE_NO_REF ||
 	    test->n_literals > max || test->many == RULE_LIST)
 		return 0;
 	for (uint32_t i = 0; i < test->n_literals; i++)
-		if (!need_kind_of(test->op, &program->literals[test->literals + i], &room[i]))
+		if (!need_kind_of(test->op, &s->program->literals[test->literals + i], &room[i]) ||
+		    (s->fits && !s->fits(s->context, &room[i])))
 			return 0;
 	return test->n_literals;
 }
 
-static uint32_t node_needs(const struct program *program, uint32_t node, uint32_t ref, struct need *room, uint32_t max);
+static uint32_t node_needs(const struct search *s, uint32_t node, struct need *room, uint32_t max);
 
 /* All children together, or nothing where one has none. */
-static uint32_t needs_of_or(const struct program *program, const struct plan_node *n, uint32_t ref, struct need *room,
-			    uint32_t max)
+static uint32_t needs_of_or(const struct search *s, const struct plan_node *n, struct need *room, uint32_t max)
 {
 	uint32_t total = 0;
 
 	for (uint32_t i = 0; i < n->n; i++) {
-		uint32_t found = node_needs(program, program->children[n->first + i], ref, room + total, max - total);
+		uint32_t found = node_needs(s, s->program->children[n->first + i], room + total, max - total);
 
 		if (found == 0)
 			return 0;
@@ -171,13 +231,12 @@ static uint32_t needs_of_or(const struct program *program, const struct plan_nod
 }
 
 /* The fewest of one child. */
-static uint32_t needs_of_and(const struct program *program, const struct plan_node *n, uint32_t ref, struct need *room,
-			     uint32_t max)
+static uint32_t needs_of_and(const struct search *s, const struct plan_node *n, struct need *room, uint32_t max)
 {
 	uint32_t best = 0;
 
 	for (uint32_t i = 0; i < n->n; i++) {
-		uint32_t found = node_needs(program, program->children[n->first + i], ref, room + best, max - best);
+		uint32_t found = node_needs(s, s->program->children[n->first + i], room + best, max - best);
 
 		if (found > 0 && (best == 0 || found < best)) {
 			memmove(room, room + best, found * sizeof *room);
@@ -187,17 +246,17 @@ static uint32_t needs_of_and(const struct program *program, const struct plan_no
 	return best;
 }
 
-static uint32_t node_needs(const struct program *program, uint32_t node, uint32_t ref, struct need *room, uint32_t max)
+static uint32_t node_needs(const struct search *s, uint32_t node, struct need *room, uint32_t max)
 {
-	const struct plan_node *n = &program->nodes[node];
+	const struct plan_node *n = &s->program->nodes[node];
 
 	switch (n->kind) {
 	case PLAN_TEST:
-		return test_needs(program, n, ref, room, max);
+		return test_needs(s, n, room, max);
 	case PLAN_AND:
-		return needs_of_and(program, n, ref, room, max);
+		return needs_of_and(s, n, room, max);
 	case PLAN_OR:
-		return needs_of_or(program, n, ref, room, max);
+		return needs_of_or(s, n, room, max);
 	default:
 		return 0;
 	}
@@ -205,7 +264,18 @@ static uint32_t node_needs(const struct program *program, uint32_t node, uint32_
 
 uint32_t plan_needs(const struct program *program, uint32_t node, uint32_t ref, struct need *room)
 {
-	return node_needs(program, node, ref, room, NEEDS_MAX);
+	const struct search s = { .program = program, .ref = ref };
+
+	return node_needs(&s, node, room, NEEDS_MAX);
+}
+
+uint32_t plan_needs_that(const struct program *program, uint32_t node, uint32_t ref,
+			 bool (*fits)(const void *context, const struct need *need), const void *context,
+			 struct need *room)
+{
+	const struct search s = { program, ref, fits, context };
+
+	return node_needs(&s, node, room, NEEDS_MAX);
 }
 
 /* --- fields that nothing gives --- */

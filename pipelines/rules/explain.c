@@ -201,7 +201,7 @@ static void mark_refs(const struct program *program, uint32_t node, bool *used)
 static void write_needs(const struct program *program, const struct rule *rule, uint32_t ref, struct need *room,
 			FILE *out)
 {
-	static const char *const kinds[] = { "is", "begins with", "ends with", "has" };
+	static const char *const kinds[] = { "is", "begins with", "ends with", "has", "is or lies below" };
 	uint32_t n = plan_needs(program, rule->condition.root, ref, room);
 
 	if (n == 0)

@@ -149,9 +149,13 @@ size_t rule_value_text(const struct rule_value *value, char room[64], const char
 
 /* Which types of events it can hold for. */
 void plan_event_types(const struct program *program, uint32_t node, struct event_types *ret);
+/* Whether it can hold for an event of which only evt.type and evt.category are known; NULL: that is not. */
+bool plan_may_hold(const struct program *program, uint32_t node, const char *type, const char *category);
+/* Likewise of an event of which also is known that a file was opened, for reading alone. */
+bool plan_may_hold_for_read(const struct program *program, uint32_t node, const char *type, const char *category);
 
 /* What a field's value must look like for the condition to hold at all: one of `n` needs. */
-enum need_kind { NEED_EXACT, NEED_PREFIX, NEED_SUFFIX, NEED_PART };
+enum need_kind { NEED_EXACT, NEED_PREFIX, NEED_SUFFIX, NEED_PART, NEED_BELOW };
 struct need {
 	enum need_kind kind;
 	const char *text;
@@ -160,6 +164,10 @@ struct need {
 #define NEEDS_MAX 1024u
 /* The needs of what slot `ref` holds; 0: it may have any value, or none. At most NEEDS_MAX. */
 uint32_t plan_needs(const struct program *program, uint32_t node, uint32_t ref, struct need *room);
+/* Likewise, by such tests alone whose needs all fit. */
+uint32_t plan_needs_that(const struct program *program, uint32_t node, uint32_t ref,
+			 bool (*fits)(const void *context, const struct need *need), const void *context,
+			 struct need *room);
 
 /* A field that nothing gives and without which the node cannot hold; NULL: there is none. */
 const struct rule_ref *plan_lacks(const struct program *program, uint32_t node);

@@ -208,19 +208,25 @@ uint32_t rules_match(const struct rules *rules, struct rule_event *event, uint32
 	return found;
 }
 
-uint32_t rules_of_types(const struct rules *rules, const struct event_types *types, uint32_t *room)
+static bool can_hold(const struct rules *rules, uint32_t rule, const struct event_types *types, const char *category)
+{
+	const struct rule *r = &rules->rules[rule];
+
+	for (unsigned i = 0; i < event_types_known(); i++)
+		if (event_types_have(types, i) && event_types_have(&r->info.types, i) &&
+		    plan_may_hold(rules->program, r->condition.root, event_type_name(i), category))
+			return true;
+	return false;
+}
+
+uint32_t rules_of_types(const struct rules *rules, const struct event_types *types, const char *category,
+			uint32_t *room)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < rules->n_untyped; i++) {
-		const struct event_types *own = &rules->rules[rules->untyped[i]].info.types;
-		bool common = false;
-
-		for (unsigned w = 0; w < EVENT_TYPE_WORDS; w++)
-			common |= (own->words[w] & types->words[w]) != 0;
-		if (common)
+	for (uint32_t i = 0; i < rules->n_untyped; i++)
+		if (can_hold(rules, rules->untyped[i], types, category))
 			room[n++] = rules->untyped[i];
-	}
 	return n;
 }
 

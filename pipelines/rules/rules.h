@@ -70,8 +70,10 @@ const struct rule_ref *rules_ref(const struct rules *rules, uint32_t slot);
 /* The rules that the event fulfils, in the order of the files: the first `max`, of rules_count() all. Allocates nothing. */
 uint32_t rules_match(const struct rules *rules, struct rule_event *event, uint32_t *matched, uint32_t max);
 
-/* Those rules that are matched, and can hold for one of `types`: their numbers, ascending, into `room` for rules_count() of them. */
-uint32_t rules_of_types(const struct rules *rules, const struct event_types *types, uint32_t *room);
+/* Those rules that are matched, and can hold for one of `types` whose evt.category is `category` (NULL: any): their numbers, ascending, into `room`
+ * for rules_count() of them. */
+uint32_t rules_of_types(const struct rules *rules, const struct event_types *types, const char *category,
+			uint32_t *room);
 /* One rule alone. */
 bool rules_holds(const struct rules *rules, uint32_t rule, struct rule_event *event);
 
@@ -82,6 +84,18 @@ size_t rules_format(const struct rules *rules, uint32_t rule, struct rule_event 
 /* Each field of the output, once: its name and its text. */
 void rules_output_fields(const struct rules *rules, uint32_t rule, struct rule_event *event,
 			 void (*take)(void *context, const char *name, const struct rule_value *value), void *context);
+
+/* A file that conditions name, or a folder, for all that lies below it: no slash at its end. */
+struct rule_path {
+	const char *text;
+	uint32_t length;
+	bool folder;
+};
+
+/* Of which files rules ask for opens for reading; `types` and `category` are those of the events of opens. `path` NULL: the rule's condition names none,
+ * or only such a folder as /usr. Rules that name no evt.type ask for nothing. -ENOMEM. */
+int rules_reads(const struct rules *rules, const struct event_types *types, const char *category,
+		void (*take)(void *context, uint32_t rule, const struct rule_path *path), void *context);
 
 /* The field without which the rule, which is matched, can never fire, and that nothing gives; NULL: there is none. */
 const char *rules_lack(const struct rules *rules, uint32_t rule);

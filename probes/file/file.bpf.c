@@ -479,7 +479,13 @@ sonde_inline int touched(void *arguments)
 	return touch(inode, (__u64)number);
 }
 
+/* What the exits of system calls tell of what was noted on their way: all of it, or nothing. */
+#define CHANGES                                                                                                        \
+	"file.mkdir file.mknod file.symlink file.link file.rename file.unlink file.chmod file.chown file.truncate "    \
+	"file.setxattr file.removexattr"
+
 SEC("raw_tp/inode_set_ctime_to_ts")
+SONDE_FOR(CHANGES)
 int touched_set__raw_tp(void *ctx)
 {
 	return touched(ctx);
@@ -494,6 +500,7 @@ struct {
 } file_touches SEC(".maps");
 
 SEC("raw_tp/ctime_ns_xchg")
+SONDE_FOR(CHANGES)
 int touched_new__raw_tp(void *ctx)
 {
 	if (is_file_call(call_number()))
@@ -502,6 +509,7 @@ int touched_new__raw_tp(void *ctx)
 }
 
 SEC("raw_tp/ctime_xchg_skip")
+SONDE_FOR(CHANGES)
 int touched_same__raw_tp(void *ctx)
 {
 	if (is_file_call(call_number()))
@@ -549,6 +557,7 @@ sonde_inline int noted(void *arguments, enum call_kind kind, int n, int other)
 
 #define BEFORE_6_13(function, kind, n, other)                                                                          \
 	SEC("fentry/" #function)                                                                                       \
+	SONDE_FOR(CHANGES)                                                                                             \
 	SONDE_COVERED_BY("touched_set__raw_tp")                                                                        \
 	int function##__fentry(void *arguments)                                                                        \
 	{                                                                                                              \
@@ -568,6 +577,7 @@ BEFORE_6_13(vfs_set_acl, CALL_ATTRIBUTE, 1, -1)
 BEFORE_6_13(vfs_remove_acl, CALL_ATTRIBUTE, 1, -1)
 
 SEC("fentry/vfs_rename")
+SONDE_FOR(CHANGES)
 SONDE_COVERED_BY("touched_set__raw_tp")
 int vfs_rename__fentry(void *arguments)
 {
@@ -1065,6 +1075,8 @@ struct {
 } file_exits SEC(".maps");
 
 SEC("tracepoint/syscalls/sys_exit_mkdirat")
+SONDE_FOR(CHANGES)
+SONDE_KEPT
 int mkdirat__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	switch (ctx->id) {
@@ -1080,6 +1092,7 @@ int mkdirat__tracepoint(struct trace_event_raw_sys_exit *ctx)
 
 #define GOES_ON(call, number, kind, folder, new_folder)                                                                \
 	SEC("tracepoint/syscalls/sys_exit_" #call)                                                                     \
+	SONDE_FOR(CHANGES)                                                                                             \
 	int call##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
 	{                                                                                                              \
 		bpf_tail_call(ctx, &file_exits, 0);                                                                    \
@@ -1123,20 +1136,23 @@ sonde_inline bool is_watched(struct inode *inode, __u32 how)
 
 sonde_inline bool reads_watched(struct file *file, struct inode *inode)
 {
-	__u64 files = file_bits.files, folders = file_bits.folders;
+	__u64 ino = MEMBER(inode, inode, i_ino);
 	struct dentry *d, *above;
 
-	if (files >> (MEMBER(inode, inode, i_ino) & 63) & 1 && is_watched(inode, FILE_WATCH_FILE))
+	if (file_bits.files[FILE_WATCH_WORD(ino)] & FILE_WATCH_BIT(ino) && is_watched(inode, FILE_WATCH_FILE))
 		return true;
-	if (!folders)
+	if (!file_bits.n_folders)
 		return false;
 	d = MEMBER(file, file, f_path.dentry);
 	for (int i = 0; i < 64; i++) {
 		struct inode *folder = MEMBER(dentry, d, d_inode);
 
-		if (folder && folders >> (MEMBER(inode, folder, i_ino) & 63) & 1 &&
-		    is_watched(folder, FILE_WATCH_FOLDER))
-			return true;
+		if (folder) {
+			ino = MEMBER(inode, folder, i_ino);
+			if (file_bits.folders[FILE_WATCH_WORD(ino)] & FILE_WATCH_BIT(ino) &&
+			    is_watched(folder, FILE_WATCH_FOLDER))
+				return true;
+		}
 		above = MEMBER(dentry, d, d_parent);
 		if (above == d)
 			break;
@@ -1283,6 +1299,8 @@ sonde_inline int opened2(struct trace_event_raw_sys_exit *ctx)
 }
 
 SEC("tracepoint/syscalls/sys_exit_openat")
+SONDE_FOR("file.open")
+SONDE_KEPT
 int openat__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	switch (ctx->id) {
@@ -1312,6 +1330,7 @@ struct {
 
 #define OPENS_ON(call)                                                                                                 \
 	SEC("tracepoint/syscalls/sys_exit_" #call)                                                                     \
+	SONDE_FOR("file.open")                                                                                         \
 	int call##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
 	{                                                                                                              \
 		bpf_tail_call(ctx, &file_opens, 0);                                                                    \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which files' reads are told. The names of modules.file.watch are looked up again and again, and the kernel side has their inodes: it compares
- * numbers, never names, and a file is found under whatever name it is opened.
+ * Which files' reads are told. The names of modules.file.watch, and those that rules ask for, are looked up again and again, and the kernel side has their
+ * inodes: it compares numbers, never names, and a file is found under whatever name it is opened.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -15,11 +15,13 @@
 #include "sonde/module.h"
 
 #define REFRESH_NS (NS_PER_SEC / 5)
+#define NAMES_MAX  128 /* of modules.file.watch; what rules ask for has the rest */
 
 extern const struct sonde_module sonde_module_file;
 
 struct watch {
-	const char *path; /* in `names`, or of `secrets` */
+	const char *path; /* in `names`, of `secrets`, or `asked` */
+	char *asked;      /* by rules; NULL: by the configuration */
 	uint32_t how;     /* FILE_WATCH_* */
 	bool known;
 	bool refused;             /* that it is there and cannot be watched was said */
@@ -40,9 +42,10 @@ static const struct sonde_option options[] = {
 	  .key = "watch",
 	  .value = "secrets",
 	  .unit = "",
-	  .help = "files, and folders by a / at their end, whose reads are told too, with commas, at most 64; secrets: "
+	  .help = "files, and folders by a / at their end, whose reads are told too, with commas, at most 128; "
+		  "secrets: "
 		  "usual places of "
-		  "passwords and keys" },
+		  "passwords and keys. What rules ask for by its path is watched besides" },
 	{ 0 },
 };
 
@@ -78,14 +81,18 @@ static const char *const secrets[] = { "/etc/shadow",          "/etc/gshadow",  
 				       "/etc/pam.d/",          "/etc/pam.conf", "/etc/security/pwquality.conf",
 				       "/var/lib/kubelet/pki/" };
 
+static uint32_t how_named(const char *name)
+{
+	return name[strlen(name) - 1] == '/' ? FILE_WATCH_FOLDER : FILE_WATCH_FILE;
+}
+
 static int add_name(struct watches *w, const char *name)
 {
-	if (w->n == FILE_WATCHES_MAX)
+	if (w->n == NAMES_MAX)
 		return -E2BIG;
 	if (*name != '/')
 		return -EINVAL;
-	w->items[w->n++] = (struct watch){ .path = name,
-					   .how = name[strlen(name) - 1] == '/' ? FILE_WATCH_FOLDER : FILE_WATCH_FILE };
+	w->items[w->n++] = (struct watch){ .path = name, .how = how_named(name) };
 	return 0;
 }
 
@@ -217,9 +224,13 @@ static void tell_bits(const struct watches *w)
 	uint32_t zero = 0;
 
 	for (size_t i = 0; i < w->n; i++)
-		if (w->items[i].known)
-			*(w->items[i].how == FILE_WATCH_FILE ? &bits.files : &bits.folders) |=
-				1ull << (w->items[i].at.ino & 63);
+		if (w->items[i].known) {
+			bool folder = w->items[i].how == FILE_WATCH_FOLDER;
+			uint64_t ino = w->items[i].at.ino;
+
+			(folder ? bits.folders : bits.files)[FILE_WATCH_WORD(ino)] |= FILE_WATCH_BIT(ino);
+			bits.n_folders += folder;
+		}
 	bpf_map_update_elem(w->bits, &zero, &bits, BPF_ANY);
 }
 
@@ -254,12 +265,79 @@ static void refresh(struct sonde_host *host, uint64_t now)
 	w->looked = now;
 }
 
+/* ---- what rules ask for ---- */
+
+static bool is_among(const char *path, const char *const *paths, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(paths[i], path))
+			return true;
+	return false;
+}
+
+static bool has_item(const struct watches *w, const char *path)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if (!strcmp(w->items[i].path, path))
+			return true;
+	return false;
+}
+
+/* Those that nobody asks for any more go; the others stay as they are, watched meanwhile. */
+static void forget_asked(struct watches *w, const char *const *paths, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < w->n; i++) {
+		struct watch item = w->items[i];
+
+		if (!item.asked || is_among(item.path, paths, n)) {
+			w->items[kept++] = item;
+			continue;
+		}
+		w->items[i].known = false;
+		if (item.known)
+			tell_kernel(w, &item.at);
+		free(item.asked);
+	}
+	w->n = kept;
+}
+
+static void file_reads(struct sonde_host *host, const char *const *paths, size_t n)
+{
+	struct watches *w = host->module_data;
+	size_t missed = 0;
+	char text[128];
+
+	forget_asked(w, paths, n);
+	for (size_t i = 0; i < n; i++) {
+		char *copy = NULL;
+
+		if (has_item(w, paths[i]))
+			continue;
+		if (w->n < FILE_WATCHES_MAX)
+			copy = strdup(paths[i]);
+		missed += !copy;
+		if (copy)
+			w->items[w->n++] = (struct watch){ .path = copy, .asked = copy, .how = how_named(copy) };
+	}
+	if (missed) {
+		snprintf(text, sizeof text, "rules ask for reads of more files than can be watched: %zu are left out",
+			 missed);
+		host->notice(host, text);
+	}
+	refresh(host, now_boottime_ns());
+	tell_bits(w);
+}
+
 static void file_detach(struct sonde_host *host)
 {
 	struct watches *w = host->module_data;
 
 	if (!w)
 		return;
+	for (size_t i = 0; i < w->n; i++)
+		free(w->items[i].asked);
 	free(w->names);
 	free(w);
 	host->module_data = NULL;
@@ -277,7 +355,7 @@ static int file_attach(struct sonde_host *host)
 	w->bits = host->map(host, ".data");
 	r = w->map < 0 ? w->map : w->bits < 0 ? w->bits : read_names(w, host->text(host, "watch"));
 	if (r == -E2BIG || r == -EINVAL)
-		host->notice(host, "modules.file.watch takes at most 64 absolute paths with commas between them, or "
+		host->notice(host, "modules.file.watch takes at most 128 absolute paths with commas between them, or "
 				   "the word secrets");
 	if (r == 0)
 		r = set_targets(host);
@@ -305,4 +383,5 @@ const struct sonde_module sonde_module_file = {
 	.attach = file_attach,
 	.detach = file_detach,
 	.tick = file_tick,
+	.reads = file_reads,
 };

@@ -149,11 +149,15 @@ struct file_watched {
 
 #define FILE_WATCH_FILE   1u /* itself */
 #define FILE_WATCH_FOLDER 2u /* all below it */
-#define FILE_WATCHES_MAX  64
+#define FILE_WATCHES_MAX  256
 
-/* Bit `ino % 64` is set for each watched inode: most files are found not to be watched by one look at this. */
+/* A bit, by the last of the number, is set for each watched inode: most files are found not to be watched by one look at this. */
+#define FILE_WATCH_WORDS     8
+#define FILE_WATCH_WORD(ino) ((ino) / 64 % FILE_WATCH_WORDS)
+#define FILE_WATCH_BIT(ino)  (1ull << (ino) % 64)
 struct file_watch_bits {
-	__u64 files, folders;
+	__u64 files[FILE_WATCH_WORDS], folders[FILE_WATCH_WORDS];
+	__u64 n_folders;
 };
 
 #endif

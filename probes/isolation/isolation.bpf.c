@@ -57,6 +57,7 @@ sonde_inline bool try_root(const bool large, const struct sonde_owner *owner, __
 }
 
 SEC("tracepoint/syscalls/sys_exit_chroot")
+SONDE_FOR("process.chroot")
 int chroot__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct sonde_counts *counts;

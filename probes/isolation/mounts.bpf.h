@@ -253,6 +253,7 @@ __attribute__((noinline)) __u64 next_mount(__u64 after)
 /* ---- mount(2) ---- */
 
 SEC("tracepoint/syscalls/sys_enter_mount")
+SONDE_FOR("mount.attach mount.move mount.setattr")
 int mount_begin__tracepoint(void *ctx)
 {
 	__u64 *known =
@@ -298,6 +299,7 @@ sonde_inline void tell_attached(struct told *t)
 }
 
 SEC("tracepoint/syscalls/sys_exit_mount")
+SONDE_FOR("mount.attach mount.move mount.setattr")
 int mount__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct told t = { .call = MOUNT_CALL_MOUNT, .ret = ctx->ret };
@@ -335,6 +337,7 @@ sonde_inline __u64 mount_of_fd(__s32 fd)
 }
 
 SEC("tracepoint/syscalls/sys_exit_umount")
+SONDE_FOR("mount.detach")
 int umount__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct told t = { .type = mount_detach_type.id, .call = MOUNT_CALL_UMOUNT, .ret = ctx->ret };
@@ -347,6 +350,7 @@ int umount__tracepoint(struct trace_event_raw_sys_exit *ctx)
 
 /* Of a descriptor that was mounted nowhere, it is what mount(2) does at once. */
 SEC("tracepoint/syscalls/sys_exit_move_mount")
+SONDE_FOR("mount.move mount.attach")
 int move_mount__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct told t = { .type = mount_move_type.id, .call = MOUNT_CALL_MOVE_MOUNT, .ret = ctx->ret };
@@ -376,18 +380,21 @@ sonde_inline int open_tree(long ret)
 }
 
 SEC("tracepoint/syscalls/sys_exit_open_tree")
+SONDE_FOR("mount.create")
 int open_tree__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	return open_tree(ctx->ret);
 }
 
 SEC("tracepoint/syscalls/sys_exit_open_tree_attr")
+SONDE_FOR("mount.create")
 int open_tree_attr__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	return open_tree(ctx->ret);
 }
 
 SEC("tracepoint/syscalls/sys_exit_fsmount")
+SONDE_FOR("mount.create")
 int fsmount__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct told t = { .type = mount_create_type.id, .call = MOUNT_CALL_FSMOUNT, .ret = ctx->ret };
@@ -399,6 +406,7 @@ int fsmount__tracepoint(struct trace_event_raw_sys_exit *ctx)
 }
 
 SEC("tracepoint/syscalls/sys_exit_mount_setattr")
+SONDE_FOR("mount.setattr")
 int mount_setattr__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct told t = { .type = mount_setattr_type.id, .call = MOUNT_CALL_MOUNT_SETATTR, .ret = ctx->ret };
@@ -413,6 +421,7 @@ int mount_setattr__tracepoint(struct trace_event_raw_sys_exit *ctx)
 
 /* The root of the namespace is what was asked for, if it was done. */
 SEC("tracepoint/syscalls/sys_exit_pivot_root")
+SONDE_FOR("mount.pivot_root")
 int pivot_root__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct told t = { .type = mount_pivot_type.id, .call = MOUNT_CALL_PIVOT_ROOT, .ret = ctx->ret };

@@ -73,12 +73,14 @@ sonde_inline void read_before(struct namespaces *was, const struct namespaces *n
 }
 
 SEC("tracepoint/syscalls/sys_enter_unshare")
+SONDE_FOR("ns.unshare")
 int unshare_begin__tracepoint(void *ctx)
 {
 	return call_begins();
 }
 
 SEC("tracepoint/syscalls/sys_exit_unshare")
+SONDE_FOR("ns.unshare")
 int unshare__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	__u64 flags = sonde_argument(0);
@@ -101,12 +103,14 @@ int unshare__tracepoint(struct trace_event_raw_sys_exit *ctx)
 }
 
 SEC("tracepoint/syscalls/sys_enter_setns")
+SONDE_FOR("ns.enter")
 int setns_begin__tracepoint(void *ctx)
 {
 	return call_begins();
 }
 
 SEC("tracepoint/syscalls/sys_exit_setns")
+SONDE_FOR("ns.enter")
 int setns__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct namespaces was, now;
@@ -129,6 +133,7 @@ int setns__tracepoint(struct trace_event_raw_sys_exit *ctx)
 }
 
 SEC("tp_btf/task_newtask")
+SONDE_FOR("ns.create")
 int BPF_PROG(clone__tp_btf, struct task_struct *child, __u64 clone_flags)
 {
 	struct namespaces was, now;

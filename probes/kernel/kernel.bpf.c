@@ -115,12 +115,14 @@ sonde_inline int load_of(struct module *mod, struct file *file, long ret)
 }
 
 SEC("tp_btf/module_load")
+SONDE_FOR("module.load")
 int BPF_PROG(load__tp_btf, struct module *mod)
 {
 	return load_of(mod, system_call() == SYS_FINIT_MODULE ? sonde_file_of((__s32)sonde_argument(0)) : NULL, 0);
 }
 
 SEC("tracepoint/syscalls/sys_exit_finit_module")
+SONDE_FOR("module.load")
 int finit_module__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -129,6 +131,7 @@ int finit_module__tracepoint(struct trace_event_raw_sys_exit *ctx)
 }
 
 SEC("tracepoint/syscalls/sys_exit_init_module")
+SONDE_FOR("module.load")
 int init_module__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -159,6 +162,7 @@ sonde_inline int say_unload(struct module *mod, long ret)
 
 /* Also the end of a module whose first function failed: that is told by the exit of the call that loaded it. */
 SEC("tp_btf/module_free")
+SONDE_FOR("module.unload")
 int BPF_PROG(unload__tp_btf, struct module *mod)
 {
 	long call = system_call();
@@ -167,6 +171,7 @@ int BPF_PROG(unload__tp_btf, struct module *mod)
 }
 
 SEC("tracepoint/syscalls/sys_exit_delete_module")
+SONDE_FOR("module.unload")
 int delete_module__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -196,6 +201,7 @@ sonde_inline int say_kexec(const __u32 room, enum kernel_kexec_call call, struct
 }
 
 SEC("tracepoint/syscalls/sys_exit_kexec_load")
+SONDE_FOR("kernel.kexec")
 int kexec_load__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -205,6 +211,7 @@ int kexec_load__tracepoint(struct trace_event_raw_sys_exit *ctx)
 }
 
 SEC("tracepoint/syscalls/sys_exit_kexec_file_load")
+SONDE_FOR("kernel.kexec")
 int kexec_file_load__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -362,6 +369,7 @@ sonde_inline enum kernel_attach_op attach_op(__u32 command)
 }
 
 SEC("tracepoint/syscalls/sys_exit_bpf")
+SONDE_FOR("bpf.load bpf.map bpf.attach")
 int bpf__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -473,6 +481,7 @@ sonde_inline int say_perf(const __u32 room, const struct perf_source *s, long re
 }
 
 SEC("tracepoint/syscalls/sys_exit_perf_event_open")
+SONDE_FOR("perf.open")
 int perf_event_open__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -521,6 +530,7 @@ sonde_inline bool keyctl_has_key(__u32 op)
 }
 
 SEC("tracepoint/syscalls/sys_exit_keyctl")
+SONDE_FOR("keys.ctl")
 int keyctl__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -534,6 +544,7 @@ int keyctl__tracepoint(struct trace_event_raw_sys_exit *ctx)
 
 /* The key is what the call returned. */
 SEC("tracepoint/syscalls/sys_exit_add_key")
+SONDE_FOR("keys.ctl")
 int add_key__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -543,6 +554,7 @@ int add_key__tracepoint(struct trace_event_raw_sys_exit *ctx)
 }
 
 SEC("tracepoint/syscalls/sys_exit_request_key")
+SONDE_FOR("keys.ctl")
 int request_key__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);

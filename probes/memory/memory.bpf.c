@@ -178,6 +178,7 @@ sonde_inline __u32 asked_prot(void)
 
 /* A file that is mapped to be run is one that has a name; what is written nobody sees in fresh memory that is not writable. */
 SEC("tracepoint/syscalls/sys_exit_mmap")
+SONDE_FOR("memory.exec")
 int mmap__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct asked a = { .call = MEMORY_CALL_MMAP };
@@ -215,12 +216,14 @@ sonde_inline int protect(struct trace_event_raw_sys_exit *ctx, enum memory_call 
 }
 
 SEC("tracepoint/syscalls/sys_exit_mprotect")
+SONDE_FOR("memory.exec")
 int mprotect__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	return protect(ctx, MEMORY_CALL_MPROTECT);
 }
 
 SEC("tracepoint/syscalls/sys_exit_pkey_mprotect")
+SONDE_FOR("memory.exec")
 int pkey_mprotect__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	return protect(ctx, MEMORY_CALL_PKEY_MPROTECT);
@@ -246,6 +249,7 @@ __attribute__((noinline)) int tell_rest(void)
 }
 
 SEC("tp_btf/sched_process_exit")
+SONDE_FOR("memory.exec")
 int rest__tp_btf(void *ctx)
 {
 	return tell_rest();
@@ -253,18 +257,21 @@ int rest__tp_btf(void *ctx)
 
 /* What the program did is told while the process is still that program, and its first thread there to be asked. */
 SEC("tp_btf/sched_prepare_exec")
+SONDE_FOR("memory.exec")
 int rest_before__tp_btf(void *ctx)
 {
 	return tell_rest();
 }
 
 SEC("tracepoint/syscalls/sys_enter_execve")
+SONDE_FOR("memory.exec")
 int rest_before__tracepoint(void *ctx)
 {
 	return tell_rest();
 }
 
 SEC("tracepoint/syscalls/sys_enter_execveat")
+SONDE_FOR("memory.exec")
 SONDE_COVERED_BY("rest_before__tp_btf")
 int rest_before_at__tracepoint(void *ctx)
 {
@@ -284,6 +291,7 @@ sonde_inline __u32 put_name(struct memory_memfd *e, struct file *file)
 }
 
 SEC("tracepoint/syscalls/sys_exit_memfd_create")
+SONDE_FOR("memory.memfd")
 int memfd__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct memory_memfd *e = sonde_reserve(memory_memfd, sizeof *e + NAME_ROOM);
@@ -306,6 +314,7 @@ int memfd__tracepoint(struct trace_event_raw_sys_exit *ctx)
 }
 
 SEC("tracepoint/syscalls/sys_exit_userfaultfd")
+SONDE_FOR("memory.userfaultfd")
 int userfaultfd__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct memory_userfaultfd *e = sonde_reserve(memory_userfaultfd, sizeof *e);
@@ -321,6 +330,7 @@ int userfaultfd__tracepoint(struct trace_event_raw_sys_exit *ctx)
 }
 
 SEC("tracepoint/syscalls/sys_exit_personality")
+SONDE_FOR("process.personality")
 int personality__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	__u32 persona = (__u32)sonde_argument(0), old = (__u32)ctx->ret;

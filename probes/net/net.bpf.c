@@ -45,6 +45,7 @@ sonde_inline __u32 family_made(__u32 family, __u32 type)
 
 /* The three are numbers, and in registers: what the kernel was given. */
 SEC("tracepoint/syscalls/sys_exit_socket")
+SONDE_FOR("net.socket")
 int socket__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -170,6 +171,7 @@ sonde_inline int say_bind(const __u32 room, const struct told *t, long ret)
 }
 
 SEC("tracepoint/syscalls/sys_exit_bind")
+SONDE_FOR("net.bind")
 int bind__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -191,6 +193,7 @@ sonde_inline int say_connect(const __u32 room, const struct told *t, long ret)
 }
 
 SEC("tracepoint/syscalls/sys_exit_connect")
+SONDE_FOR("net.connect")
 int connect__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -213,6 +216,7 @@ sonde_inline int say_listen(const __u32 room, const struct told *t, long ret)
 }
 
 SEC("tracepoint/syscalls/sys_exit_listen")
+SONDE_FOR("net.listen")
 int listen__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);
@@ -257,12 +261,14 @@ sonde_inline int accepts(long ret)
 }
 
 SEC("tracepoint/syscalls/sys_exit_accept")
+SONDE_FOR("net.accept")
 int accept__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	return accepts(sonde_returned(ctx));
 }
 
 SEC("tracepoint/syscalls/sys_exit_accept4")
+SONDE_FOR("net.accept")
 int accept4__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	return accepts(sonde_returned(ctx));
@@ -299,24 +305,33 @@ sonde_inline int dups(long ret)
 }
 
 SEC("tracepoint/syscalls/sys_exit_dup")
+SONDE_FOR("net.dup")
 int dup__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	return dups(sonde_returned(ctx));
 }
 
 SEC("tracepoint/syscalls/sys_exit_dup2")
+SONDE_FOR("net.dup")
 int dup2__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	return dups(sonde_returned(ctx));
 }
 
 SEC("tracepoint/syscalls/sys_exit_dup3")
+SONDE_FOR("net.dup")
 int dup3__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	return dups(sonde_returned(ctx));
 }
 
+/* Programs call it for much else, and often: find(1) five times for each folder. */
+SONDE_SETTING(bool, fcntl, false, 0, 1, "",
+	      "whether net.dup is also of fcntl(F_DUPFD), which costs every call of fcntl about 60 ns");
+
 SEC("tracepoint/syscalls/sys_exit_fcntl")
+SONDE_FOR("net.dup")
+SONDE_WHEN("fcntl")
 int fcntl__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = sonde_returned(ctx);

@@ -95,6 +95,7 @@ sonde_inline void fill_ptrace(struct process_ptrace *e, enum process_request nam
 	} while (0)
 
 SEC("tracepoint/syscalls/sys_exit_ptrace")
+SONDE_FOR("process.ptrace")
 int ptrace__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	__u64 request = sonde_argument(0);
@@ -113,6 +114,7 @@ int ptrace__tracepoint(struct trace_event_raw_sys_exit *ctx)
 /* ---- memory ---- */
 
 SEC("tracepoint/syscalls/sys_exit_process_vm_writev")
+SONDE_FOR("process.memory_write")
 int memory_write__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	__u64 target = sonde_task_numbered((__u32)sonde_argument(0));
@@ -196,6 +198,7 @@ sonde_inline __u32 fill_file(struct process_fd_get *e, struct file *file)
 }
 
 SEC("tracepoint/syscalls/sys_exit_pidfd_getfd")
+SONDE_FOR("process.fd_get")
 int fd_get__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct sonde_owner owner;
@@ -270,6 +273,7 @@ sonde_inline int sender_code(struct kernel_siginfo *info)
 }
 
 SEC("tp_btf/signal_generate")
+SONDE_FOR("process.signal")
 int signal__tp_btf(__u64 *ctx)
 {
 	__u32 signal = (__u32)ctx[0], group = (__u32)ctx[3];

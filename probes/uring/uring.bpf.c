@@ -340,6 +340,7 @@ sonde_inline int submits(struct io_kiocb *req)
 
 /* Linux 6.4. */
 SEC("tp_btf/io_uring_submit_req")
+SONDE_FOR("uring.op uring.done")
 int BPF_PROG(submit__tp_btf, struct io_kiocb *req)
 {
 	return submits(req);
@@ -347,6 +348,7 @@ int BPF_PROG(submit__tp_btf, struct io_kiocb *req)
 
 /* Before that, from 6.0 on. */
 SEC("raw_tp/io_uring_submit_sqe")
+SONDE_FOR("uring.op uring.done")
 int BPF_PROG(submit__raw_tp, struct io_kiocb *req)
 {
 	return submits(req);
@@ -425,6 +427,7 @@ sonde_inline int say_done(const __u32 room, const struct ending *end, const stru
 
 /* What a request that has more than one result posts beside the last one has no request here. */
 SEC("tp_btf/io_uring_complete")
+SONDE_FOR("uring.op uring.done")
 int BPF_PROG(done__tp_btf, void *ctx_, struct io_kiocb *req)
 {
 	struct io_kiocb *request = (struct io_kiocb *)(__u64)req;
@@ -447,6 +450,7 @@ int BPF_PROG(done__tp_btf, void *ctx_, struct io_kiocb *req)
 /* ---- uring.create ---- */
 
 SEC("tp_btf/io_uring_create")
+SONDE_FOR("uring.create")
 int BPF_PROG(create__tp_btf, int fd, void *ring, __u32 sq_entries, __u32 cq_entries, __u32 flags)
 {
 	struct uring_create *e = reserve_called(uring_create, sizeof *e);

@@ -162,7 +162,7 @@ class Changes(Case):
             process = subprocess.Popen(["python3", "-c", script], user=12345, group=12345, extra_groups=[], stderr=subprocess.DEVNULL)
             self.assertEqual(process.wait(), 1)
             if error:
-                self.one("open", process.pid, error=error, path_given=f"{place}/{path}", flags=flags)
+                self.one("open", process.pid, error=error, path_given=f"{place}/{path}", flags=flags | os.O_CLOEXEC)
             else:
                 self.none(lambda r: r["pid"] == process.pid and r["type"] == "file.open")
 

@@ -350,13 +350,18 @@ class Net(common.TestCase):
         self.assertEqual([[row["error"] if "error" in row else row["path"]] for row in rows["net.connect"]], truth)
 
     def test_a_socket_in_the_place_of_a_terminal(self):
-        with self.agent() as agent:
+        for settings, dups in (({"modules.net.fcntl": "true"}, (0, 1, 2, 0)), ({}, (0, 1, 2))):
+            with self.subTest(settings):
+                self.check_dups(settings, dups)
+
+    def check_dups(self, settings, dups):
+        with self.agent(**settings) as agent:
             with socket.create_server(("127.0.0.1", 0)) as server:
                 at = server.getsockname()
                 pid, lines = self.run_load(agent, "dups", str(at[1]))
             rows = self.rows_of(agent, pid)
         own, fd = (lines[0][1], int(lines[0][2])), int(lines[1][1])
-        self.assertEqual([(row["fd"], row["old_fd"]) for row in rows["net.dup"]], [(0, fd), (1, fd), (2, fd), (0, fd)])
+        self.assertEqual([(row["fd"], row["old_fd"]) for row in rows["net.dup"]], [(one, fd) for one in dups])
         for row in rows["net.dup"]:
             self.assertEqual(self.ends(row), (*own, *at))
 

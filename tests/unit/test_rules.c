@@ -513,6 +513,118 @@ static void test_event_types(void **state)
 	}
 }
 
+struct reads {
+	char text[512];
+};
+
+static void take_read(void *context, uint32_t rule, const struct rule_path *path)
+{
+	struct reads *reads = context;
+	size_t used = strlen(reads->text);
+
+	if (path)
+		snprintf(reads->text + used, sizeof reads->text - used, "%s%.*s%s", used ? " " : "", (int)path->length,
+			 path->text, path->folder ? "/" : "");
+	else
+		snprintf(reads->text + used, sizeof reads->text - used, "%sany", used ? " " : "");
+}
+
+static void types_named(const char *names, struct event_types *ret)
+{
+	memset(ret, 0, sizeof *ret);
+	for (const char *at = names; *at; at += strcspn(at, " "), at += *at == ' ')
+		event_types_add(ret, (unsigned)event_type_of(at, strcspn(at, " ")));
+}
+
+/* Of which files conditions ask for reads. */
+static void test_reads(void **state)
+{
+	static const struct {
+		const char *condition, *paths;
+	} rows[] = {
+		{ "evt.type = openat and evt.is_open_read = true and fd.name = /etc/shadow", "/etc/shadow" },
+		{ "evt.type in (open, openat) and fd.name in (/etc/a, '', /etc/b)", "/etc/a /etc/b" },
+		{ "evt.type in (open, openat) and evt.is_open_write = true and fd.name = /etc/a", "" },
+		{ "evt.type in (open, openat) and not evt.is_open_read = true and fd.name = /etc/a", "" },
+		{ "evt.type in (open, openat) and evt.is_open_read = false and fd.name = /etc/a", "" },
+		{ "evt.type in (open, openat) and evt.is_open_write != true and fd.name = /etc/a", "/etc/a" },
+		{ "evt.type = unlink and fd.name = /etc/a", "" },
+		{ "evt.type in (unlink, openat) and evt.category = file and fd.name = /etc/a", "/etc/a" },
+		{ "evt.type = openat and evt.category = net and fd.name = /etc/a", "" },
+		{ "(evt.type = openat and evt.is_open_write = true and fd.name = /etc/a) or (evt.type = rename and "
+		  "fd.name = /etc/b)",
+		  "" },
+		{ "fd.name = /etc/a", "" },
+		{ "evt.type = openat and fd.name startswith /etc/ssh/", "/etc/ssh/" },
+		{ "evt.type = openat and fd.name startswith /etc/ssh/host", "/etc/ssh/" },
+		{ "evt.type = openat and fd.name startswith /etc/sh", "any" },
+		{ "evt.type = openat and fd.name startswith /root/.ssh", "/root/" },
+		{ "evt.type = openat and fd.name startswith /", "any" },
+		{ "evt.type = openat and fd.name pmatch (/etc/ssh, /srv/keys/)",
+		  "/etc/ssh /etc/ssh/ /srv/keys /srv/keys/" },
+		{ "evt.type = openat and fd.name glob /srv/keys/*.pem", "/srv/keys/" },
+		{ "evt.type = openat and fd.name glob '/home/*/.ssh/id'", "any" },
+		{ "evt.type = openat and fd.name endswith .pem", "any" },
+		{ "evt.type = openat and fd.name endswith .pem and fd.name startswith /srv/keys/", "/srv/keys/" },
+		{ "evt.type = openat and (fd.name = /etc/a or fd.name contains ssh)", "any" },
+		{ "evt.type = openat and fd.directory = /etc/ssl", "/etc/ssl/" },
+		{ "evt.type = openat and fd.directory in (/etc, /etc/ssl)", "any" },
+		{ "evt.type = openat and fs.path.name = /etc/a and proc.name = x", "/etc/a" },
+		{ "evt.type = openat and not fd.name = /etc/a", "any" },
+		{ "evt.type = openat and fd.name = relative", "" },
+		{ "evt.type = openat and proc.name = x", "any" },
+	};
+	struct event_types opens;
+
+	types_named("open openat", &opens);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct rules *rules = load(rule_text(rows[i].condition));
+		struct reads reads = { "" };
+
+		assert_int_equal(rules_reads(rules, &opens, "file", take_read, &reads), 0);
+		if (strcmp(reads.text, rows[i].paths))
+			fail_msg("%s: %s", rows[i].condition, reads.text);
+		rules_free(rules);
+	}
+}
+
+/* Rules are tried on the types that they can fire on, by evt.type and by evt.category. */
+static void test_types_of_a_category(void **state)
+{
+	static const struct {
+		const char *condition, *category;
+		bool can;
+	} rows[] = {
+		{ "evt.type = unshare", "process", true },
+		{ "evt.type = unshare", NULL, true },
+		{ "evt.type = mount", "process", false },
+		{ "evt.type = unshare and evt.category = user", "user", true },
+		{ "evt.type = unshare and evt.category = user", "process", false },
+		{ "evt.type = unshare and evt.category = user", NULL, true },
+		{ "evt.category = user and proc.name = x", "process", false },
+		{ "not evt.category = user and proc.name = x", "process", true },
+		{ "not evt.category = user and proc.name = x", "user", false },
+		{ "evt.category in (user, process)", "process", true },
+		{ "(evt.type = setns and evt.category = user) or (evt.type = unshare and evt.category = file)", "user",
+		  true },
+		{ "(evt.type = mount and evt.category = user) or (evt.type = unshare and evt.category = file)", "user",
+		  false },
+		{ "proc.name = x", "process", true },
+		{ "evt.category = val(proc.name)", "process", true },
+	};
+	struct event_types types;
+	uint32_t room[1];
+
+	types_named("unshare setns", &types);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct rules *rules = load(rule_text(rows[i].condition));
+
+		if (rules_of_types(rules, &types, rows[i].category, room) != rows[i].can)
+			fail_msg("%s, %s", rows[i].condition, rows[i].category);
+		rules_free(rules);
+	}
+}
+
 static void explain(const struct rules *rules, char *room, size_t size)
 {
 	FILE *out = fmemopen(room, size, "w");
@@ -532,8 +644,8 @@ static void test_explaining(void **state)
 		{ "evt.type=open and shell",
 		  "proc.name (text) from the process; it must be one that is sh or is \"a b\"" },
 		{ "evt.type=open and (fd.name startswith /etc or fd.name pmatch (/usr, /v*))",
-		  "fd.name (text) from the event; it must be one that begins with /etc or begins with /usr or begins "
-		  "with /v" },
+		  "fd.name (text) from the event; it must be one that begins with /etc or is or lies below /usr or "
+		  "begins with /v" },
 		{ "evt.type=open and (fd.name startswith /etc or proc.name=x)", "fd.name (text) from the event\n" },
 		{ "evt.type=open and not fd.name = /etc", "fd.name (text) from the event\n" },
 		{ "tolower(fd.name) = val(proc.cwd)", "condition: tolower(fd.name) = val(proc.cwd)" },
@@ -955,6 +1067,8 @@ int main(void)
 		cmocka_unit_test(test_overriding),
 		cmocka_unit_test(test_what_is_known_of_a_rule),
 		cmocka_unit_test(test_event_types),
+		cmocka_unit_test(test_reads),
+		cmocka_unit_test(test_types_of_a_category),
 		cmocka_unit_test(test_explaining),
 		cmocka_unit_test(test_mistakes_in_conditions),
 		cmocka_unit_test(test_mistakes_in_files),

@@ -93,7 +93,7 @@ struct sonde_ip {
 /* A type that only the module's own code sees: counted in the ledger, handed to sonde_module.record, never journaled as
  * it is. */
 #define SONDE_INTERNAL_EVENT(record, name, ring, doc) SONDE_TYPE(record, name, ring, doc, SONDE_TAG("internal"))
-/* A number that the configuration sets before load: modules.NAME.<variable>. Its initial value is the default. */
+/* A number, or a bool, that the configuration sets before load: modules.NAME.<variable>. Its initial value is the default. */
 #define SONDE_SETTING(type, name, value, least, most, unit, doc)                                                       \
 	const volatile type name __attribute__((section(".rodata"), used)) SONDE_TAG("setting")                        \
 		SONDE_TAG("min=" #least) SONDE_TAG("max=" #most) SONDE_TAG("unit=" unit) SONDE_DOC(doc) = value

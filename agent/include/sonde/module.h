@@ -15,7 +15,7 @@
 
 #define SONDE_MODULE_ABI 1u
 /* What must be the same on both sides for the structs to be the same: checked at load, byte for byte. */
-#define SONDE_MODULE_SIGNATURE "sonde-1/event64/option1/host1/module4"
+#define SONDE_MODULE_SIGNATURE "sonde-1/event64/option1/host1/module5"
 
 struct symbols;
 struct bpf_object;
@@ -79,6 +79,9 @@ struct sonde_module {
 	 * the record; 0: it has none, or not yet. May be NULL. */
 	const char *watches;
 	void (*watched)(struct sonde_host *host, const struct sonde_event *event, uint64_t seq);
+	/* Files, and folders by a slash at their end, whose reads rules ask for: in place of those that they asked for before. Called after attach, and
+	 * when the rules change. May be NULL. */
+	void (*reads)(struct sonde_host *host, const char *const *paths, size_t n);
 };
 
 #endif

@@ -12,7 +12,8 @@
  * the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe before cgroup. SONDE_PREFERRED before a
  * program puts it before all others of its measure; SONDE_COVERED_BY("PROGRAM") says that while that other program is in
  * use this one has nothing to do; SONDE_WHEN("OPTION") that it is there for an option of the module that is on, or SONDE_WHEN("response ACTION") for
- * an action that rules.responses ask for. On new kernels tracepoint programs may be preempted: never keep per-CPU scratch over a
+ * an action that rules.responses ask for; SONDE_FOR("TYPE TYPE") that it is there for events of these types alone, so that it can stay out where nobody
+ * asks for any of them (rules.only); SONDE_KEPT that others go on to it, so that it is loaded even then. On new kernels tracepoint programs may be preempted: never keep per-CPU scratch over a
  * call; build the event in the ring.
  */
 #ifndef SONDE_PROBE_BPF_H
@@ -111,6 +112,8 @@ struct {
 #define SONDE_PREFERRED           SONDE_TAG("preferred")
 #define SONDE_COVERED_BY(program) SONDE_TAG("covered=" program)
 #define SONDE_WHEN(option)        SONDE_TAG("when=" option)
+#define SONDE_FOR(types)          SONDE_TAG("for=" types)
+#define SONDE_KEPT                SONDE_TAG("kept")
 
 /* Counts a failed helper by place; returns `error` so that it can stand inside an expression. */
 #define sonde_failed(error) sonde_count_error((error), __LINE__)
