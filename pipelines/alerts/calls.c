@@ -63,6 +63,8 @@ static const struct {
 	{ "uring.create", "io_uring_setup" },
 	{ "uring.op", "io_uring_enter" },
 	{ "uring.done", "io_uring_enter" },
+	{ "profile.cpu", "profile" },
+	{ "profile.offcpu", "profile" },
 };
 
 /* NULL: rules know nothing of the kind. */

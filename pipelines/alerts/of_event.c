@@ -65,7 +65,8 @@ const char *live_category(const char *type)
 			{ "tcp.", "net" },         { "udp.", "net" },       { "dns.", "net" },
 			{ "process.", "process" }, { "memory.", "memory" }, { "cred.", "user" },
 			{ "ns.", "process" },      { "module.", "system" }, { "bpf.", "system" },
-			{ "kernel.", "system" },   { "perf.", "system" },   { "uring.", "IO-other" } };
+			{ "kernel.", "system" },   { "perf.", "system" },   { "uring.", "IO-other" },
+			{ "profile.", "profile" } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(classes); i++)
 		if (!strncmp(type, classes[i].class, strlen(classes[i].class)))

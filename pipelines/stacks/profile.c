@@ -75,6 +75,15 @@ static const char *refusal(int r)
 				: "disk_full";
 }
 
+static enum symbols_code code_of(struct symbols *symbols, const struct sum *e)
+{
+	enum symbols_code code = SYMBOLS_CODE_USUAL;
+
+	for (unsigned i = 0; symbols && i < e->n_user; i++)
+		code = MAX_OF(code, symbols_user_code(symbols, &sum_user(e)[i]));
+	return code;
+}
+
 static void send_row(struct profile *p, struct sum *e)
 {
 	struct profile_row row = { .event = &e->event,
@@ -94,6 +103,7 @@ static void send_row(struct profile *p, struct sum *e)
 	row.stack_size = text.size;
 	row.stack_id = text.id;
 	row.truncated |= text.truncated;
+	row.code = code_of(p->options.symbols, e);
 	e->done = true;
 	p->options.settled(p->options.context, e->samples, refusal(p->options.row(p->options.context, &row)));
 }

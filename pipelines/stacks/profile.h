@@ -26,6 +26,7 @@ struct profile_row {
 	const char *stack; /* frame texts, NUL-terminated each, leaf first: kernel frames ([k]), then user frames */
 	size_t stack_size; /* bytes, NULs included, at most 65535 less `profile_options.row_bytes` */
 	uint64_t stack_id;
+	enum symbols_code code; /* the most unusual of the program's frames */
 	bool truncated;
 };
 

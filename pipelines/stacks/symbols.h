@@ -40,6 +40,7 @@ struct symbols_health {
 #define STACK_BARE      1ull /* no mapping holds the address */
 #define STACK_ANONYMOUS 2ull /* memory without a file, and without names for its code */
 #define STACK_COMPAT    3ull /* in place of the frames of a 32-bit program that are not looked for */
+#define STACK_UPROBES   4ull /* the kernel's own code in a program, for instructions that a uprobe stands in place of */
 #define STACK_LAST      15ull
 
 /* A place in code: `at` is the offset in the file's content (with UNWIND_EXACT as in unwind.h), or the address where there is none. */
@@ -90,6 +91,14 @@ int symbols_unwind(struct symbols *symbols, int pid, uint64_t time, const struct
 void symbols_finish(struct symbols *symbols);
 
 void symbols_user_frame(struct symbols *symbols, const struct stack_frame *frame, struct symbols_frame *ret);
+
+/* What memory the code lies in, as far as that is nothing that programs usually run. */
+enum symbols_code {
+	SYMBOLS_CODE_USUAL,     /* a file's, the kernel's, or a JIT's that names it */
+	SYMBOLS_CODE_NAMELESS,  /* a file's that is in no folder: memfd_create(2) */
+	SYMBOLS_CODE_ANONYMOUS, /* no file's, and nobody names it */
+};
+enum symbols_code symbols_user_code(struct symbols *symbols, const struct stack_frame *frame);
 
 /* How it stands with a frame's text. */
 enum symbols_state {

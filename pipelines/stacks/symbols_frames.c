@@ -380,8 +380,23 @@ void symbols_user_frame(struct symbols *s, const struct stack_frame *frame, stru
 		give(s, ret, true, "[32-bit program]");
 	else if (frame->file == STACK_BARE)
 		give(s, ret, true, "0x%llx", address);
+	else if (frame->file == STACK_UPROBES)
+		give(s, ret, true, "0x%llx ([uprobes])", address);
 	else
 		give(s, ret, true, "0x%llx ([anon])", address);
+}
+
+enum symbols_code symbols_user_code(struct symbols *s, const struct stack_frame *frame)
+{
+	struct file *file = file_of(s, frame->file);
+
+	if (!file)
+		return frame->file == STACK_ANONYMOUS && frame->at < VSYSCALL_BEGIN ? SYMBOLS_CODE_ANONYMOUS
+										    : SYMBOLS_CODE_USUAL;
+	if (file->perf_map) /* gone: the process has no map that names its code */
+		return file->gone && !frame_find(s, file, frame->at, false) ? SYMBOLS_CODE_ANONYMOUS
+									    : SYMBOLS_CODE_USUAL;
+	return strncmp(file->path, "/memfd:", 7) ? SYMBOLS_CODE_USUAL : SYMBOLS_CODE_NAMELESS;
 }
 
 /* ---- the kernel's ---- */

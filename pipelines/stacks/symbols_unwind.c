@@ -101,6 +101,11 @@ struct last_place {
 	struct file *file;
 };
 
+static bool is_uprobes(const struct space_mapping *mapping)
+{
+	return !mapping->file && !strcmp(mapping->name, "[uprobes]");
+}
+
 static struct stack_frame place_of(struct symbols *s, const struct space *space, uint64_t frame,
 				   struct last_place *last)
 {
@@ -117,7 +122,7 @@ static struct stack_frame place_of(struct symbols *s, const struct space *space,
 		*last = (struct last_place){ m, file_of_mapping(s, space, m) };
 	}
 	if (!last->file)
-		return (struct stack_frame){ STACK_ANONYMOUS, frame };
+		return (struct stack_frame){ is_uprobes(last->mapping) ? STACK_UPROBES : STACK_ANONYMOUS, frame };
 	if (last->file->perf_map)
 		return (struct stack_frame){ last->file->node.key, frame };
 	return (struct stack_frame){ last->file->node.key, (address - m->start + m->offset) | exact };

@@ -199,6 +199,7 @@ static int emit_row(void *context, const struct profile_row *from)
 				     .unit = "samples",
 				     .window_ns = from->window_ns,
 				     .period_ns = period_ns ? period_ns : NS_PER_SEC / c->rate,
+				     .code = from->code,
 				     .stack_truncated = from->truncated };
 	memcpy(row + 1, from->stack, from->stack_size);
 	row->event.size = (uint32_t)(sizeof *row + from->stack_size);

@@ -19,7 +19,9 @@ struct profile_cpu {
 	struct sonde_text stack SONDE_AS("list")
 		SONDE_DOC("frame texts, leaf first: kernel frames, whose library is [k], then user frames")
 			SONDE_OTEL("code.stacktrace");
-	__u32 _pad0;
+	__u32 code SONDE_AS("names=usual|nameless|anonymous")
+		SONDE_DOC("memory that a frame of the program lies in, where it is no file's and no JIT names it: "
+			  "anonymous; nameless: a file's that is in no folder (memfd)") SONDE_OPTIONAL;
 	__u64 stack_id SONDE_AS("id") SONDE_DOC("names the stack, the same on every host with the same binaries");
 	__u64 value SONDE_DOC("samples with this stack; times period_ns, CPU time");
 	char unit[8] SONDE_DOC("what value counts: samples");

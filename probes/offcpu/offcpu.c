@@ -87,6 +87,7 @@ static int emit_row(void *context, const struct profile_row *from)
 					.unit = "ns",
 					.window_ns = from->window_ns,
 					.waits = from->samples,
+					.code = from->code,
 					.stack_truncated = from->truncated };
 	memcpy(row + 1, from->stack, from->stack_size);
 	offcpu_key_write(from->cause, from->cause_size, row);

@@ -23,12 +23,12 @@ from test_cred import ALL, maps_of
 RULES = os.path.join(common.ROOT, "config", "rules", "sonde.yaml")
 CONFIG = os.path.join(common.ROOT, "config", "security.yaml")
 ID = "c4" * 32
-MODULES = "exec,cred,file,isolation,kernel,memory,net,process,uring"
+MODULES = "cpu,exec,cred,file,isolation,kernel,memory,net,process,uring"
 TREE = ("etc/sudoers.d", "etc/cron.d", "etc/pam.d", "etc/ssl/private", "etc/ssh/real", "etc/other/real", "etc/sonde", "root/.ssh", "var/log", "usr/sbin")
 FILES = ("etc/passwd", "etc/shadow", "etc/profile", "etc/issue", "etc/motd", "etc/ssl/private/key.pem", "etc/other/copy", "etc/sonde/sonde.yaml",
          "root/.bash_history", "root/.other", "var/log/auth.log", "var/log/other.log", "var/log/wtmp")
 PLACES = ("etc", "root", "usr/sbin", "var/log")
-RIGHTS, KERNEL, URING = (common.load(name) for name in ("rights", "kernel", "uring"))
+RIGHTS, KERNEL, URING, CODE = (common.load(name) for name in ("rights", "kernel", "uring", "code"))
 PYTHON = os.path.realpath(sys.executable)
 
 
@@ -139,6 +139,10 @@ def rights(*words, contained=False, of=None):
 
 def kernel(*words):
     return lambda stage, key: stage.run(key, [KERNEL, *words])
+
+
+def code(source):
+    return lambda stage, key: stage.run(key, [CODE, source, "run", "1"])
 
 
 def program(name, folder=None, **environment):
@@ -261,6 +265,7 @@ CASES = [
     ("Memory both writable and executable", rights("code", "mmap-wx"), rights("code", "mmap-rw", "mmap-rx")),
     ("Daemon of root runs code of no file", rights("code", "mprotect-x"), rights("code", "mprotect-rw")),
     ("Code of a file without a name", rights("code", "memfd-x"), rights("code", "file-rx", "file-mprotect-x")),
+    ("Code of no file runs", code("anonymous"), code("file")),
     ("Namespaces made in a container", shell("unshare -u true", contained=True), shell("unshare -u true")),
     ("Namespace entered from a container", rights("enter", "TARGET", "0x4000000", contained=True), rights("enter", "TARGET", "0x4000000")),
     ("Mount in a container", mounted(True), mounted(False)),
@@ -279,7 +284,7 @@ HOST_CASES = [("Rights from nowhere", jumped, rights("steps", "setresuid:0,7,0")
 GUEST_CASES = [("Another kernel loaded", kernel("kexec", KERNEL), kernel("quiet")),
                ("Kernel module of unusual origin", lambda stage, key: kernel("module", glob.glob("/modules/*-sch_tbf.ko*")[0], "sch_tbf")(stage, key), kernel("quiet"))]
 # What one behaviour does besides.
-ALSO = {"BPF program detached": {"BPF program of an unusual program"}}
+ALSO = {"BPF program detached": {"BPF program of an unusual program"}, "Code of no file runs": {"Daemon of root runs code of no file"}}
 TRIED = {  # what this machine's kernel may not have, as events written by hand
     "Kernel module of unusual origin": ({"evt.type": "finit_module", "evt.category": "system", "fd.name": "/tmp/x.ko", "proc.exepath": "/usr/bin/kmod", "container.id": "host"},
                                         {"fd.name": "/usr/lib/modules/6.18/x.ko"}),
@@ -293,13 +298,15 @@ class DefaultRules(common.TestCase):
         cases = CASES + (GUEST_CASES if common.GUEST else HOST_CASES)
         with contextlib.ExitStack() as stack:
             stage = Stage(stack)
-            settings = {"rules.files": f"[{RULES}]", "modules.file.watch": f"secrets,{stage.path('secrets')}/", "modules.cred.interval": "100ms"}
+            settings = {"rules.files": f"[{RULES}]", "modules.file.watch": f"secrets,{stage.path('secrets')}/", "modules.cred.interval": "100ms", "agent.window": "2s"}
             with common.Agent(MODULES, settings) as agent:
                 stage.agent = agent
                 for number, (name, *behaviours) in enumerate(cases):
                     for which, behaviour in zip(("fires", "silent"), behaviours, strict=True):
                         if behaviour:
                             behaviour(stage, (name, number, which))
+                # Told at a window's end, with names: there is less time for these where the agent ends.
+                agent.wait_row("alert", lambda r: r["rule"] == "Code of no file runs")
                 agent.stop()
                 cls.rows = agent.rows()
                 cls.log = agent.output()

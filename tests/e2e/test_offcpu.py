@@ -132,7 +132,12 @@ class OffCpu(common.TestCase):
     def test_lossy_socket(self):
         before = lossy.retransmits()
         with lossy.Lossy() as network:
-            load, rows = self.observe("socket", preexec_fn=network.enter)
+            for _ in range(5):
+                load, rows = self.observe("socket", preexec_fn=network.enter)
+                client = next(t.tid for t in load.threads if t.what == "client")
+                # Segments of the handshake are lost too: then most of the time goes by in connect(2).
+                if self.share([r for r in rows if r["tid"] == client], lambda r: r.get("syscall") == "connect") < 0.02:
+                    break
         self.assertGreater(lossy.retransmits() - before, 3, "nothing was lost")
         self.check_socket(load, rows)
 

@@ -31,7 +31,7 @@ class Rules(common.unittest.TestCase):
 
     def test_a_file_with_every_construct(self):
         out, err = rules("check", EVERY)
-        self.assertEqual(out, "14 rules, 11 enabled, 2 left out, 501 event types, 4 warnings\n")
+        self.assertEqual(out, "14 rules, 11 enabled, 2 left out, 502 event types, 4 warnings\n")
         self.assertEqual(err.count("warning: "), 4)
         out, err = rules("check", "-q", "-v", EVERY)
         self.assertEqual(err, "")

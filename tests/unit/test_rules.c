@@ -491,7 +491,7 @@ static void test_event_types(void **state)
 		{ "evt.type = open or proc.name = x", 0, "close" },
 		{ "evt.type = open and evt.type = close", 0xffff, NULL },
 		{ "evt.type = open or (evt.type = close and proc.name = x)", 2, "close" },
-		{ "not evt.type = open", 500, "close" },
+		{ "not evt.type = open", 501, "close" },
 		{ "not (not evt.type in (open, close))", 2, "close" },
 		{ "not (evt.type != open or proc.name = x)", 1, "open" },
 		{ "evt.type startswith open", 6, "open_by_handle_at" },
