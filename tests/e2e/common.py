@@ -75,6 +75,10 @@ def host_only(reason):
     return unittest.skipIf(GUEST, HOST_ONLY + reason)
 
 
+# Decorator: what another kernel has no part in, and each agent that starts there takes seconds.
+user_space = host_only("it is about user space alone")
+
+
 def guest_only(reason):
     """Decorator: a test of what this machine's kernel was built without. It runs in the guests of tests/vm."""
     return unittest.skipUnless(GUEST, GUEST_ONLY + reason)

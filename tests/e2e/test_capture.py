@@ -307,6 +307,7 @@ class Capture(common.TestCase):
                                       capture_output=True, text=True, check=True)
         self.assertEqual(sorted(done.stdout.split("\n")[:-1]), sorted(2 * [f"{port}\t{size + 8}" for size in (10, 20, 30)]))
 
+    @common.user_space
     def test_an_agent_that_ends_meanwhile(self):
         """What came until then is in the file, and that there may be more is said."""
         with socket.socket(type=socket.SOCK_DGRAM) as server:
@@ -342,6 +343,7 @@ class Capture(common.TestCase):
                 if length > header + 12:
                     self.assertEqual(data[header:], SECRET[:12])
 
+    @common.user_space
     def test_large_captures_come_in_parts(self):
         with listener() as server, self.agent(server.getsockname()[1], capture_packets=128, capture_payload=1400) as agent:
             theirs, _ = reset(*converse(server, words=b"w" * 1000, answers=90))
@@ -362,6 +364,7 @@ class Capture(common.TestCase):
             rows = self.finish(agent)
         self.assertFalse([r for r in rows if r["type"] == "packet.capture" and ends(r) in left])
 
+    @common.user_space
     def test_reasons_beyond_the_rate_are_counted(self):
         with listener() as server, self.agent(server.getsockname()[1], capture_rate=1) as agent:
             for _ in range(8):
@@ -374,6 +377,7 @@ class Capture(common.TestCase):
         self.assertEqual(account["dropped"].get("rate", 0) + account["journaled"], 16)
         self.assertIn(("packet.capture", "rate"), {(r["event"], r["reason"]) for r in rows if r["type"] == "agent.loss"})
 
+    @common.user_space
     def test_a_reason_that_is_switched_off(self):
         with listener() as server, self.agent(server.getsockname()[1], capture_resets="false") as agent:
             reset(*converse(server))
@@ -399,6 +403,7 @@ class Capture(common.TestCase):
             served.close()
             self.finish(agent)
 
+    @common.user_space
     def test_a_request_that_ended_can_be_asked_for(self):
         """Also once others have begun and ended."""
         with socket.socket(type=socket.SOCK_DGRAM) as server:
@@ -451,6 +456,7 @@ class Capture(common.TestCase):
         self.assertTrue(0.5 * (1 << 20) < taken <= 1.1 * (1 << 20), taken)
 
 
+@common.user_space
 class Command(common.TestCase):
     def test_mistakes(self):
         self.assertIn("did you mean 'port'?", common.sonde("capture", "tcp prot 80", "-o", "x", status=2).stderr)

@@ -269,6 +269,7 @@ class Dns(common.TestCase):
             self.assertEqual(row["pid"], os.getpid())
         self.assertEqual(types["dns.query"]["dropped"], {"stopped": 1})
 
+    @common.user_space
     def test_sent_again_and_answered_once(self):
         with Servers(), self.agent() as agent, connected() as sock:
             for _ in range(3):
@@ -278,6 +279,7 @@ class Dns(common.TestCase):
             rows = self.rows_of(agent)
         self.assertEqual([(r["name"], r["repeats"], r["rcode"]) for r in rows], [("slow.example.org", 2, "NOERROR")])
 
+    @common.user_space
     def test_options_and_longer_answers(self):
         """What lies behind the first 512 bytes is not needed; a code of 12 bits is put together where it is seen."""
         with Servers(), self.agent() as agent:
@@ -290,6 +292,7 @@ class Dns(common.TestCase):
                           ("tcp", "badvers", "BADVERS", 0, False), ("tcp", "long", "NOERROR", 178, False),
                           ("tcp", "cut", "NOERROR", 1, False)])
 
+    @common.user_space
     def test_streams_in_pieces_and_pipelines(self):
         with Servers(), self.agent() as agent, connected(kind=socket.SOCK_STREAM) as sock:
             for byte in framed(query(1, "piece.one.example.org")):
@@ -309,6 +312,7 @@ class Dns(common.TestCase):
         self.assertEqual({(r["transport"], r["client_port"], r["rcode"], r["pid"]) for r in rows},
                          {("tcp", rows[0]["client_port"], "NOERROR", os.getpid())})
 
+    @common.user_space
     def test_hostile_messages(self):
         """What is no message is counted; nothing of it comes out as anything else."""
         with Servers(), self.agent() as agent, connected() as sock:
@@ -362,6 +366,7 @@ class Dns(common.TestCase):
         self.assertLess(rows[0]["latency_ns"], rows[1]["latency_ns"])
         self.assertEqual(rows[1]["parent"], rows[0]["proc"])
 
+    @common.user_space
     def test_other_ports_while_it_runs(self):
         folder = tempfile.mkdtemp(prefix="sonde-dns-")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
@@ -445,6 +450,7 @@ class Dns(common.TestCase):
                 found = self.filtered_rows(self.ask_all, 4 - len(expected), **{"modules.dns.filter": text})
                 self.assertEqual(found, sorted(expected))
 
+    @common.user_space
     def test_both_filters_of_sockets(self):
         found = self.filtered_rows(self.ask_all, 3, **{"filter.socket": f"host {SERVER4} or net 10.0.0.0/8", "modules.dns.filter": "tcp"})
         self.assertEqual(found, [("asked.example.org", SERVER4, "tcp")])
@@ -465,6 +471,7 @@ class Dns(common.TestCase):
             found = self.filtered_rows(act, 2 * (10 + 9), **{"modules.dns.filter": f"ip and not host {other}"})
         self.assertEqual(found, [("loose.example.org", SERVER4, "udp")] * 20)
 
+    @common.user_space
     def test_what_is_not_meant_is_no_timeout(self):
         with Servers(), common.Agent(modules="dns", settings={**OWN, "modules.dns.timeout": "200ms", "modules.dns.filter": "ip6"}) as agent:
             with connected() as four, connected(socket.AF_INET6) as six:
@@ -494,6 +501,7 @@ class Dns(common.TestCase):
         if not common.SANITIZED:
             self.assertLess(resident, 64 << 20)
 
+    @common.user_space
     def test_flood_without_answers(self):
         """More queries are open than there is room for: what gives way is counted, and memory is bounded."""
         count = common.scaled(40000, 20000)

@@ -207,6 +207,7 @@ class Streams(Case):
         self.assertEqual(self.check([LOAD, "hold"], preexec_fn=log_in)["loginuid"], 4242)
 
 
+@common.user_space
 class Environment(Case):
     WANTED = ("LD_PRELOAD", "LD_AUDIT", "BASH_ENV")
 
@@ -402,6 +403,7 @@ class Races(common.TestCase):
         self.assertLedgerExact(every)
 
 
+@common.user_space
 class Hash(common.TestCase):
     def setUp(self):
         self.folder = folder_for(self)

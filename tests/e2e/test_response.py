@@ -221,6 +221,7 @@ class Response(common.TestCase):
         # The loop looks every 100 ms by itself.
         self.assertLess(latencies[10], common.bound(0.02) * 1e9)
 
+    @common.user_space
     def test_no_more_than_the_rate(self):
         bad = self.program("bad/tool")
         for condition, kernel in ((f"{EXEC} and proc.exepath = {bad}", True), (f"{EXEC} and proc.exepath endswith bad/tool", False)):
@@ -238,6 +239,7 @@ class Response(common.TestCase):
             self.assertEqual({bool(r.get("kernel")) for r in actions}, {kernel})
             self.assertIn("rules.kill_rate", actions[-1]["reason"])
 
+    @common.user_space
     def test_the_agent_does_not_kill_itself(self):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -255,6 +257,7 @@ class Response(common.TestCase):
             agent.stop()
             self.check(agent.rows())
 
+    @common.user_space
     def test_a_recycled_pid_is_not_killed(self):
         last = "/proc/sys/kernel/ns_last_pid"
         self.assertTrue(os.access(last, os.W_OK), "this kernel cannot give a pid again on request")
@@ -429,6 +432,7 @@ os.waitpid(child, 0)
 
     # --- capture, burst ---
 
+    @common.user_space
     def test_capture_writes_the_packets_of_the_connection(self):
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
@@ -443,6 +447,7 @@ os.waitpid(child, 0)
         self.assertEqual(row["reason"], "request")
         self.assertGreaterEqual(len(row["packets"]), 2)
 
+    @common.user_space
     def test_capture_of_a_process_writes_all_its_connections(self):
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
@@ -480,12 +485,14 @@ os.waitpid(child, 0)
         told, = (r for r in self.of(rows, "response.action") if r["action"] == "capture")
         return told, len({r["lport"] for r in self.of(rows, "packet.capture")})
 
+    @common.user_space
     def test_capture_of_a_part_says_so(self):
         told, written = self.capture_of(1, 2)
         self.assertEqual(written, 2)
         self.assertIn("error", told)
         self.assertIn("only 2 of 3 connections were written", told["reason"])
 
+    @common.user_space
     def test_more_connections_than_are_looked_at(self):
         told, written = self.capture_of(0, 70)
         self.assertEqual((written, told["error"]), (64, "E2BIG"))
@@ -501,6 +508,7 @@ os.waitpid(child, 0)
             told = agent.wait_row("response.action")
             self.assertEqual((told["action"], told["pid"], told.get("error")), ("burst", load.pid, None))
 
+    @common.user_space
     def test_what_cannot_be_done_is_said(self):
         with self.agent({"Word": f"{EXEC} and proc.cmdline contains word-of-evil"}, {"Word": "burst, capture"}) as agent:
             self.run_one(["sh", "-c", "sleep 0.5 # word-of-evil"])
@@ -537,6 +545,7 @@ os.waitpid(child, 0)
             argv += ["--set", one]
         return common.sonde(*argv, status=78).stderr
 
+    @common.user_space
     def test_mistakes_are_said(self):
         self.write({"Some rule": f"{EXEC} and proc.name = x", "Line": f"{EXEC} and proc.cmdline contains x"})
         self.assertIn("there is no rule 'Some rle'; did you mean 'Some rule'?", self.refused("rules.responses={Some rle: kill}"))

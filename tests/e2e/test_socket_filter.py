@@ -216,6 +216,7 @@ MISTAKES = [
 ]
 
 
+@common.user_space
 class Mistakes(common.TestCase):
     def refused(self, command, *arguments):
         return common.sonde(command, *arguments, status=78).stderr

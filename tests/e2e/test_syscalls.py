@@ -157,6 +157,7 @@ class Syscalls(common.TestCase):
         found = {row["syscall"]: (row["count"], row.get("errors", 0)) for row in rows}
         self.assertEqual(found, truth)
 
+    @common.user_space
     def test_a_full_table(self):
         """What finds no room is summed up as other; nothing is lost."""
         n = common.scaled(700, 560)
@@ -169,6 +170,7 @@ class Syscalls(common.TestCase):
         own = sum(row["count"] for row in rows if row.get("comm") == "load_syscalls")
         self.assertGreaterEqual(own + other["count"], 8 * n)
 
+    @common.user_space
     def test_windows(self):
         """The rows of several windows are one account."""
         with common.Agent(modules="syscalls", settings={"modules.syscalls.stats": "true", "agent.window": "1s"}) as agent:
