@@ -598,6 +598,7 @@ static void close_all(struct agent *a)
 	live_close(a->reader);
 	processes_close(a->processes);
 	users_close(a->users);
+	runtimes_close(a->runtimes);
 	intake_close(a->intake);
 	journal_close(a->journal);
 	if (a->cgroups)

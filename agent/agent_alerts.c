@@ -19,6 +19,8 @@ int agent_open_processes(struct agent *a, struct fault *fault)
 	int r = processes_open(&a->processes, config_number(a->setup.config, "agent.memory") / PROCESSES_PART);
 
 	if (r == 0)
+		r = runtimes_open(&a->runtimes, "");
+	if (r == 0)
 		r = users_open(&a->users, "/etc/passwd", "/etc/group");
 	if (r == 0) {
 		const struct live_setup setup = {
@@ -102,6 +104,7 @@ int agent_load_rules(struct agent *a, struct fault *fault)
 					    .processes = a->processes,
 					    .users = a->users,
 					    .cgroups = a->cgroups,
+					    .runtimes = a->runtimes,
 					    .host = a->host,
 					    .began = a->options->began,
 					    .say = agent_say,

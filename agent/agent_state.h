@@ -72,6 +72,7 @@ struct agent {
 	const struct event_type *exec, *fork, *exit; /* of processes; NULL: no module declares it */
 	struct processes *processes;
 	struct users *users;
+	struct runtimes *runtimes; /* what is known of containers */
 	struct live *reader;   /* of what records say of their process */
 	struct alerts *alerts; /* NULL: no rules */
 	uint64_t kill_minute;  /* begin of the minute that kills are counted in */

@@ -51,6 +51,7 @@ static int prepare(struct alerts *alerts, const struct config *config)
 					 .processes = s->processes,
 					 .users = s->users,
 					 .cgroups = s->cgroups,
+					 .runtimes = s->runtimes,
 					 .host = s->host,
 					 .began = s->began,
 					 .runs = setup_enables,

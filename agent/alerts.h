@@ -36,6 +36,7 @@ struct alerts_setup {
 	const struct processes *processes;
 	const struct users *users;
 	struct cgroups *cgroups;
+	struct runtimes *runtimes;
 	const char *host;
 	uint64_t began;
 	void (*say)(void *context, const char *sentence);

@@ -9,6 +9,7 @@
 #include "decode/schema.h"
 #include "identity/cgroup.h"
 #include "identity/processes.h"
+#include "identity/runtime.h"
 #include "identity/users.h"
 #include "rules/rules.h"
 
@@ -19,7 +20,8 @@ struct live_setup {
 	const struct schema *schema;
 	const struct processes *processes;
 	const struct users *users;
-	struct cgroups *cgroups; /* NULL: no containers */
+	struct cgroups *cgroups;   /* NULL: no containers */
+	struct runtimes *runtimes; /* NULL: nothing is known of containers but their ids */
 	const char *host;
 	uint64_t began; /* boot clock */
 	/* Whether this module runs. Where two types stand for one system call, the one whose module runs is taken. */

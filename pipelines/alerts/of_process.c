@@ -546,6 +546,86 @@ static bool give_pod(struct live *live, const struct cgroup_name *name, struct r
 	return n && give_made(live, ret, "%.*s", (int)n, uid);
 }
 
+static bool give_maybe(struct rule_value *ret, const char *text)
+{
+	return text && give_text(ret, text, strlen(text));
+}
+
+/* "docker.io/library/nginx:1.25@sha256:...": repository, tag and digest; each may be missing. */
+static bool give_image_part(const char *image, enum what what, struct rule_value *ret)
+{
+	const char *at = image ? strchr(image, '@') : NULL, *slash, *colon;
+	size_t named = image ? at ? (size_t)(at - image) : strlen(image) : 0;
+
+	if (what == W_CONTAINER_DIGEST)
+		return at && give_maybe(ret, at + 1);
+	if (!named || !strncmp(image, "sha256:", 7))
+		return false;
+	slash = memrchr(image, '/', named);
+	colon = memrchr(image, ':', named);
+	if (colon && slash && colon < slash) /* of a registry's port */
+		colon = NULL;
+	if (what == W_CONTAINER_REPOSITORY)
+		return give_text(ret, image, colon ? (size_t)(colon - image) : named);
+	return colon && give_text(ret, colon + 1, (size_t)(image + named - colon - 1));
+}
+
+static bool give_label(const struct runtime_info *info, const struct rule_ref *ref, struct rule_value *ret)
+{
+	for (uint32_t i = 0; ref->argument && i < info->n_labels; i++)
+		if (!strcmp(info->labels[i].key, ref->argument))
+			return give_maybe(ret, info->labels[i].value);
+	return false;
+}
+
+static bool give_labels(struct live *live, const struct runtime_info *info, struct rule_value *ret)
+{
+	char text[RUNTIME_TEXT_MAX + 2 * RUNTIME_LABELS_MAX];
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < info->n_labels; i++)
+		used += (size_t)snprintf(text + used, sizeof text - used, "%s%s:%s", i ? ", " : "", info->labels[i].key,
+					 info->labels[i].value);
+	return used && give_made(live, ret, "%s", text);
+}
+
+/* What its runtime has written of it. */
+static bool give_of_runtime(struct live *live, const struct cgroup_name *name, const struct rule_ref *ref,
+			    enum what what, struct rule_value *ret)
+{
+	const struct runtime_info *info = live->setup.runtimes
+						  ? runtimes_find(live->setup.runtimes, name->container,
+								  name->container_length, now_boottime_ns())
+						  : NULL;
+
+	if (!info)
+		return false;
+	switch (what) {
+	case W_CONTAINER_NAME:
+		return give_maybe(ret, info->name);
+	case W_CONTAINER_IMAGE:
+		return give_maybe(ret, info->image);
+	case W_CONTAINER_IMAGE_ID:
+		return give_maybe(ret, info->image_id);
+	case W_CONTAINER_PRIVILEGED:
+		return info->privileged_known && give_truth(ret, info->privileged);
+	case W_CONTAINER_LABEL:
+		return give_label(info, ref, ret);
+	case W_CONTAINER_LABELS:
+		return give_labels(live, info, ret);
+	case W_POD_NAME:
+		return give_maybe(ret, info->pod);
+	case W_POD_NAMESPACE:
+		return give_maybe(ret, info->namespace);
+	case W_POD_SANDBOX:
+		return give_maybe(ret, info->sandbox);
+	case W_POD_SANDBOX_SHORT:
+		return info->sandbox && give_text(ret, info->sandbox, MIN_OF(strlen(info->sandbox), (size_t)12));
+	default:
+		return give_image_part(info->image, what, ret);
+	}
+}
+
 bool get_container(struct live *live, const struct rule_ref *ref, const struct served *how, struct rule_value *ret)
 {
 	const struct cgroup_name *name = cgroup_of(live);
@@ -565,6 +645,6 @@ bool get_container(struct live *live, const struct rule_ref *ref, const struct s
 	case W_CONTAINER_TYPE:
 		return give_container_type(name, ret);
 	default:
-		return false; /* only the runtime knows its name */
+		return give_of_runtime(live, name, ref, how->what, ret);
 	}
 }

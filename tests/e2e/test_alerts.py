@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules in the running agent: what fires, what does not, what an alert says beside what /proc says, folding, reloading, the ledger, and a flood."""
+import contextlib
+import json
 import os
 import pwd
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
 
+import cgroups
 import common
 
 MACROS = """
@@ -303,6 +307,38 @@ class Alerts(common.TestCase):
         self.assertEqual(row["event_type"], "tcp.connect")
 
     # --- where it can be seen ---
+
+    def test_what_a_runtime_wrote_of_its_container(self):
+        """The name, image and labels of a container that begins while the agent runs, with its privileges gone."""
+        identifier = "5a" * 32
+        path = self.file(MACROS + rule("Web", "spawned and container.image.repository = registry.example/team/web and container.label[team] = a and proc.name = leaf",
+                                       "%container.name %container.image.tag %container.privileged %k8s.ns.name/%k8s.pod.name %container.type")
+                         + rule("Other image", "spawned and container.image.repository = other and proc.name = leaf"))
+        agent = self.agent(path)
+        leaf = self.program("leaf")
+        folder = f"/var/lib/docker/containers/{identifier}"
+        above = next(p for p in ("/var/lib/docker", "/var/lib/docker/containers", folder) if not os.path.exists(p))
+        os.makedirs(folder, mode=0o700)
+        self.addCleanup(shutil.rmtree, above)
+        os.chmod(above, 0o700)
+        labels = {"team": "a", "io.kubernetes.pod.name": "web-7f", "io.kubernetes.pod.namespace": "shop", "io.kubernetes.container.name": "app"}
+        for name, content in (("config.v2.json", {"Name": "/k8s_app", "Config": {"Image": "registry.example/team/web:1.25", "Labels": labels}}),
+                              ("hostconfig.json", {"Privileged": False})):
+            with open(os.path.join(folder, name), "w") as file:
+                json.dump(content, file, separators=(",", ":"))
+            os.chmod(file.name, 0o600)
+        with contextlib.ExitStack() as stack:
+            places = [one for hierarchy in cgroups.hierarchies() for one in stack.enter_context(cgroups.made(hierarchy, f"docker/{identifier}"))]
+
+            def join():
+                for place in places:
+                    with open(os.path.join(place, "cgroup.procs"), "w") as file:
+                        file.write("0")
+            subprocess.run([leaf, "0"], preexec_fn=join, check=True)
+            row = agent.wait_row("alert")
+        agent.stop()
+        self.assertEqual(row["output"], "app 1.25 false shop/web-7f docker")
+        self.assertEqual([r["rule"] for r in agent.rows("alert")], ["Web"])
 
     def test_people_see_it(self):
         agent = self.agent(self.file(MACROS + rule("Leaf", "spawned and proc.name = leaf", "a leaf: %proc.cmdline")))
