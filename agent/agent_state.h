@@ -73,9 +73,9 @@ struct agent {
 	struct processes *processes;
 	struct users *users;
 	struct runtimes *runtimes; /* what is known of containers */
-	struct live *reader;   /* of what records say of their process */
-	struct alerts *alerts; /* NULL: no rules */
-	uint64_t kill_minute;  /* begin of the minute that kills are counted in */
+	struct live *reader;       /* of what records say of their process */
+	struct alerts *alerts;     /* NULL: no rules */
+	uint64_t kill_minute;      /* begin of the minute that kills are counted in */
 	uint64_t kills;
 	struct response_open open_responses[RESPONSES_OPEN];
 	char *rule_names[RULE_NAMES_MAX]; /* of rules with responses, as the kernel side numbers them */

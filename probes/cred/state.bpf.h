@@ -59,12 +59,15 @@ sonde_inline void read_caps(struct cred_caps *to, const struct cred *cred)
 /* The hash is another where the number is: of places that nothing is in, and of group 0, it takes the same. */
 static __attribute__((noinline)) void read_groups(struct cred_state *to, struct group_info *info)
 {
+	const void *from = (void *)info + bpf_core_field_offset(struct group_info, gid);
 	__u32 gids[GROUPS_READ] = {}, n = (__u32)BPF_CORE_READ(info, ngroups), hash = n;
 
 	to->groups = n;
-	if (n > GROUPS_READ)
-		n = GROUPS_READ;
-	bpf_probe_read_kernel(gids, n * sizeof gids[0], (void *)info + bpf_core_field_offset(struct group_info, gid));
+	/* The bound as a mask: Linux 6.1 forgets that of a comparison. */
+	if (n < GROUPS_READ)
+		bpf_probe_read_kernel(gids, (n & (GROUPS_READ - 1)) * sizeof gids[0], from);
+	else
+		bpf_probe_read_kernel(gids, sizeof gids, from);
 	for (int i = 0; i < GROUPS_READ; i++)
 		hash = (hash ^ gids[i]) * 0x9e3779b1u;
 	to->groups_hash = hash;

@@ -53,8 +53,8 @@ def bound(seconds):
 
 
 def scaled(count, least=100):
-    """A number of operations, smaller on a slow machine."""
-    return max(min(count, least), int(count / SLOWNESS))
+    """A number of operations, smaller on a slow machine, and much smaller on an emulated one."""
+    return max(min(count, least), int(count / SLOWNESS / (8 if GUEST else 1)))
 
 
 def wait_until(condition, seconds=10, what=""):

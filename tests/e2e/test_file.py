@@ -722,10 +722,12 @@ class Watched(Case):
 
     def test_a_name_of_another_mount_namespace(self):
         """It is there, but no mount of the agent's own shows it: that is said."""
-        script = "mount -t tmpfs tmpfs /mnt && touch /mnt/file && echo ready && exec cat"
+        place = f"{self.folder}/elsewhere"
+        os.mkdir(place)
+        script = f"mount -t tmpfs tmpfs {place} && touch {place}/file && echo ready && exec cat"
         with subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             self.assertEqual(process.stdout.readline(), b"ready\n")
-            path = f"/proc/{process.pid}/root/mnt/file"
+            path = f"/proc/{process.pid}/root{place}/file"
             with common.Agent("file", [f"modules.file.watch={path},{self.folder}/one"]) as agent:
                 common.wait_until(lambda: f"modules.file.watch: {path} is there, but" in agent.output(), what="the notice")
                 self.read(f"{self.folder}/one")
