@@ -120,7 +120,9 @@ class Changes(Case):
     """Each kind of change, on each file system."""
 
     def each(self, check):
-        for name, place in self.places().items():
+        places = self.places()
+        self.seen = self.mark()["seq"]  # that the places were made is behind us
+        for name, place in places.items():
             with self.subTest(name):
                 check(place)
 
