@@ -126,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	event->type = type->id;
 	n = live_match(live, event, data[0], 5, matched, 512);
 	for (uint32_t i = 0; i < n; i++)
-		check(live_format(live, matched[i], output, sizeof output) < sizeof output);
+		check(live_format(live, matched[i], output, sizeof output, NULL) < sizeof output);
 	if (type == types[0])
 		processes_exec(processes, live_own(live, event));
 	free(event);
