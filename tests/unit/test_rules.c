@@ -560,6 +560,8 @@ static void test_reads(void **state)
 		{ "evt.type = openat and fd.name startswith /etc/sh", "any" },
 		{ "evt.type = openat and fd.name startswith /root/.ssh", "/root/" },
 		{ "evt.type = openat and fd.name startswith /", "any" },
+		{ "evt.type = openat and fd.name startswith /boot/", "/boot/" },
+		{ "evt.type = openat and fd.name pmatch (/usr)", "any" },
 		{ "evt.type = openat and fd.name pmatch (/etc/ssh, /srv/keys/)",
 		  "/etc/ssh /etc/ssh/ /srv/keys /srv/keys/" },
 		{ "evt.type = openat and fd.name glob /srv/keys/*.pem", "/srv/keys/" },
