@@ -244,8 +244,12 @@ class Capture(common.TestCase):
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         with lossy.Lossy() as network, self.agent(port, capture_retransmits=3, capture_packets=64) as agent:
-            common.spawn([sys.executable, "-c", load, str(port)], preexec_fn=network.enter)
-            row = agent.wait_row("packet.capture", lambda r: r["reason"] == "retransmit")
+            sender = subprocess.Popen([sys.executable, "-c", load, str(port)], preexec_fn=network.enter)
+            try:
+                row = agent.wait_row("packet.capture", lambda r: r["reason"] == "retransmit", seconds=60)
+            finally:  # by chance the whole of it may take minutes
+                sender.kill()
+                sender.wait()
             path = self.file_of(agent, "--where", f"seq = {row['seq']}")
             found = tshark(path)
             again = tshark(path, "tcp.analysis.retransmission")
