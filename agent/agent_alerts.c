@@ -3,13 +3,14 @@
 #include "agent_state.h"
 
 #include "probes/exec/exec.h"
+#include "probes/file/file.h"
 
 #define PROCESSES_PART 8 /* of agent.memory goes to the table of processes */
 
-/* As the module exec declares them: its header is what they are read by. */
-static const struct event_type *exec_type(const struct agent *a, const char *record, size_t size)
+/* As the module declares them: its header is what they are read by. */
+static const struct event_type *type_of(const struct agent *a, const char *module, const char *record, size_t size)
 {
-	const struct event_type *type = schema_find_record(a->setup.schema, "exec", record);
+	const struct event_type *type = schema_find_record(a->setup.schema, module, record);
 
 	return type && type->size == size ? type : NULL;
 }
@@ -29,9 +30,10 @@ int agent_open_processes(struct agent *a, struct fault *fault)
 
 		r = live_open(&a->reader, &setup);
 	}
-	a->exec = exec_type(a, "process_exec", sizeof(struct process_exec));
-	a->fork = exec_type(a, "process_fork", sizeof(struct process_fork));
-	a->exit = exec_type(a, "process_exit", sizeof(struct process_exit));
+	a->exec = type_of(a, "exec", "process_exec", sizeof(struct process_exec));
+	a->fork = type_of(a, "exec", "process_fork", sizeof(struct process_fork));
+	a->exit = type_of(a, "exec", "process_exit", sizeof(struct process_exit));
+	a->open = type_of(a, "file", "file_open", sizeof(struct file_open));
 	return r < 0 ? fault_set(fault, r, "out of memory") : 0;
 }
 

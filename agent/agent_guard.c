@@ -47,12 +47,16 @@ int agent_rule_number(struct agent *a, const char *name)
 
 /* ---- telling ---- */
 
+_Static_assert((int)GUARD_CREATES == PREDICATE_CREATES && (int)GUARD_UID == PREDICATE_UID &&
+		       (int)GUARD_KIND == PREDICATE_KIND && (int)GUARD_AT_OPEN == PREDICATE_AT_OPEN,
+	       "the kernel side's names for the same");
+
 struct telling {
 	struct agent *agent;
 	int rules, control, names, paths; /* maps */
 	uint32_t first_set;               /* of the fresh half */
+	bool *reads;                      /* by rule: it names each file whose reads it is of */
 	struct guard_control fresh;
-	bool decides; /* this kernel has the hook where a program begins */
 };
 
 /* Components leaf first, a NUL behind each: as many bytes as the path has, without the slash that a folder ends with. */
@@ -90,6 +94,8 @@ static int add_name(const struct telling *t, uint32_t set, enum predicate_field 
 		uint32_t uid = (uint32_t)value->whole;
 
 		memcpy(key.text, &uid, sizeof uid);
+	} else if (field == PREDICATE_KIND) {
+		key.text[0] = value->text[0];
 	} else if (value->length < sizeof key.text) {
 		memcpy(key.text, value->text, value->length);
 	} else {
@@ -100,15 +106,12 @@ static int add_name(const struct telling *t, uint32_t set, enum predicate_field 
 
 static int tell_test(const struct telling *t, const struct predicate_test *test, struct guard_test *ret)
 {
-	static const uint8_t fields[] = { [PREDICATE_NAME] = GUARD_NAME,
-					  [PREDICATE_EXE] = GUARD_EXE,
-					  [PREDICATE_EXE_BELOW] = GUARD_EXE_BELOW,
-					  [PREDICATE_UID] = GUARD_UID };
-	bool path = test->field == PREDICATE_EXE || test->field == PREDICATE_EXE_BELOW;
+	bool path =
+		test->field == PREDICATE_PATH || test->field == PREDICATE_PATH_BELOW || test->field == PREDICATE_FOLDER;
 	int r = 0;
 
 	*ret = (struct guard_test){ .set = t->agent->guard_set++,
-				    .field = fields[test->field],
+				    .field = (uint8_t)test->field,
 				    .flags = (uint8_t)((test->negated ? GUARD_NEGATED : 0) |
 						       (test->ends ? GUARD_ENDS : 0)) };
 	for (uint32_t i = 0; i < test->n_values && r == 0; i++)
@@ -117,10 +120,13 @@ static int tell_test(const struct telling *t, const struct predicate_test *test,
 	return r;
 }
 
-static int tell_rule(struct telling *t, uint32_t rule, unsigned actions, const struct predicate *predicate)
+static int tell_rule(struct telling *t, uint32_t rule, unsigned actions, enum predicate_moment moment,
+		     const struct predicate *predicate)
 {
 	const char *name = rules_at(alerts_rules(t->agent->alerts), rule)->name;
-	struct guard_rule row = { .actions = actions, .n_tests = predicate->n };
+	struct guard_rule row = {
+		.actions = actions, .n_tests = predicate->n, .moment = (uint16_t)moment, .reads = t->reads[rule]
+	};
 	uint32_t place = t->fresh.first + t->fresh.n;
 	int number = agent_rule_number(t->agent, name), r = 0;
 
@@ -135,7 +141,7 @@ static int tell_rule(struct telling *t, uint32_t rule, unsigned actions, const s
 	return r;
 }
 
-/* The same rule may be there twice: for what is decided as a program begins, and for what is before. */
+/* The same rule may be there several times, for each moment. */
 static void tell_moment(struct telling *t, uint32_t rule, unsigned actions, enum predicate_moment moment)
 {
 	struct agent *a = t->agent;
@@ -145,14 +151,14 @@ static void tell_moment(struct telling *t, uint32_t rule, unsigned actions, enum
 
 	if (r < 0)
 		return; /* user space's; that `block` has a predicate was seen when responses were read */
-	r = tell_rule(t, rule, actions, &predicate);
-	if (r == 0 && moment == PREDICATE_AT_EXEC && t->decides)
-		alerts_set_in_kernel(a->alerts, rule);
-	if (r == 0)
+	r = tell_rule(t, rule, actions, moment, &predicate);
+	if (r == 0) {
+		alerts_set_in_kernel(a->alerts, rule, moment);
 		return;
+	}
 	snprintf(text, sizeof text, "rule '%.100s': its response %s: the kernel's tables are full",
 		 rules_at(alerts_rules(a->alerts), rule)->name,
-		 moment == PREDICATE_AT_EXEC ? "is taken in user space" : "block is not taken");
+		 moment == PREDICATE_BEFORE_EXEC ? "block is not taken" : "is taken in user space");
 	agent_say(a, text);
 }
 
@@ -190,6 +196,12 @@ static const char *missing(const struct module *guard, const char *measure, stru
 	return "module guard does not run";
 }
 
+/* Of a rule that names its files the reads are told, so that it can be decided by them; by others user space sees few (agent_tell_reads). */
+static void take_read(void *context, uint32_t rule, const struct rule_path *path)
+{
+	((bool *)context)[rule] = path != NULL;
+}
+
 /* The rules in force, to the kernel side. */
 void agent_tell_guard(struct agent *a)
 {
@@ -197,11 +209,21 @@ void agent_tell_guard(struct agent *a)
 	struct module *guard = agent_guard(a);
 	struct measure_view measures[MEASURES_MAX];
 	struct guard_control old = { 0 };
+	unsigned at_exec, at_open;
 	uint32_t zero = 0;
 
 	if (!guard || !find_maps(&t, guard))
 		return;
-	t.decides = !missing(guard, "exec", measures);
+	t.reads = calloc(a->alerts ? rules_count(alerts_rules(a->alerts)) + 1 : 1, sizeof *t.reads);
+	if (!t.reads) {
+		agent_say(a, "out of memory: the kernel side keeps the rules that it has");
+		return;
+	}
+	if (a->alerts)
+		live_reads(alerts_rules(a->alerts), take_read, t.reads);
+	/* Without the hook nothing is told: user space decides. */
+	at_exec = missing(guard, "exec", measures) ? 0 : RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY);
+	at_open = missing(guard, "openat", measures) ? 0 : RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY);
 	bpf_map_lookup_elem(t.control, &zero, &old);
 	t.fresh = (struct guard_control){ .first = old.first ? 0 : GUARD_RULES_MAX,
 					  .kill_rate = (uint32_t)config_number(a->setup.config, "rules.kill_rate"),
@@ -210,13 +232,28 @@ void agent_tell_guard(struct agent *a)
 		unsigned actions = alerts_actions(a->alerts, i);
 
 		tell_moment(&t, i, actions & RESPONSE_BIT(RESPONSE_BLOCK), PREDICATE_BEFORE_EXEC);
-		tell_moment(&t, i, actions & (RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY)),
-			    PREDICATE_AT_EXEC);
+		tell_moment(&t, i, actions & at_exec, PREDICATE_AT_EXEC);
+		tell_moment(&t, i, actions & at_open, PREDICATE_AT_OPEN);
 	}
 	bpf_map_update_elem(t.control, &zero, &t.fresh, BPF_ANY);
 	forget_sets(t.names, a->guard_sets_from);
 	forget_sets(t.paths, a->guard_sets_from);
 	a->guard_sets_from = t.first_set;
+	free(t.reads);
+}
+
+bool agent_decides(void *context, const char *moment)
+{
+	struct agent *a = context;
+	struct predicate predicate;
+
+	if (strcmp(moment, "open"))
+		return true;
+	for (uint32_t i = 0; a->alerts && i < rules_count(alerts_rules(a->alerts)); i++)
+		if (alerts_actions(a->alerts, i) & (RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY)) &&
+		    rules_predicate(alerts_rules(a->alerts), i, PREDICATE_AT_OPEN, &predicate, NULL) == 0)
+			return true;
+	return false;
 }
 
 /* ---- what must be there ---- */
@@ -327,12 +364,14 @@ void agent_take_note(struct agent *a, const struct guard_note *note)
 	const char *rule = note->rule < a->n_rule_names ? a->rule_names[note->rule] : "";
 
 	agent_write_response(a, &(struct response_row){ .event = &note->event,
+							.event_type = note->count                     ? NULL
+								      : note->moment == GUARD_AT_OPEN ? "file.open"
+												      : "process.exec",
 							.rule = rule,
 							.reason = why_not(note),
 							.action = note->action,
 							.error = note->error,
 							.count = note->count > 1 ? note->count : 0,
-							.refused = note->count > 0,
 							.kernel = true });
 	/* Of these the event comes out of the ring, too. */
 	if (note->action != RESPONSE_BLOCK && !note->count)

@@ -26,6 +26,7 @@ static bool asks(void *context, const char *name)
 void agent_tell_asked(struct agent *a)
 {
 	loader_set_asks(a->setup.loader, config_bool(a->setup.config, "rules.only") ? asks : NULL, a);
+	loader_set_decides(a->setup.loader, agent_decides, a);
 }
 
 /* Whether it is to run: it is enabled, and somebody asks for what it tells. */

@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 
 #include "connections.h"
+#include "probes/file/file.h"
+#include "rules/predicate.h"
 
 #define MINUTE_NS   (60 * NS_PER_SEC)
 #define ANCESTORS   64u              /* of the agent's own processes, at most so deep */
@@ -261,12 +263,14 @@ static void take(struct agent *a, const struct response_order *order, unsigned a
 	}
 	if (r < 0 && !reason)
 		reason = room[0] ? room : strerror(-r);
-	agent_write_response(a, &(struct response_row){ .event = order->event,
-							.rule = order->rule->name,
-							.reason = r < 0 ? reason : NULL,
-							.action = action,
-							.error = r,
-							.seq = order->seq });
+	agent_write_response(
+		a, &(struct response_row){ .event = order->event,
+					   .event_type = schema_type(a->setup.schema, order->event->type)->name,
+					   .rule = order->rule->name,
+					   .reason = r < 0 ? reason : NULL,
+					   .action = action,
+					   .error = r,
+					   .seq = order->seq });
 }
 
 /* ---- what the kernel side takes ---- */
@@ -324,12 +328,25 @@ static bool put_off(struct agent *a, const struct response_order *order, uint32_
 	return o;
 }
 
+/* At which moments the kernel side may decide on events of a type, as bits. */
+static unsigned moments_of(const struct agent *a, const struct event_type *type)
+{
+	return !type ? 0 : type == a->exec ? 1u << PREDICATE_AT_EXEC : type == a->open ? 1u << PREDICATE_AT_OPEN : 0;
+}
+
+/* Whether the kernel side has decided on this event: it does not on opens that failed. */
+static bool is_kernels(const struct agent *a, const struct response_order *order)
+{
+	const struct event_type *type = schema_type(a->setup.schema, order->event->type);
+
+	return order->in_kernel & moments_of(a, type) &&
+	       (type != a->open || ((const struct file_open *)order->event)->fd >= 0);
+}
+
 /* Whether the response is the kernel's: it was taken, or is waited for. */
 static bool leave_to_kernel(struct agent *a, const struct response_order *order, unsigned action)
 {
-	int rule = order->in_kernel && schema_type(a->setup.schema, order->event->type) == a->exec
-			   ? agent_rule_number(a, order->rule->name)
-			   : -1;
+	int rule = is_kernels(a, order) ? agent_rule_number(a, order->rule->name) : -1;
 	struct response_open *o;
 
 	if (rule < 0)
@@ -403,7 +420,7 @@ void agent_tell_urgent(struct agent *a)
 		return;
 	memset(settings.urgent, 0, sizeof settings.urgent);
 	for (uint16_t i = 0; i < schema_count(a->setup.schema); i++)
-		if (alerts_are_urgent(a->alerts, i, schema_type(a->setup.schema, i) == a->exec))
+		if (alerts_are_urgent(a->alerts, i, moments_of(a, schema_type(a->setup.schema, i))))
 			settings.urgent[i / 64] |= 1ull << i % 64;
 	bpf_map_update_elem(map, &zero, &settings, BPF_ANY);
 }

@@ -163,10 +163,8 @@ void agent_write_response(struct agent *a, const struct response_row *response)
 	else
 		e->latency_ns = now > response->event->time ? now - response->event->time : 0;
 	row_put_text(a, &row, &e->rule, response->rule);
-	if (!response->kernel)
-		row_put_text(a, &row, &e->event_type, schema_type(a->setup.schema, response->event->type)->name);
-	else if (!response->refused)
-		row_put_text(a, &row, &e->event_type, "process.exec");
+	if (response->event_type)
+		row_put_text(a, &row, &e->event_type, response->event_type);
 	if (response->reason)
 		row_put_text(a, &row, &e->reason, response->reason);
 	row_write(a, &row, "response_action");

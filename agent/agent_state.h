@@ -31,12 +31,12 @@ struct guest {
 /* What became of a response. */
 struct response_row {
 	const struct sonde_event *event; /* that the rule fired on */
+	const char *event_type;          /* of that event; NULL: it was a connect of a process that may not */
 	const char *rule, *reason;       /* reason: why it was not taken; may be NULL */
 	uint32_t action;
 	int32_t error;
 	uint64_t seq, count;
 	bool kernel;
-	bool refused; /* a connect of a process that may not */
 };
 
 #define RULE_NAMES_MAX 4096u
@@ -67,9 +67,9 @@ struct agent {
 	struct sched_clock *clock;
 	struct ring_buffer *priority, *bulk;
 	struct guest guests[MODULES_MAX];
-	bool watched[SONDE_TYPES_MAX];               /* types that a guest wants to see */
-	struct guest *refiners[SONDE_TYPES_MAX];     /* who completes the events of a type; NULL: nobody */
-	const struct event_type *exec, *fork, *exit; /* of processes; NULL: no module declares it */
+	bool watched[SONDE_TYPES_MAX];                      /* types that a guest wants to see */
+	struct guest *refiners[SONDE_TYPES_MAX];            /* who completes the events of a type; NULL: nobody */
+	const struct event_type *exec, *fork, *exit, *open; /* of processes and files; NULL: no module declares it */
 	struct processes *processes;
 	struct users *users;
 	struct runtimes *runtimes; /* what is known of containers */
@@ -112,7 +112,7 @@ void agent_note_process(struct agent *a, const struct event_type *type, const st
 int agent_load_rules(struct agent *a, struct fault *fault);
 /* Which files' reads rules ask for, told to modules. */
 void agent_tell_reads(struct agent *a);
-/* Which events somebody asks for, told to the loader. */
+/* Which events somebody asks for, and what the kernel side is to decide, told to the loader. */
 void agent_tell_asked(struct agent *a);
 int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack, uint64_t *ret_seq);
 
@@ -127,6 +127,8 @@ struct guard_note;
 struct sonde_task_found;
 bool agent_wants_guard(const struct config *config);
 struct module *agent_guard(struct agent *a);
+/* Whether the kernel side is to respond at this moment ("open"): some rule's kill or deny can be decided then. */
+bool agent_decides(void *context, const char *moment);
 int agent_rule_number(struct agent *a, const char *name);
 void agent_tell_guard(struct agent *a);
 int agent_check_guard(struct agent *a, struct fault *fault);

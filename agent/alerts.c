@@ -143,25 +143,25 @@ unsigned alerts_actions(const struct alerts *alerts, uint32_t rule)
 	return responses_of(alerts->responses, rule);
 }
 
-void alerts_set_in_kernel(struct alerts *alerts, uint32_t rule)
+void alerts_set_in_kernel(struct alerts *alerts, uint32_t rule, unsigned moment)
 {
-	responses_set_in_kernel(alerts->responses, rule);
+	responses_set_in_kernel(alerts->responses, rule, moment);
 }
 
 /* What of a rule's responses is left to the agent. A program is begun so often, and a wake-up is so dear, that it counts. */
-static unsigned left_to_agent(const struct alerts *alerts, uint32_t rule, bool begins)
+static unsigned left_to_agent(const struct alerts *alerts, uint32_t rule, unsigned moments)
 {
 	unsigned actions = responses_of(alerts->responses, rule) & ~RESPONSE_BIT(RESPONSE_BLOCK);
 
-	if (begins && responses_in_kernel(alerts->responses, rule))
+	if (moments & responses_in_kernel(alerts->responses, rule))
 		actions &= ~(RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY));
 	return actions;
 }
 
-bool alerts_are_urgent(const struct alerts *alerts, uint16_t type, bool begins)
+bool alerts_are_urgent(const struct alerts *alerts, uint16_t type, unsigned moments)
 {
 	for (uint32_t i = 0; alerts && alerts->responses && i < rules_count(alerts->rules); i++)
-		if (left_to_agent(alerts, i, begins) && live_can_fire(alerts->live, type, i))
+		if (left_to_agent(alerts, i, moments) && live_can_fire(alerts->live, type, i))
 			return true;
 	return false;
 }

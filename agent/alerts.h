@@ -25,8 +25,9 @@ struct response_order {
 	unsigned actions; /* RESPONSE_BIT()s */
 	const struct sonde_event *event;
 	uint64_t seq;
-	bool repeated;  /* its alert was folded */
-	bool in_kernel; /* the kernel side decides it where a program begins */
+	bool repeated; /* its alert was folded */
+	unsigned
+		in_kernel; /* at which moments the kernel side takes its kill and deny, as bits by enum predicate_moment */
 };
 
 struct alerts; /* opaque */
@@ -54,12 +55,13 @@ void alerts_close(struct alerts *alerts);
 bool alerts_wants(const struct alerts *alerts, uint16_t type);
 /* `seq` 0: the event is not in the stream, or not yet. */
 void alerts_judge(struct alerts *alerts, const struct sonde_event *event, uint64_t seq, int64_t boot_to_epoch);
-/* Whether a rule that can fire on this type has a response that the agent has to take. `begins`: of this type are programs that begin. */
-bool alerts_are_urgent(const struct alerts *alerts, uint16_t type, bool begins);
+/* Whether a rule that can fire on this type has a response that the agent has to take. `moments`: at which the kernel side decides on
+ * such events, as bits. */
+bool alerts_are_urgent(const struct alerts *alerts, uint16_t type, unsigned moments);
 const struct rules *alerts_rules(const struct alerts *alerts);
 unsigned alerts_actions(const struct alerts *alerts, uint32_t rule);
-/* The kernel side takes the rule's responses where a program begins. */
-void alerts_set_in_kernel(struct alerts *alerts, uint32_t rule);
+/* The kernel side takes the rule's kill and deny at this moment (enum predicate_moment). */
+void alerts_set_in_kernel(struct alerts *alerts, uint32_t rule, unsigned moment);
 void alerts_tick(struct alerts *alerts, uint64_t now);
 /* All that is folded goes out. */
 void alerts_flush(struct alerts *alerts);

@@ -265,6 +265,9 @@ static bool option_is_on(const struct module *module, const struct config *confi
 
 	if (!strncmp(option, "response ", 9))
 		return !config || responses_want(config, option + 9);
+	if (!strncmp(option, "decides ", 8))
+		return !config || !module->loader->decides ||
+		       module->loader->decides(module->loader->decides_context, option + 8);
 	snprintf(key, sizeof key, "modules.%s.%s", module->name, option);
 	return !config || config_bool(config, key);
 }
@@ -273,6 +276,12 @@ void loader_set_asks(struct loader *loader, bool (*asks)(void *context, const ch
 {
 	loader->asks = asks;
 	loader->asks_context = context;
+}
+
+void loader_set_decides(struct loader *loader, bool (*decides)(void *context, const char *moment), void *context)
+{
+	loader->decides = decides;
+	loader->decides_context = context;
 }
 
 /* Whether anybody asks for one of the types that the hooks of a measure are there for. */

@@ -69,6 +69,8 @@ struct loader {
 	void *context;
 	bool (*asks)(void *context, const char *type); /* whether anybody asks for events of a type; NULL: for all */
 	void *asks_context;
+	bool (*decides)(void *context, const char *moment); /* whether the kernel side is to decide then; NULL: it is */
+	void *decides_context;
 	uint64_t boot;
 	int cgroup_v1;
 	char no_trampoline

@@ -7,11 +7,11 @@
 #include "probes/identity/identity.h"
 #include "rules/predicate.h"
 
-#define IN_KERNEL 0x80u
-
 struct responses {
 	uint32_t n_rules;
-	uint8_t actions[]; /* by rule, as bits */
+	struct {
+		uint8_t actions, in_kernel; /* as bits; of the moments at which the kernel side takes them */
+	} rules[];
 };
 
 static const char *const names[RESPONSES] = { "kill", "capture", "burst", "deny", "block" };
@@ -124,8 +124,8 @@ static int read_pair(const struct config *config, const struct rules *rules, con
 		return fault_set(fault, -EINVAL, "%s: rules.responses: rule '%.100s' %s, so it cannot fire",
 				 config_origin(config, "rules.responses"), pair[0],
 				 info->enabled ? "is left out" : "is not enabled");
-	r = read_actions(config, pair, &responses->actions[rule], fault);
-	if (r == 0 && responses->actions[rule] & RESPONSE_BIT(RESPONSE_BLOCK) &&
+	r = read_actions(config, pair, &responses->rules[rule].actions, fault);
+	if (r == 0 && responses->rules[rule].actions & RESPONSE_BIT(RESPONSE_BLOCK) &&
 	    rules_predicate(rules, (uint32_t)rule, PREDICATE_BEFORE_EXEC, &predicate, &why) < 0)
 		r = fault_set(fault, -EINVAL, "%s: rules.responses: rule '%.100s' cannot block: %s; give it kill",
 			      config_origin(config, "rules.responses"), pair[0], why.text);
@@ -143,7 +143,7 @@ int responses_read(struct responses **ret, const struct config *config, const st
 	*ret = NULL;
 	if (!n)
 		return 0;
-	responses = calloc(1, sizeof *responses + n_rules);
+	responses = calloc(1, sizeof *responses + n_rules * sizeof responses->rules[0]);
 	if (!responses)
 		return fault_set(fault, -ENOMEM, "out of memory");
 	responses->n_rules = n_rules;
@@ -162,18 +162,18 @@ void responses_free(struct responses *responses)
 	free(responses);
 }
 
-void responses_set_in_kernel(struct responses *responses, uint32_t rule)
+void responses_set_in_kernel(struct responses *responses, uint32_t rule, unsigned moment)
 {
 	if (rule < responses->n_rules)
-		responses->actions[rule] |= IN_KERNEL;
+		responses->rules[rule].in_kernel |= (uint8_t)(1u << moment);
 }
 
-bool responses_in_kernel(const struct responses *responses, uint32_t rule)
+unsigned responses_in_kernel(const struct responses *responses, uint32_t rule)
 {
-	return responses && rule < responses->n_rules && responses->actions[rule] & IN_KERNEL;
+	return responses && rule < responses->n_rules ? responses->rules[rule].in_kernel : 0;
 }
 
 unsigned responses_of(const struct responses *responses, uint32_t rule)
 {
-	return responses && rule < responses->n_rules ? responses->actions[rule] & ~IN_KERNEL : 0;
+	return responses && rule < responses->n_rules ? responses->rules[rule].actions : 0;
 }

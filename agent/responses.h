@@ -24,9 +24,9 @@ void responses_free(struct responses *responses);
 /* The actions of a rule, as bits; `responses` may be NULL. */
 unsigned responses_of(const struct responses *responses, uint32_t rule);
 
-/* Whether the kernel side takes a rule's kill and deny as a program begins: false until it was said so. */
-void responses_set_in_kernel(struct responses *responses, uint32_t rule);
-bool responses_in_kernel(const struct responses *responses, uint32_t rule);
+/* At which moments the kernel side takes a rule's kill and deny, as bits by enum predicate_moment: none until it was said so. */
+void responses_set_in_kernel(struct responses *responses, uint32_t rule, unsigned moment);
+unsigned responses_in_kernel(const struct responses *responses, uint32_t rule);
 
 const char *response_name(unsigned action);
 

@@ -11,7 +11,7 @@ packages_build='gcc libc6-dev cmake ninja-build pkg-config clang llvm libbpf-dev
 	librdkafka-dev libpcap-dev libyaml-dev libcap-ng-dev libseccomp-dev libmicrohttpd-dev libncurses-dev
 	liblzma-dev libiberty-dev'
 packages_kafka='openjdk-17-jre-headless maven kcat python3 python3-msgpack'
-packages_test="libcmocka-dev openjdk-17-jdk-headless g++ binutils xz-utils nodejs golang-go rustc python3 python3-jsonschema python3-msgpack python3-pyte iproute2 procps util-linux bpftool linux-perf curl chromium debuginfod tshark tcpdump graphviz libbpf-tools"
+packages_test="libcmocka-dev openjdk-17-jdk-headless g++ binutils xz-utils nodejs golang-go rustc python3 python3-jsonschema python3-msgpack python3-pyte iproute2 procps util-linux bpftool linux-perf curl chromium debuginfod tshark tcpdump graphviz libbpf-tools auditd"
 # What tests/corpus is made with and run by.
 packages_corpus='gcc g++ gcc-multilib musl-tools xz-utils binutils rustc golang-go nodejs openjdk-17-jdk-headless python3'
 packages_fuzz='libclang-rt-14-dev llvm'

@@ -4,6 +4,7 @@
 #include "rules/predicate.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <string.h>
 
 #define SHOWN_NEEDS 12u
@@ -248,16 +249,31 @@ static void write_exceptions(const struct rules *rules, const struct rule *rule,
 			d->exceptions[i].values.n == 1 ? "" : "s");
 }
 
-/* Where a response is taken that the rule may be given. */
+/* Where a response is taken that the rule may be given: for each kind of event that it can fire on and that the kernel might decide. */
 static void write_responses(const struct rules *rules, uint32_t rule, FILE *out)
 {
+	static const struct {
+		enum predicate_moment moment;
+		const char *of, *in_kernel;
+	} kills[] = {
+		{ PREDICATE_AT_EXEC, "of a program that begins", "before its first instruction" },
+		{ PREDICATE_AT_OPEN, "of who opens a file", "before it has the descriptor" },
+	};
 	struct predicate predicate;
 	struct fault why = { 0 };
+	unsigned fires = 0;
 
-	if (rules_predicate(rules, rule, PREDICATE_AT_EXEC, &predicate, &why) == 0)
-		fputs("  response kill: of a program that begins, in the kernel, before its first instruction\n", out);
-	else
-		fprintf(out, "  response kill: in user space: %s\n", why.text);
+	for (size_t i = 0; i < ARRAY_SIZE(kills); i++) {
+		int r = rules_predicate(rules, rule, kills[i].moment, &predicate, &why);
+
+		if (r == -ENOENT)
+			continue;
+		fires++;
+		fprintf(out, "  response kill: %s, %s%s\n", kills[i].of,
+			r == 0 ? "in the kernel, " : "in user space: ", r == 0 ? kills[i].in_kernel : why.text);
+	}
+	if (!fires)
+		fputs("  response kill: in user space: it fires on neither the begin of a program nor an open\n", out);
 	if (rules_predicate(rules, rule, PREDICATE_BEFORE_EXEC, &predicate, &why) == 0)
 		fputs("  response block: possible\n", out);
 	else

@@ -22,14 +22,21 @@ enum folded { FOLDED_NOT, FOLDED_TRUE, FOLDED_FALSE };
 
 /* --- what is the same for each event --- */
 
-/* What fields are while a program begins. evt.type is either of two, as one cannot tell from the event which call it was. */
-static const struct {
-	const char *field, *values[2];
-} constants[] = {
-	{ "evt.type", { "execve", "execveat" } },
-	{ "syscall.type", { "execve", "execveat" } },
-	{ "evt.dir", { "<", "<" } },
-	{ "evt.source", { "syscall", "syscall" } },
+/* What fields are at a moment. evt.type is any of the calls that may have been made, as one cannot tell from the event which it was: of these two must agree, and an open
+ * is all five to a rule (alerts/calls.c). */
+static const struct constant {
+	const char *field, *values[5];
+	bool any; /* a test that one of them passes is passed */
+} at_exec[] = {
+	{ "evt.type", { "execve", "execveat" }, false },
+	{ "syscall.type", { "execve", "execveat" }, false },
+	{ "evt.dir", { "<" }, false },
+	{ "evt.source", { "syscall" }, false },
+}, at_open[] = {
+	{ "evt.type", { "openat", "open", "openat2", "creat", "open_by_handle_at" }, true },
+	{ "syscall.type", { "openat", "open", "openat2", "creat", "open_by_handle_at" }, true },
+	{ "evt.dir", { "<" }, false },
+	{ "evt.source", { "syscall" }, false },
 };
 
 static bool holds_for_text(const struct making *m, const struct rule_test *test, const char *text)
@@ -39,20 +46,54 @@ static bool holds_for_text(const struct making *m, const struct rule_test *test,
 	return test_holds_for(m->program, test, &value);
 }
 
+static bool holds_for_number(const struct making *m, const struct rule_test *test, int64_t number)
+{
+	const struct rule_value value = { .kind = RULE_NUMBER, .number = number };
+
+	return test_holds_for(m->program, test, &value);
+}
+
+static enum folded folded_as(bool holds, bool negated)
+{
+	return holds != negated ? FOLDED_TRUE : FOLDED_FALSE;
+}
+
+static enum folded fold_constant(const struct making *m, const struct rule_test *test, const struct constant *c,
+				 bool negated)
+{
+	unsigned n = 0, held = 0;
+
+	while (n < ARRAY_SIZE(c->values) && c->values[n])
+		held += holds_for_text(m, test, c->values[n++]);
+	if (held == 0 || held == n)
+		return folded_as(held, negated);
+	return c->any && (test->op == OP_EQUAL || test->op == OP_IN) ? folded_as(true, negated) : FOLDED_NOT;
+}
+
+/* A descriptor is some number from 0 on: what both ends of these agree in, with what a condition could set apart between. */
+static enum folded fold_descriptor(const struct making *m, const struct rule_test *test, bool negated)
+{
+	static const int64_t some[] = { 1, 2, 3, 255, 1024, INT32_MAX };
+	bool first = holds_for_number(m, test, 0);
+
+	if (test->op == OP_EQUAL || test->op == OP_UNEQUAL || test->op == OP_IN)
+		return FOLDED_NOT;
+	for (size_t i = 0; i < ARRAY_SIZE(some); i++)
+		if (holds_for_number(m, test, some[i]) != first)
+			return FOLDED_NOT;
+	return folded_as(first, negated);
+}
+
 static enum folded fold(const struct making *m, const struct rule_test *test, const char *field, bool negated)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(constants); i++) {
-		bool first, second;
+	const bool opens = m->moment == PREDICATE_AT_OPEN;
+	const struct constant *constants = opens ? at_open : at_exec;
+	const size_t n = opens ? ARRAY_SIZE(at_open) : ARRAY_SIZE(at_exec);
 
-		if (strcmp(constants[i].field, field))
-			continue;
-		first = holds_for_text(m, test, constants[i].values[0]);
-		second = holds_for_text(m, test, constants[i].values[1]);
-		if (first != second)
-			return FOLDED_NOT;
-		return first != negated ? FOLDED_TRUE : FOLDED_FALSE;
-	}
-	return FOLDED_NOT;
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(constants[i].field, field))
+			return fold_constant(m, test, &constants[i], negated);
+	return opens && !strcmp(field, "fd.num") ? fold_descriptor(m, test, negated) : FOLDED_NOT;
 }
 
 /* --- tests --- */
@@ -87,12 +128,95 @@ static bool are_numbers(const struct literal *values, uint32_t n)
 	return true;
 }
 
+/* What an open can be of, as fd.type and, by the letter that they begin with, fd.typechar have it. */
+static const char *const kinds[] = { "file", "directory", "pipe", "unix" };
+
+static bool are_kinds(const struct literal *values, uint32_t n, bool letters)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		bool found = false;
+
+		for (size_t k = 0; k < ARRAY_SIZE(kinds) && values[i].kind == LITERAL_TEXT; k++)
+			found |= values[i].length == (letters ? 1 : strlen(kinds[k])) &&
+				 !memcmp(values[i].text, kinds[k], values[i].length);
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* A truth about the open: `= true`, or another way to say that or its contrary. */
+static int make_truth(const struct making *m, const struct rule_test *test, const struct rule_ref *ref,
+		      enum predicate_field field, struct predicate_test *ret)
+{
+	const struct rule_value yes = { .kind = RULE_TRUTH, .truth = true },
+				no = { .kind = RULE_TRUTH, .truth = false };
+	const bool if_so = test_holds_for(m->program, test, &yes), if_not = test_holds_for(m->program, test, &no);
+
+	if (if_so == if_not)
+		return refuse(m, ref, "compared with what is no truth");
+	ret->field = field;
+	ret->negated = (ret->negated != (test->op == OP_UNEQUAL)) != if_not;
+	ret->n_values = 0;
+	return 0;
+}
+
+struct served_field {
+	const char *name;
+	enum predicate_field field;
+	bool exec, before, open; /* at which moments it is known */
+};
+
+static const struct served_field served[] = {
+	{ "proc.name", PREDICATE_NAME, true, false, true },
+	{ "proc.exepath", PREDICATE_PATH, true, true, false },
+	{ "user.uid", PREDICATE_UID, true, false, true },
+	{ "fd.name", PREDICATE_PATH, false, false, true },
+	{ "fd.directory", PREDICATE_FOLDER, false, false, true },
+	{ "fd.typechar", PREDICATE_KIND, false, false, true },
+	{ "fd.type", PREDICATE_KIND, false, false, true },
+	{ "evt.is_open_write", PREDICATE_WRITES, false, false, true },
+	{ "evt.is_open_read", PREDICATE_READS, false, false, true },
+	{ "evt.is_open_create", PREDICATE_CREATES, false, false, true },
+};
+
+static const struct served_field *find_served(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(served); i++)
+		if (!strcmp(served[i].name, name))
+			return &served[i];
+	return NULL;
+}
+
+static bool is_known(const struct served_field *f, enum predicate_moment moment)
+{
+	return moment == PREDICATE_AT_EXEC ? f->exec : moment == PREDICATE_BEFORE_EXEC ? f->before : f->open;
+}
+
+static int check_values(const struct making *m, const struct rule_ref *ref, const struct predicate_test *test)
+{
+	switch (test->field) {
+	case PREDICATE_PATH:
+	case PREDICATE_FOLDER:
+		return are_paths(test->values, test->n_values, false)
+			       ? 0
+			       : refuse(m, ref, "a value is no whole path of at most 255 bytes");
+	case PREDICATE_UID:
+		return are_numbers(test->values, test->n_values) ? 0 : refuse(m, ref, "a value is no number");
+	case PREDICATE_KIND:
+		return are_kinds(test->values, test->n_values, !strcmp(ref->field->name, "fd.typechar"))
+			       ? 0
+			       : refuse(m, ref, "a value is no kind of file");
+	default:
+		return 0;
+	}
+}
+
 /* A set of values, and whether it is one that must not hold. */
 static int make_test(const struct making *m, const struct rule_test *test, bool negated, struct predicate_test *ret)
 {
 	const struct rule_ref *ref = &m->program->refs[test->left.ref];
-	const char *field = ref->field ? ref->field->name : "";
-	const bool is_exe = !strcmp(field, "proc.exepath");
+	const struct served_field *f = ref->field ? find_served(ref->field->name) : NULL;
 
 	*ret = (struct predicate_test){ .negated = negated != (test->op == OP_UNEQUAL),
 					.values = &m->program->literals[test->literals],
@@ -101,26 +225,26 @@ static int make_test(const struct making *m, const struct rule_test *test, bool 
 		return refuse(m, ref, "compared with another field, or transformed");
 	if (test->n_literals > PREDICATE_VALUES_MAX)
 		return refuse(m, ref, "more than 1024 values");
-	if (is_exe && test->op == OP_STARTSWITH) {
-		ret->field = PREDICATE_EXE_BELOW;
+	if (f && f->field >= PREDICATE_WRITES && is_known(f, m->moment))
+		return make_truth(m, test, ref, f->field, ret);
+	if (f && f->field == PREDICATE_PATH && is_known(f, m->moment) && test->op == OP_STARTSWITH) {
+		ret->field = PREDICATE_PATH_BELOW;
 		return are_paths(ret->values, 1, true)
 			       ? 0
 			       : refuse(m, ref, "startswith without a whole folder, such as /tmp/");
 	}
 	if (test->op != OP_EQUAL && test->op != OP_UNEQUAL && test->op != OP_IN)
 		return refuse(m, ref, "compared by more than =, != and in");
-	if (is_exe) {
-		ret->field = PREDICATE_EXE;
-		return are_paths(ret->values, ret->n_values, false)
-			       ? 0
-			       : refuse(m, ref, "a value is no whole path of at most 255 bytes");
-	}
-	if (strcmp(field, "proc.name") && strcmp(field, "user.uid"))
+	if (!f)
 		return refuse(m, ref, "only user space knows it");
-	if (m->moment == PREDICATE_BEFORE_EXEC)
-		return refuse(m, ref, "not known before the program is loaded");
-	ret->field = *field == 'p' ? PREDICATE_NAME : PREDICATE_UID;
-	return *field == 'p' || are_numbers(ret->values, ret->n_values) ? 0 : refuse(m, ref, "a value is no number");
+	if (!is_known(f, m->moment))
+		return refuse(m, ref,
+			      m->moment == PREDICATE_BEFORE_EXEC ? "not known before the program is loaded"
+			      : m->moment == PREDICATE_AT_OPEN
+				      ? "only user space knows it, as it was when the program began"
+				      : "it is no field of a program that begins");
+	ret->field = f->field;
+	return check_values(m, ref, ret);
 }
 
 /* --- clauses --- */
@@ -200,18 +324,33 @@ static bool can_be(const struct rule_info *info, const char *call)
 	return type >= 0 && event_types_have(&info->types, (unsigned)type);
 }
 
+static bool can_fire(const struct rule_info *info, enum predicate_moment moment)
+{
+	static const char *const execs[] = { "execve", "execveat" };
+
+	if (!info->enabled || info->skipped)
+		return false;
+	if (moment != PREDICATE_AT_OPEN)
+		return can_be(info, execs[0]) || can_be(info, execs[1]);
+	for (size_t i = 0; i < ARRAY_SIZE(at_open[0].values); i++)
+		if (can_be(info, at_open[0].values[i]))
+			return true;
+	return false;
+}
+
 int rules_predicate(const struct rules *rules, uint32_t rule, enum predicate_moment moment, struct predicate *ret,
 		    struct fault *fault)
 {
 	struct making m = { .program = rules->program, .moment = moment, .predicate = ret, .fault = fault };
-	const struct rule_info *info = &rules->rules[rule].info;
+	const char *never =
+		moment == PREDICATE_AT_OPEN ? "it cannot fire on an open" : "it cannot fire on the begin of a program";
 	int r;
 
-	ret->n = 0;
-	if (!info->enabled || info->skipped || (!can_be(info, "execve") && !can_be(info, "execveat")))
-		return fault_set(fault, -ENOENT, "it cannot fire on the begin of a program");
+	*ret = (struct predicate){ .n = 0 };
+	if (!can_fire(&rules->rules[rule].info, moment))
+		return fault_set(fault, -ENOENT, "%s", never);
 	r = add_all(&m, rules->rules[rule].condition.root);
 	if (m.never)
-		return fault_set(fault, -ENOENT, "it cannot fire on the begin of a program");
+		return fault_set(fault, -ENOENT, "%s", never);
 	return r;
 }

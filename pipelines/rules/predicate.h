@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A rule as the kernel can decide it, while a program begins: a row of clauses, all of which must hold, each of which is a row of tests, one of which must.
+ * A rule as the kernel can decide it, while a program begins or a file is opened: a row of clauses, all of which must hold, each of which is a row of tests, one of which must.
  * It holds exactly where the rule fires on that event, or there is none: a rule that is only nearly a predicate would kill what it does not mean.
  */
 #ifndef SONDE_RULE_PREDICATE_H
@@ -13,14 +13,20 @@
 #define PREDICATE_PATH_MAX   255u  /* bytes of a path that is compared */
 
 enum predicate_field {
-	PREDICATE_NAME,      /* proc.name is one of the values */
-	PREDICATE_EXE,       /* proc.exepath is one of the values */
-	PREDICATE_EXE_BELOW, /* proc.exepath begins with the value, a folder */
-	PREDICATE_UID,       /* user.uid is one of the values */
+	PREDICATE_NAME,       /* proc.name is one of the values */
+	PREDICATE_PATH,       /* the path of the file (proc.exepath, fd.name) is one of the values */
+	PREDICATE_PATH_BELOW, /* it begins with the value, a folder */
+	PREDICATE_UID,        /* user.uid is one of the values */
+	PREDICATE_FOLDER,     /* fd.directory is one of the values */
+	PREDICATE_KIND,       /* fd.typechar is one of the values, or fd.type is, whose names begin with that letter */
+	PREDICATE_WRITES,     /* the file was opened for writing; without values, as the next two */
+	PREDICATE_READS,      /* for reading */
+	PREDICATE_CREATES,    /* and made by that */
 };
 
-/* When it is decided. Before the program is loaded, only its file is known for certain: not yet whose rights it gets, and how it is called. */
-enum predicate_moment { PREDICATE_AT_EXEC, PREDICATE_BEFORE_EXEC };
+/* When it is decided, and of which file. Before a program is loaded, only its file is known for certain: not yet whose rights it gets, and how it is called. An
+ * open is one that succeeded. */
+enum predicate_moment { PREDICATE_AT_EXEC, PREDICATE_BEFORE_EXEC, PREDICATE_AT_OPEN };
 
 struct literal;
 
@@ -33,10 +39,10 @@ struct predicate_test {
 
 struct predicate {
 	struct predicate_test tests[PREDICATE_TESTS_MAX];
-	uint32_t n; /* 0: it holds for each program that begins */
+	uint32_t n; /* 0: it holds for each program that begins, or file that is opened */
 };
 
-/* -EOPNOTSUPP: it has none, and why; -ENOENT: it cannot fire on the begin of a program. The literals are the rules'. */
+/* -EOPNOTSUPP: it has none, and why; -ENOENT: it cannot fire then. The literals are the rules'. */
 int rules_predicate(const struct rules *rules, uint32_t rule, enum predicate_moment moment, struct predicate *ret,
 		    struct fault *fault);
 

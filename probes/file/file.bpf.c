@@ -1161,18 +1161,10 @@ sonde_inline bool reads_watched(struct file *file, struct inode *inode)
 	return false;
 }
 
-/* Devices that programs write to all the time and that keep nothing: null, zero, full, random, urandom, terminals. */
 sonde_inline bool is_sink(struct inode *inode)
 {
-	__u32 dev;
-
-	if ((MEMBER(inode, inode, i_mode) & SONDE_S_IFMT) != SONDE_S_IFCHR)
-		return false;
-	dev = MEMBER(inode, inode, i_rdev);
-	if (SONDE_MAJOR(dev) == 1)
-		return SONDE_MINOR(dev) == 3 || SONDE_MINOR(dev) == 5 ||
-		       (SONDE_MINOR(dev) >= 7 && SONDE_MINOR(dev) <= 9);
-	return sonde_is_terminal(dev);
+	return (MEMBER(inode, inode, i_mode) & SONDE_S_IFMT) == SONDE_S_IFCHR &&
+	       sonde_is_sink(MEMBER(inode, inode, i_rdev));
 }
 
 /* Address of the file behind a descriptor of this thread; as sonde_file_of(), by loads. */

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Responses in the kernel: where the condition of a rule can be decided as a program begins (pipelines/rules/predicate.h), the program is killed before its first
- * instruction, or not even begun; and processes that are marked, with all that they make, may not connect.
+ * instruction, or not even begun; where it can be as a file is opened, who opened it is killed before it has the descriptor; and processes that are marked, with all that they make, may not connect.
  *
  * Nothing here depends on user space being quick, on room in a ring, or on a scratch buffer that somebody else may need: the path of a program is walked into memory
  * that is the program's alone. Where even that is not to be had, nothing is done here, and user space does it.
  */
 #include "sonde/probe.bpf.h"
+#include "sonde/syscall.bpf.h"
 #include "guard.h"
 #include "predicate.bpf.h"
 
@@ -34,7 +35,8 @@ __u32 guard_kills = 0;
 /* ---- telling ---- */
 
 /* Without the storage of tasks, which not all of these programs may look at. */
-sonde_inline void tell(const struct sonde_owner *owner, __u32 rule, __u32 action, __s32 error, __u32 count)
+sonde_inline void tell(const struct sonde_owner *owner, __u32 rule, __u32 action, __s32 error, __u32 moment,
+		       __u32 count)
 {
 	struct sonde_counts *counts = sonde_counts_of(guard_note_type.id);
 	struct guard_note *note;
@@ -53,13 +55,15 @@ sonde_inline void tell(const struct sonde_owner *owner, __u32 rule, __u32 action
 	note->action = action;
 	note->error = error;
 	note->count = count;
+	note->moment = moment;
+	note->_pad = 0;
 	bpf_ringbuf_submit(note, BPF_RB_FORCE_WAKEUP);
 }
 
 /* ---- a program begins ---- */
 
-/* The number of the first rule that has the action and fits the program, or NO_RULE. */
-sonde_inline __u32 rule_that_fits(__u64 file, __u32 place, __u32 action)
+/* The number of the first rule that has the action and fits the file, or NO_RULE. `reads`: only of rules that are asked of reads. */
+sonde_inline __u32 rule_that_fits(__u64 file, __u32 place, __u32 action, __u32 moment, bool reads)
 {
 	__u32 zero = 0;
 	struct guard_control *control = bpf_map_lookup_elem(&guard_control, &zero);
@@ -73,7 +77,9 @@ sonde_inline __u32 rule_that_fits(__u64 file, __u32 place, __u32 action)
 		if (i >= half >> 32)
 			break;
 		rule = bpf_map_lookup_elem(&guard_rules, &number);
-		if (rule && rule->actions & 1u << action && guard_rule_holds(file, place, number))
+		if (!rule || rule->moment != moment || !(rule->actions & 1u << action) || (reads && !rule->reads))
+			continue;
+		if (guard_rule_holds(file, place, number))
 			return rule->number;
 	}
 	return NO_RULE;
@@ -112,21 +118,27 @@ sonde_inline long mark_task(struct task_struct *task, __u32 rule)
 	return error ? sonde_failed(error) : 0;
 }
 
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
+/* Denies and kills the running task, where a rule says so. */
+sonde_inline void respond(__u64 file, __u32 moment, bool reads)
 {
-	__u64 file = (__u64)BPF_CORE_READ(bprm, file);
-	__u32 place = guard_take_place(), denies = rule_that_fits(file, place, ACTION_DENY),
-	      kills = rule_that_fits(file, place, ACTION_KILL);
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 place = guard_take_place(), denies = rule_that_fits(file, place, ACTION_DENY, moment, reads),
+	      kills = rule_that_fits(file, place, ACTION_KILL, moment, reads);
 	struct sonde_owner owner;
 
 	guard_leave_place(place);
 	if ((denies == NO_RULE && kills == NO_RULE) || sonde_owner_called(&owner) < 0 || owner.filtered)
-		return 0;
+		return;
 	if (denies != NO_RULE)
-		tell(&owner, denies, ACTION_DENY, (__s32)mark_task(task, denies), 0);
+		tell(&owner, denies, ACTION_DENY, (__s32)mark_task(task, denies), moment, 0);
 	if (kills != NO_RULE)
-		tell(&owner, kills, ACTION_KILL, (__s32)kill_task(task), 0);
+		tell(&owner, kills, ACTION_KILL, (__s32)kill_task(task), moment, 0);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
+{
+	respond((__u64)BPF_CORE_READ(bprm, file), GUARD_AT_EXEC, false);
 	return 0;
 }
 
@@ -141,13 +153,50 @@ int BPF_PROG(block__lsm, struct linux_binprm *bprm, int ret)
 	if (ret)
 		return ret;
 	place = guard_take_place();
-	rule = rule_that_fits((__u64)BPF_CORE_READ(bprm, file), place, ACTION_BLOCK);
+	rule = rule_that_fits((__u64)BPF_CORE_READ(bprm, file), place, ACTION_BLOCK, GUARD_BEFORE_EXEC, false);
 	guard_leave_place(place);
 	if (rule == NO_RULE || sonde_owner_called(&owner) < 0 || owner.filtered)
 		return 0;
-	tell(&owner, rule, ACTION_BLOCK, 0, 0);
+	tell(&owner, rule, ACTION_BLOCK, 0, GUARD_BEFORE_EXEC, 0);
 	return -1; /* EPERM */
 }
+
+/* ---- a file is opened ---- */
+
+/* Of what was opened, which is what module file tells (probes/file): all that is written to or made, but for devices that keep nothing, and of what is read that which rules name,
+ * which it watches. */
+__attribute__((noinline)) int guard_opened(long fd)
+{
+	struct file *file = sonde_file_of(fd);
+	struct inode *inode;
+	__u32 mode;
+
+	if (!file)
+		return 0;
+	mode = BPF_CORE_READ(file, f_mode);
+	inode = BPF_CORE_READ(file, f_inode);
+	if (mode & FMODE_PATH || !inode)
+		return 0;
+	if (!(mode & (FMODE_WRITE | FMODE_CREATE)))
+		respond((__u64)file, GUARD_AT_OPEN, true);
+	else if ((BPF_CORE_READ(inode, i_mode) & SONDE_S_IFMT) != SONDE_S_IFCHR ||
+		 !sonde_is_sink(BPF_CORE_READ(inode, i_rdev)))
+		respond((__u64)file, GUARD_AT_OPEN, false);
+	return 0;
+}
+
+#define OPENS_ON(call)                                                                                                 \
+	SEC("tracepoint/syscalls/sys_exit_" #call)                                                                     \
+	SONDE_WHEN("decides open")                                                                                     \
+	int call##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
+	{                                                                                                              \
+		return guard_opened(sonde_returned(ctx));                                                              \
+	}
+OPENS_ON(openat)
+OPENS_ON(open)
+OPENS_ON(creat)
+OPENS_ON(openat2)
+OPENS_ON(open_by_handle_at)
 
 /* ---- connecting ---- */
 
@@ -166,7 +215,7 @@ sonde_inline void tell_refused(struct guard_mark *mark, struct task_struct *task
 	struct sonde_owner owner;
 
 	sonde_owner_known(&owner, task, NULL);
-	tell(&owner, mark->rule, ACTION_DENY, 0, (__u32)__sync_lock_test_and_set(&mark->refused, 0));
+	tell(&owner, mark->rule, ACTION_DENY, 0, 0, (__u32)__sync_lock_test_and_set(&mark->refused, 0));
 }
 
 sonde_inline int may_connect(void)

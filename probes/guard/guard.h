@@ -10,12 +10,26 @@
 #define GUARD_PATH_MAX  256u
 #define GUARD_MARKS_MAX 65536u
 
-enum guard_field { GUARD_NAME, GUARD_EXE, GUARD_EXE_BELOW, GUARD_UID };
+/* As enum predicate_field (pipelines/rules/predicate.h). */
+enum guard_field {
+	GUARD_NAME,
+	GUARD_PATH,
+	GUARD_PATH_BELOW,
+	GUARD_UID,
+	GUARD_FOLDER,
+	GUARD_KIND,
+	GUARD_WRITES,
+	GUARD_READS,
+	GUARD_CREATES
+};
+
+/* As enum predicate_moment. */
+enum guard_moment { GUARD_AT_EXEC, GUARD_BEFORE_EXEC, GUARD_AT_OPEN };
 
 /* Whether the value that `field` says is in the set. */
 struct guard_test {
 	__u32 set;
-	__u16 length; /* of the one path of GUARD_EXE_BELOW, as it is in the set */
+	__u16 length; /* of the one path of GUARD_PATH_BELOW, as it is in the set */
 	__u8 field;
 	__u8 flags; /* GUARD_NEGATED: whether it is not; GUARD_ENDS: last of its clause */
 };
@@ -27,7 +41,8 @@ struct guard_rule {
 	__u32 number;  /* the agent's */
 	__u32 actions; /* 1 << enum response_action_kind */
 	__u32 n_tests;
-	__u32 _pad;
+	__u16 moment; /* enum guard_moment */
+	__u16 reads;  /* of opens: of those for reading, too */
 	struct guard_test tests[GUARD_TESTS_MAX];
 };
 
@@ -38,7 +53,7 @@ struct guard_control {
 	__u32 agent;     /* its pid */
 };
 
-/* A name, or a user id as four bytes; zeros behind it. */
+/* A name, a user id as four bytes, or the letter of a kind of file; zeros behind it. */
 struct guard_name {
 	__u32 set, _pad;
 	char text[16];
@@ -65,7 +80,9 @@ struct guard_note {
 	__u32 rule;
 	__u32 action; /* enum response_action_kind */
 	__s32 error;
-	__u32 count; /* how many times since the note before */
+	__u32 count;  /* of refused connects: how many since the note before; else 0 */
+	__u32 moment; /* enum guard_moment; of refused connects nothing */
+	__u32 _pad;
 };
 
 SONDE_INTERNAL_EVENT(guard_note, "guard.note", priority, "A response was taken in the kernel.");

@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Whether a rule holds for a program that begins. */
+/* Whether a rule holds for a program that begins, or for a file that was opened. */
 #ifndef SONDE_GUARD_PREDICATE_BPF_H
 #define SONDE_GUARD_PREDICATE_BPF_H
 
 #include "sonde/probe.bpf.h"
+#include "sonde/inode.bpf.h"
 #include "guard.h"
+
+#define FMODE_WRITE  0x2 /* include/linux/fs.h */
+#define FMODE_PATH   0x4000
+#define FMODE_CREATE 0x100000 /* FMODE_CREATED */
+#define O_ACCMODE    3
+#define O_WRONLY     1
+#define O_RDWR       2
 
 #define NO_RULE         0xffffffffu
 #define WALK_BYTES      4608 /* PATH_MAX, and room for one more component, which the walk wants to have left */
@@ -41,7 +49,7 @@ struct {
 	__type(value, __u8);
 } guard_paths SEC(".maps");
 
-/* The path of the program that a task begins, leaf first, while rules are tried on it. */
+/* The path of a file, leaf first, while rules are tried on it. */
 struct guard_walk {
 	struct guard_path key;
 	__u32 used; /* bytes; 0: not walked yet */
@@ -133,7 +141,17 @@ sonde_inline bool has_path(struct guard_walk *walk, __u32 set, __u32 from, __u32
 	return bpf_map_lookup_elem(&guard_paths, &walk->key) != NULL;
 }
 
-/* Whether the path of the program passes a test; -1: it could not be looked at. This and the next are functions that the verifier checks once and by
+/* Whether the folder of the path is in the set: what is left without the leaf. The root is no value that a set has. */
+sonde_inline bool has_folder(struct guard_walk *walk, __u32 set, __u32 used)
+{
+	long leaf = bpf_probe_read_kernel_str(walk->key.text, sizeof walk->key.text, walk->bytes);
+
+	if (leaf <= 0 || leaf >= used)
+		return false;
+	return has_path(walk, set, leaf, used - leaf);
+}
+
+/* Whether the path of the file passes a test; -1: it could not be looked at. This and the next are functions that the verifier checks once and by
  * themselves; a file comes as a number. */
 __attribute__((noinline)) int guard_path_holds(__u64 file, __u32 place, __u32 field, __u32 set, __u32 length)
 {
@@ -145,8 +163,10 @@ __attribute__((noinline)) int guard_path_holds(__u64 file, __u32 place, __u32 fi
 	used = walk->used;
 	if (walk->cut)
 		return 0; /* longer than any path that a rule can name, and its root is not known */
-	if (field == GUARD_EXE)
+	if (field == GUARD_PATH)
 		return has_path(walk, set, 0, used);
+	if (field == GUARD_FOLDER)
+		return has_folder(walk, set, used);
 	before = used - length - 1; /* huge where the folder is not shorter than the path */
 	barrier_var(before);
 	if (before >= WALK_BYTES - GUARD_PATH_MAX || walk->bytes[before])
@@ -154,19 +174,63 @@ __attribute__((noinline)) int guard_path_holds(__u64 file, __u32 place, __u32 fi
 	return has_path(walk, set, before + 1, length);
 }
 
-sonde_inline bool name_holds(const struct guard_test *test)
+/* The letter that fd.typechar has: where sockets and pipes are no files. */
+sonde_inline char kind_of(struct file *file)
+{
+	switch (BPF_CORE_READ(file, f_inode, i_mode) & SONDE_S_IFMT) {
+	case SONDE_S_IFDIR:
+		return 'd';
+	case SONDE_S_IFIFO:
+		return 'p';
+	case SONDE_S_IFSOCK:
+		return 'u';
+	default:
+		return 'f';
+	}
+}
+
+/* How the file was opened. */
+sonde_inline bool open_holds(struct file *file, __u32 field)
+{
+	__u32 access = BPF_CORE_READ(file, f_flags) & O_ACCMODE;
+
+	if (field == GUARD_CREATES)
+		return BPF_CORE_READ(file, f_mode) & FMODE_CREATE;
+	return access == O_RDWR || access == (field == GUARD_WRITES ? O_WRONLY : 0);
+}
+
+/* A process is called what its first thread is. */
+sonde_inline bool name_holds(struct file *file, const struct guard_test *test)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct guard_name key = { .set = test->set };
 
 	if (test->field == GUARD_UID)
 		*(__u32 *)key.text = task->cred->euid.val;
+	else if (test->field == GUARD_KIND)
+		key.text[0] = kind_of(file);
 	else
-		sonde_copy_comm(key.text, task);
+		sonde_copy_comm(key.text, task->group_leader);
 	return bpf_map_lookup_elem(&guard_names, &key) != NULL;
 }
 
-/* Whether the rule at this place of the table holds for the program that the running task begins. What could not be looked at makes it not hold: user space has
+sonde_inline int test_holds(__u64 file, __u32 place, const struct guard_test *test)
+{
+	switch (test->field) {
+	case GUARD_NAME:
+	case GUARD_UID:
+	case GUARD_KIND:
+		return name_holds((struct file *)file, test);
+	case GUARD_PATH:
+	case GUARD_PATH_BELOW:
+	case GUARD_FOLDER:
+		return guard_path_holds(file, place, test->field, test->set, test->length);
+	default:
+		return open_holds((struct file *)file, test->field);
+	}
+}
+
+/* Whether the rule at this place of the table holds for the file that the running task begins as a program, or has opened. What could not be looked at makes it not hold: user space has
  * the last word. */
 __attribute__((noinline)) int guard_rule_holds(__u64 file, __u32 place, __u32 number)
 {
@@ -181,9 +245,7 @@ __attribute__((noinline)) int guard_rule_holds(__u64 file, __u32 place, __u32 nu
 		if (i >= rule->n_tests)
 			break;
 		if (!clause) {
-			int holds = test->field == GUARD_NAME || test->field == GUARD_UID
-					    ? name_holds(test)
-					    : guard_path_holds(file, place, test->field, test->set, test->length);
+			int holds = test_holds(file, place, test);
 
 			if (holds < 0)
 				return 0;

@@ -57,6 +57,11 @@ def scaled(count, least=100):
     return max(min(count, least), int(count / SLOWNESS / (8 if GUEST else 1)))
 
 
+def races(least=100):
+    """How often a race is run: SONDE_RACES says how often, where more are to be than a test run has time for."""
+    return scaled(int(os.environ.get("SONDE_RACES") or 20000), least)
+
+
 def wait_until(condition, seconds=10, what=""):
     """The first true value of condition(), or TimedOut. The pause grows from 5 to 100 ms, so a fast answer is a fast test."""
     end, pause = time.monotonic() + bound(seconds), 0.005

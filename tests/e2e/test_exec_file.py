@@ -327,7 +327,7 @@ class Failed(common.TestCase):
         self.assertEqual((row["error"], row["fd"], row["path_given"], row["flags"]), (said[0], int(said[1]), "none", 0x100))
 
     def test_path_that_changes_meanwhile(self):
-        count = common.scaled(20000, 1000)
+        count = common.races(1000)
         self.agent.stop()
         self.agent.start()
         rows, said = self.run_load("race-fail", f"{self.folder}/none-a", str(count))
@@ -371,7 +371,7 @@ class Failed(common.TestCase):
 class Races(common.TestCase):
     def test_path_and_argument_that_change_meanwhile(self):
         """What is told is what ran, as the program itself saw it."""
-        folder, count = folder_for(self), common.scaled(20000, 300)
+        folder, count = folder_for(self), common.races(300)
         for letter in "ab":
             copy(f"{folder}/program-{letter}")
         with common.Agent("exec") as agent:

@@ -10,7 +10,6 @@ import tempfile
 
 import common
 
-TRIES = 20000
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 FAMILY = {socket.AF_INET: "inet", socket.AF_INET6: "inet6"}
 SOCK_PACKET = 10
@@ -323,10 +322,10 @@ class Net(common.TestCase):
     def race(self, name, *words):
         """What the socket was afterwards, try by try, and the rows. Some tries were raced: the memory held another address by then."""
         with self.agent(**{"rings.bulk": "32MiB", "rings.priority": "32MiB"}) as agent:
-            pid, lines = self.run_load(agent, name, str(common.scaled(TRIES)), *words)
+            pid, lines = self.run_load(agent, name, str(common.races()), *words)
             rows = self.rows_of(agent, pid)
         truth = [line[1:] for line in lines if line[0] in ("peer", "own", "failed")]
-        self.assertEqual(len(truth), common.scaled(TRIES))
+        self.assertEqual(len(truth), common.races())
         if not common.GUEST:
             self.assertGreater(int(lines[-1][1]), 0, "no try was raced")
         return truth, rows

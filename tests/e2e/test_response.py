@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Responses: what a rule asks for is done to those it fires on, to nobody else, and each is told."""
+import collections
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -12,6 +14,7 @@ import time
 import common
 
 KILLED = -signal.SIGKILL
+OPEN = "evt.type in (open, openat, openat2)"
 EXEC = "evt.type in (execve, execveat)"
 # Says on each line what becomes of a connect over each of TCP and UDP, IPv4 and IPv6, once a line is read.
 CONNECTS = r"""
@@ -194,6 +197,109 @@ class Response(common.TestCase):
                 self.assertEqual(killed, {r["pid"] for r in self.of(rows, "alert") if r["pid"] in all_pids})
                 self.assertEqual({r["pid"] for r in self.of(rows, "response.action") if r.get("kernel")} & all_pids, killed)
                 self.assertTrue(killed and killed != all_pids)
+
+    def test_who_opens_a_forbidden_file_is_killed_before_it_has_the_descriptor(self):
+        """For writing, making and reading: not one byte goes in or out. And who may, is not."""
+        secret, other = os.path.join(self.folder, "secret"), os.path.join(self.folder, "other")
+        for path in secret, other:
+            with open(path, "w") as file:
+                file.write("x" * 100)
+        bad, good = self.program("bad"), self.program("good")
+        condition = f"{OPEN} and (fd.name = {secret} or fd.name startswith {self.folder}/new/) and fd.num >= 0 and not proc.name in (good, python3, sonde)"
+        os.mkdir(os.path.join(self.folder, "new"))
+        tries = common.scaled(100, 20)
+        with self.agent({"Forbidden": f"{condition} and evt.is_open_write = true", "Read": f"{condition} and evt.is_open_read = true"},
+                        {"Forbidden": "kill", "Read": "kill"}, modules="exec,file") as agent:
+            for i in range(tries):
+                out = os.path.join(self.folder, f"out{i}")
+                self.assertEqual(self.run_one([bad, f"if={secret}", f"of={out}"]), KILLED)
+                self.assertFalse(os.path.exists(out), "it went on")
+                self.assertEqual(self.run_one([bad, f"if={other}", f"of={secret}", "conv=notrunc", "bs=1", "count=1"]), KILLED)
+                made = os.path.join(self.folder, "new", str(i))
+                self.assertEqual(self.run_one([bad, f"if={other}", f"of={made}"]), KILLED)
+                self.assertEqual(os.path.getsize(made), 0)
+                self.assertEqual(self.run_one([good, f"if={secret}", f"of={made}"]), 0)
+                self.assertEqual(self.run_one([bad, f"if={other}", f"of={out}"]), 0)
+                self.assertEqual(os.path.getsize(made), 100)
+            with open(secret) as file:
+                self.assertEqual(file.read(), "x" * 100)
+            agent.wait_rows("response.action", count=3 * tries)
+            agent.wait_rows("alert", count=3 * tries)
+            agent.stop()
+            rows = agent.rows()
+        self.check(rows)
+        actions = self.of(rows, "response.action")
+        self.assertEqual(len(actions), 3 * tries)
+        for r in actions:
+            self.assertEqual((r["action"], r["kernel"], r["event_type"], r["comm"]), ("kill", True, "file.open", "bad"))
+            self.assertNotIn("error", r)
+        self.assertEqual(collections.Counter(r["rule"] for r in actions), {"Forbidden": 2 * tries, "Read": tries})
+        self.assertEqual({r["proc"] for r in actions}, {r["proc"] for r in self.of(rows, "alert")})
+
+    def make_files(self, place):
+        os.makedirs(os.path.join(place, "a", "b"))
+        for path in ("a/x", "y", "a/b/z"):
+            with open(os.path.join(place, path), "w"):
+                pass
+        os.mkfifo(os.path.join(place, "pipe"))
+        self.addCleanup(os.close, os.open(os.path.join(place, "pipe"), os.O_RDWR))
+        os.symlink("a/x", os.path.join(place, "link"))
+        common.spawn(["chmod", "-R", "a+rwX", place])
+
+    def open_all(self, place, programs):
+        """Opens of each kind and by each call: {pid: killed}."""
+        read, write, both, make = os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_CREAT
+        opens = [("a/x", read), ("link", write), ("y", both), ("a/b/z", read), ("pipe", write), ("a/fresh", make), ("a", read)]
+        calls = [lambda path, flags: (257, -100, f"s:{path}", flags | os.O_NONBLOCK, 0o666)]
+        if os.uname().machine == "x86_64":
+            calls += [lambda path, flags: (2, f"s:{path}", flags | os.O_NONBLOCK, 0o666) if flags != write else (85, f"s:{path}", 0o666),
+                      lambda path, flags: (437, -100, f"s:{path}", "h:" + struct.pack("3Q", flags, 0o666 if flags & os.O_CREAT else 0, 0).hex(), 24)]
+        ends = {}
+        for program in programs:
+            for user in (0, 65534):
+                for number, (path, flags) in enumerate(opens):
+                    words = calls[number % len(calls)](os.path.join(place, path), flags)
+                    process = subprocess.Popen([program, "call", *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, user=user)
+                    said = process.communicate(timeout=common.bound(60))[0]
+                    ends[process.pid] = process.returncode == KILLED
+                    if process.returncode == KILLED:
+                        self.assertEqual(said, b"")
+                    else:
+                        self.assertGreaterEqual(int(said), 0, (path, words))
+                    if path == "a/fresh":
+                        os.unlink(os.path.join(place, path))
+        return ends
+
+    def test_the_kernel_decides_on_opens_as_user_space_does(self):
+        """Rules of each kind of test, each in a folder of its own, and opens that differ in each."""
+        conditions = {
+            "write": "evt.is_open_write = true",
+            "create": "evt.is_open_create = true and proc.name in (one, three)",
+            "kind": "fd.typechar != f and evt.is_open_write = true",
+            "below": "fd.name startswith {f}/a/ and not user.uid = 65534 and proc.name = two",
+            "folder": "fd.directory in ({f}/a, /nowhere) and (evt.is_open_read = true or evt.is_open_create = true)",
+            "path": "fd.name in ({f}/a/x, {f}/y) and fd.type = file",
+        }
+        programs = [os.path.join(self.folder, name) for name in ("one", "two")]
+        for program in programs:
+            shutil.copy(common.load("file"), program)
+        place = {name: os.path.join(self.folder, name) for name in conditions}
+        for folder in place.values():
+            self.make_files(folder)
+        rules = {name: f"{OPEN} and fd.num >= 0 and {condition.format(f=place[name])} and fd.name startswith {place[name]}/"
+                 for name, condition in conditions.items()}
+        with self.agent(rules, dict.fromkeys(rules, "kill"), modules="exec,file") as agent:
+            self.assertEqual(common.sonde("rules", "explain", self.rules).stdout.count("who opens a file, in the kernel"), len(rules))
+            ends = {name: self.open_all(place[name], programs) for name in conditions}
+            agent.stop()
+            rows = agent.rows()
+        self.check(rows)
+        for name, killed in ends.items():
+            with self.subTest(name):
+                died = {pid for pid, dead in killed.items() if dead}
+                self.assertEqual(died, {r["pid"] for r in self.of(rows, "alert") if r["rule"] == name and r["pid"] in killed})
+                self.assertEqual(died, {r["pid"] for r in self.of(rows, "response.action") if r.get("kernel") and r["rule"] == name})
+                self.assertTrue(0 < len(died) < len(killed), len(died))
 
     def test_what_the_kernel_cannot_decide_user_space_kills_at_once(self):
         # The guests have no useradd.

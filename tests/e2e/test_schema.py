@@ -101,6 +101,8 @@ def reach_into_kernel(folder):
 def not_here():
     """Types of what this kernel was built without."""
     absent = set() if os.path.exists("/proc/modules") else {"module.load", "module.unload"}
+    if common.GUEST:
+        absent |= {"mount.pivot_root", "module.load", "module.unload", "kernel.kexec"}  # rights.py says why; test_kernel has the others
     return absent if os.path.exists("/sys/kernel/kexec_loaded") else absent | {"kernel.kexec"}
 
 
@@ -197,6 +199,7 @@ class Schema(common.TestCase):
             for row in {r["type"]: r for r in rows}.values():
                 whole.validate(row)
 
+    @common.user_space
     def test_records_of_loss(self):
         """A ring of a page is soon full: what is lost is in the stream, as declared, and sums up to what the ledger says."""
         types = json_schema()["$defs"]
@@ -220,6 +223,7 @@ class Schema(common.TestCase):
             told[row["event"], row["reason"]] += row["count"]
         self.assertEqual({k: n for k, n in lost.items() if k[0] in types}, {k: n for k, n in told.items() if k[0] in types})
 
+    @common.user_space
     def test_the_check_can_fail(self):
         types = json_schema()["$defs"]
         good = {"type": "process.fork", "ts": 1, "seq": 1, "host": "h", "run": "r", "pid": 1, "tid": 1, "comm": "c", "proc": "0" * 16,
@@ -233,6 +237,7 @@ class Schema(common.TestCase):
         self.assertTrue(faults_of({k: v for k, v in good.items() if k != "flags"}, types))
 
     @common.host_only("reads the tree")
+    @common.user_space
     def test_releases(self):
         """What was ever released stays: types, keys, what they are, and which are always there."""
         now = json_schema()["$defs"]
@@ -250,6 +255,7 @@ class Schema(common.TestCase):
                     self.assertEqual(now[name]["properties"][key].get("pattern"), property.get("pattern"), f"{path}: {name}.{key}")
                 self.assertEqual(set(was["required"]) - set(now[name]["required"]), set(), f"{path}: {name} lost what was always there")
 
+    @common.user_space
     def test_contract(self):
         """The types and keys that the design names, which nothing may lose."""
         types = json_schema()["$defs"]
@@ -265,6 +271,7 @@ class Schema(common.TestCase):
             self.assertEqual(set(keys.split()) - set(types[name]["properties"]), set(), name)
 
     @common.host_only("needs sqlite")
+    @common.user_space
     def test_sql(self):
         """The tables are made, with the keys as columns, and those that are always there may not be null."""
         import sqlite3
@@ -278,6 +285,7 @@ class Schema(common.TestCase):
             self.assertEqual(list(columns), list(declared["properties"]), name)
             self.assertEqual([c for c, row in columns.items() if row[3]], [k for k in declared["properties"] if k in declared["required"]])
 
+    @common.user_space
     def test_formats_agree(self):
         types = json_schema()["$defs"]
         markdown, text = schema("--format", "markdown"), schema()
@@ -293,6 +301,7 @@ class Schema(common.TestCase):
             part = text.partition(f"\n{name} version ")[2].partition("\n\n")[0]
             self.assertEqual(re.findall(r"(?m)^  (\w+) +(?:str|uint|int|bool|array|map|table) ", part), own)
 
+    @common.user_space
     def test_one_type_and_globs(self):
         self.assertEqual(list(json.loads(schema("--format", "json", "tcp.*"))["$defs"]), ["tcp.connect", "tcp.accept", "tcp.close", "tcp.reset", "tcp.listen_drop", "tcp.stats", "tcp.turnaround", "tcp.slow"])
         self.assertEqual(list(json.loads(schema("--format", "json", "process.exit"))["$defs"]), ["process.exit"])
@@ -300,6 +309,7 @@ class Schema(common.TestCase):
         self.assertIn("process.exot", done.stderr)
         self.assertEqual(done.stdout, "")
 
+    @common.user_space
     def test_names_of_others(self):
         """Each is written as such names are, and stands for one key only where a type is concerned."""
         for name, declared in json_schema()["$defs"].items():

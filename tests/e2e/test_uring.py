@@ -8,7 +8,6 @@ import tempfile
 
 import common
 
-TRIES = 20000
 PENDING_MAX = 8192
 RIGHTS = "uid", "euid", "gid", "egid", "cap_eff"
 WHOSE = "pid", "tid", "comm", "proc", "parent", *RIGHTS
@@ -180,9 +179,9 @@ class Uring(common.TestCase):
         self.assertNotEqual(asked[0]["tid"], asked[0]["pid"])
 
     def test_a_name_rewritten_during_the_request(self):
-        lines, asked, ended = self.run_load("race", str(common.scaled(TRIES)))
+        lines, asked, ended = self.run_load("race", str(common.races()))
         *lines, (_, rewritten) = lines
-        self.assertEqual(len(lines), common.scaled(TRIES))
+        self.assertEqual(len(lines), common.races())
         self.check_pairs(lines, asked, ended)
         self.assertEqual([row.get("path", "-") for row in ended], [line[2] for line in lines])
         self.assertEqual([f"{row['dir']}/{row['name']}" for row, line in zip(asked, lines) if line[2] != "-"],

@@ -49,7 +49,7 @@ static bool value_fits(const struct predicate_test *test, const struct literal *
 
 	if (test->field == PREDICATE_UID)
 		return value->whole == p->uid;
-	if (test->field == PREDICATE_EXE_BELOW)
+	if (test->field == PREDICATE_PATH_BELOW)
 		return strlen(text) > value->length && !memcmp(text, value->text, value->length);
 	return strlen(text) == value->length && !memcmp(text, value->text, value->length);
 }
@@ -215,6 +215,187 @@ static void test_predicates_agree_with_rules(void **unused)
 	assert_true(had > CONDITIONS / 5 && held > CONDITIONS / 10 && without > CONDITIONS / 10);
 }
 
+/* ---- opens ---- */
+
+static const char *const files[] = { "/etc/passwd", "/etc/x/passwd", "/etcx/passwd", "/passwd", "/tmp/a/b" };
+static const char *const folders[] = { "/etc", "/etc/x", "/etcx", "/", "/tmp/a" };
+static const char *const kinds[] = { "file", "directory", "pipe" };
+
+struct opened {
+	const char *name, *file, *folder, *kind;
+	unsigned uid;
+	bool reads, writes, creates;
+};
+
+static bool open_fits(const struct predicate_test *test, const struct literal *value, const struct opened *o)
+{
+	const char *text = test->field == PREDICATE_NAME     ? o->name
+			   : test->field == PREDICATE_FOLDER ? o->folder
+							     : o->file;
+
+	if (test->field == PREDICATE_UID)
+		return value->whole == o->uid;
+	if (test->field == PREDICATE_KIND)
+		return value->text[0] == o->kind[0];
+	if (test->field == PREDICATE_PATH_BELOW)
+		return strlen(text) > value->length && !memcmp(text, value->text, value->length);
+	return strlen(text) == value->length && !memcmp(text, value->text, value->length);
+}
+
+static bool open_is(const struct predicate_test *test, const struct opened *o)
+{
+	bool fits = false;
+
+	if (test->field >= PREDICATE_WRITES)
+		return test->field == PREDICATE_WRITES  ? o->writes
+		       : test->field == PREDICATE_READS ? o->reads
+							: o->creates;
+	for (uint32_t v = 0; v < test->n_values; v++)
+		fits |= open_fits(test, &test->values[v], o);
+	return fits;
+}
+
+static bool decides_open(const struct predicate *predicate, const struct opened *o)
+{
+	bool clause = false;
+
+	for (uint32_t i = 0; i < predicate->n; i++) {
+		const struct predicate_test *test = &predicate->tests[i];
+
+		clause |= open_is(test, o) != test->negated;
+		if (!test->ends)
+			continue;
+		if (!clause)
+			return false;
+		clause = false;
+	}
+	return true;
+}
+
+static bool fires_on_open(const struct rules *rules, const struct opened *o)
+{
+	char text[768];
+	struct rule_line *line;
+	struct fault fault;
+	uint32_t matched[1];
+	bool fired;
+
+	snprintf(text, sizeof text,
+		 "{\"evt.type\":[\"openat\",\"open\",\"openat2\",\"creat\",\"open_by_handle_at\"],\"evt.dir\":\"<\","
+		 "\"proc.name\":\"%s\",\"user.uid\":%u,\"fd.name\":\"%s\",\"fd.directory\":\"%s\",\"fd.type\":\"%s\","
+		 "\"fd.typechar\":\"%c\",\"fd.num\":7,\"proc.cmdline\":\"%s\",\"evt.is_open_read\":%s,"
+		 "\"evt.is_open_write\":%s,\"evt.is_open_create\":%s}",
+		 o->name, o->uid, o->file, o->folder, o->kind, o->kind[0], o->name, o->reads ? "true" : "false",
+		 o->writes ? "true" : "false", o->creates ? "true" : "false");
+	if (rule_line_read(&line, text, strlen(text), "line", &fault) < 0)
+		fail_msg("%s: %s", text, fault.text);
+	fired = rules_match(rules, rule_line_event(line), matched, 1) == 1;
+	rule_line_free(line);
+	return fired;
+}
+
+/* How often they agree that it holds. */
+static unsigned compare_opens(const struct rules *rules, const struct predicate *predicate, const char *condition)
+{
+	unsigned held = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names) * ARRAY_SIZE(files) * ARRAY_SIZE(uids) * ARRAY_SIZE(kinds) * 6;
+	     i++) {
+		unsigned n = i, way;
+		struct opened o;
+
+		o.name = names[n % ARRAY_SIZE(names)], n /= ARRAY_SIZE(names);
+		o.file = files[n % ARRAY_SIZE(files)], o.folder = folders[n % ARRAY_SIZE(files)],
+		n /= ARRAY_SIZE(files);
+		o.uid = uids[n % ARRAY_SIZE(uids)], n /= ARRAY_SIZE(uids);
+		o.kind = kinds[n % ARRAY_SIZE(kinds)], way = n / ARRAY_SIZE(kinds);
+		o.reads = way % 3 != 1, o.writes = way % 3 != 0, o.creates = way >= 3;
+		bool holds = predicate && decides_open(predicate, &o);
+
+		if (holds != fires_on_open(rules, &o))
+			fail_msg("%s: %s %s %s %u %d%d%d: the predicate says %d", condition, o.name, o.file, o.kind,
+				 o.uid, o.reads, o.writes, o.creates, holds);
+		held += holds;
+	}
+	return held;
+}
+
+static size_t add_open_test(char *room, size_t at)
+{
+	static const char *const truths[] = { "evt.is_open_write", "evt.is_open_read", "evt.is_open_create" };
+	static const char *const more[] = { "evt.dir = <",        "evt.type in (open, openat, openat2)",
+					    "evt.type = open",    "proc.cmdline contains sh",
+					    "fd.num > 2",         "proc.exepath = /usr/bin/sh",
+					    "evt.type = connect", "fd.num >= 0" };
+
+	switch (chance(10)) {
+	case 0:
+		return add(room, at, "proc.name %s (%s, %s)", "in", names[chance(4)], names[chance(4)]);
+	case 1:
+		return add(room, at, "proc.name != %s", names[chance(4)]);
+	case 2:
+		return add(room, at, "fd.name %s %s", chance(2) ? "=" : "!=", files[chance(5)]);
+	case 3:
+		return add(room, at, "fd.name startswith %s", chance(2) ? "/etc/" : "/tmp/a/");
+	case 4:
+		return add(room, at, "fd.directory in (%s, %s)", folders[chance(3)], folders[chance(5)]);
+	case 5:
+		return add(room, at, "user.uid %s %u", chance(2) ? "=" : "!=", uids[chance(3)]);
+	case 6:
+	case 7:
+		return add(room, at, "%s %s %s", truths[chance(3)],
+			   chance(4) ? "=" : "!=", chance(3) ? "true" : "false");
+	case 8:
+		return chance(2) ? add(room, at, "fd.typechar = %c", kinds[chance(3)][0])
+				 : add(room, at, "fd.type in (%s, %s)", kinds[chance(3)], kinds[chance(3)]);
+	default:
+		return add(room, at, "%s", more[chance(8)]);
+	}
+}
+
+static size_t add_open_condition(char *room, size_t at)
+{
+	unsigned clauses = 1 + chance(4);
+
+	for (unsigned c = 0; c < clauses; c++) {
+		unsigned tests = 1 + chance(3);
+
+		at = add(room, at, "%s%s(", c ? " and " : "", chance(4) ? "" : "not ");
+		for (unsigned t = 0; t < tests; t++) {
+			at = add(room, at, "%s%s", t ? " or " : "", chance(4) ? "" : "not ");
+			at = add_open_test(room, at);
+		}
+		at = add(room, at, ")");
+	}
+	return at;
+}
+
+static void test_predicates_of_opens_agree_with_rules(void **unused)
+{
+	unsigned had = 0, held = 0, without = 0;
+
+	for (unsigned i = 0; i < CONDITIONS / 10; i++) {
+		char condition[2048] = "evt.type in (open, openat, openat2) and ";
+		struct predicate predicate;
+		struct fault why = { 0 };
+		struct rules *rules;
+		int r;
+
+		add_open_condition(condition, strlen(condition));
+		rules = load(condition);
+		r = rules_predicate(rules, 0, PREDICATE_AT_OPEN, &predicate, &why);
+		had += r == 0;
+		without += r != 0;
+		assert_true(r == 0 || why.text[0]);
+		if (r == 0)
+			held += compare_opens(rules, &predicate, condition) > 0;
+		else if (r == -ENOENT)
+			compare_opens(rules, NULL, condition); /* never */
+		rules_free(rules);
+	}
+	assert_true(had > CONDITIONS / 50 && held > CONDITIONS / 100 && without > CONDITIONS / 100);
+}
+
 /* ---- what has none ---- */
 
 static void refused(const char *condition, enum predicate_moment moment, int error, const char *why)
@@ -230,6 +411,7 @@ static void refused(const char *condition, enum predicate_moment moment, int err
 }
 
 #define EXEC "evt.type in (execve, execveat) and "
+#define OPEN "evt.type in (open, openat, openat2) and "
 
 static void test_what_has_none_says_why(void **unused)
 {
@@ -248,6 +430,15 @@ static void test_what_has_none_says_why(void **unused)
 	refused("evt.type = connect and proc.name = x", PREDICATE_AT_EXEC, -ENOENT, "cannot fire");
 	refused(EXEC "proc.name = x", PREDICATE_BEFORE_EXEC, -EOPNOTSUPP, "proc.name: not known before");
 	refused(EXEC "user.uid = 0", PREDICATE_BEFORE_EXEC, -EOPNOTSUPP, "user.uid: not known before");
+	refused(EXEC "fd.name = /x", PREDICATE_AT_EXEC, -EOPNOTSUPP,
+		"fd.name: it is no field of a program that begins");
+	refused(OPEN "proc.exepath = /x", PREDICATE_AT_OPEN, -EOPNOTSUPP, "as it was when the program began");
+	refused(OPEN "fd.name contains x", PREDICATE_AT_OPEN, -EOPNOTSUPP, "compared by more than");
+	refused(OPEN "fd.name startswith /etc", PREDICATE_AT_OPEN, -EOPNOTSUPP, "whole folder");
+	refused(OPEN "fd.directory = /", PREDICATE_AT_OPEN, -EOPNOTSUPP, "no whole path");
+	refused(OPEN "fd.typechar = 4", PREDICATE_AT_OPEN, -EOPNOTSUPP, "no kind of file");
+	refused(OPEN "fd.num > 2", PREDICATE_AT_OPEN, -EOPNOTSUPP, "fd.num");
+	refused("evt.type = connect and fd.name = /x", PREDICATE_AT_OPEN, -ENOENT, "cannot fire on an open");
 }
 
 /* So many names, or one path of so many bytes. */
@@ -299,6 +490,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_predicates_agree_with_rules),
+		cmocka_unit_test(test_predicates_of_opens_agree_with_rules),
 		cmocka_unit_test(test_what_has_none_says_why),
 		cmocka_unit_test(test_bounds),
 	};

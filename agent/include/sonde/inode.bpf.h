@@ -31,4 +31,14 @@ sonde_inline bool sonde_is_terminal(__u32 dev)
 	return major == 4 || major == 5 || (major >= 136 && major <= 143);
 }
 
+/* Devices that programs write to all the time and that keep nothing: null, zero, full, random, urandom, terminals. */
+sonde_inline bool sonde_is_sink(__u32 dev)
+{
+	__u32 minor = SONDE_MINOR(dev);
+
+	if (SONDE_MAJOR(dev) == 1)
+		return minor == 3 || minor == 5 || (minor >= 7 && minor <= 9);
+	return sonde_is_terminal(dev);
+}
+
 #endif
