@@ -4,6 +4,8 @@
 
 #include "probes/exec/exec.h"
 #include "probes/file/file.h"
+#include "probes/net/net.h"
+#include "probes/tcp/tcp.h"
 
 #define PROCESSES_PART 8 /* of agent.memory goes to the table of processes */
 
@@ -33,6 +35,8 @@ int agent_open_processes(struct agent *a, struct fault *fault)
 	a->exec = type_of(a, "exec", "process_exec", sizeof(struct process_exec));
 	a->fork = type_of(a, "exec", "process_fork", sizeof(struct process_fork));
 	a->exit = type_of(a, "exec", "process_exit", sizeof(struct process_exit));
+	a->tcp_connect = type_of(a, "tcp", "tcp_connect", sizeof(struct tcp_connect));
+	a->connect = type_of(a, "net", "net_connect", sizeof(struct net_connect));
 	a->open = type_of(a, "file", "file_open", sizeof(struct file_open));
 	return r < 0 ? fault_set(fault, r, "out of memory") : 0;
 }

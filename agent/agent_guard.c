@@ -8,6 +8,8 @@
 #include "agent_state.h"
 
 #include <bpf/bpf.h>
+#include <netinet/in.h>
+#include <stddef.h>
 
 #include "probes/guard/guard.h"
 #include "rules/predicate.h"
@@ -47,15 +49,15 @@ int agent_rule_number(struct agent *a, const char *name)
 
 /* ---- telling ---- */
 
-_Static_assert((int)GUARD_CREATES == PREDICATE_CREATES && (int)GUARD_UID == PREDICATE_UID &&
-		       (int)GUARD_KIND == PREDICATE_KIND && (int)GUARD_AT_OPEN == PREDICATE_AT_OPEN,
+_Static_assert((int)GUARD_CREATES == PREDICATE_CREATES && (int)GUARD_PORT == PREDICATE_PORT &&
+		       (int)GUARD_KIND == PREDICATE_KIND && (int)GUARD_BEFORE_CONNECT == PREDICATE_BEFORE_CONNECT,
 	       "the kernel side's names for the same");
 
 struct telling {
 	struct agent *agent;
-	int rules, control, names, paths; /* maps */
-	uint32_t first_set;               /* of the fresh half */
-	bool *reads;                      /* by rule: it names each file whose reads it is of */
+	int rules, control, names, paths, networks; /* maps */
+	uint32_t first_set;                         /* of the fresh half */
+	bool *reads;                                /* by rule: it names each file whose reads it is of */
 	struct guard_control fresh;
 };
 
@@ -84,30 +86,56 @@ static int add_path(const struct telling *t, uint32_t set, const struct literal 
 	return bpf_map_update_elem(t->paths, &key, &one, BPF_ANY) < 0 ? -errno : 0;
 }
 
+static int add_network(const struct telling *t, uint32_t set, const struct literal *value)
+{
+	struct guard_network key = { .bits = 32 + value->network.bits, .set = set };
+	uint8_t one = 1;
+
+	memcpy(key.address, value->network.address, sizeof key.address);
+	return bpf_map_update_elem(t->networks, &key, &one, BPF_ANY) < 0 ? -errno : 0;
+}
+
+static void put_number(struct guard_name *key, uint32_t number)
+{
+	memcpy(key->text, &number, sizeof number);
+}
+
 /* A name that is longer than the kernel keeps is nobody's. */
 static int add_name(const struct telling *t, uint32_t set, enum predicate_field field, const struct literal *value)
 {
 	struct guard_name key = { .set = set };
 	uint8_t one = 1;
 
-	if (field == PREDICATE_UID) {
-		uint32_t uid = (uint32_t)value->whole;
-
-		memcpy(key.text, &uid, sizeof uid);
-	} else if (field == PREDICATE_KIND) {
-		key.text[0] = value->text[0];
-	} else if (value->length < sizeof key.text) {
+	if (field == PREDICATE_UID || field == PREDICATE_PORT)
+		put_number(&key, (uint32_t)value->whole);
+	else if (field == PREDICATE_PROTOCOL)
+		put_number(&key, value->text[0] == 't' ? IPPROTO_TCP : IPPROTO_UDP);
+	else if (field == PREDICATE_KIND)
+		key.text[0] = predicate_kind(value);
+	else if (value->length < sizeof key.text)
 		memcpy(key.text, value->text, value->length);
-	} else {
+	else
 		return 0;
-	}
 	return bpf_map_update_elem(t->names, &key, &one, BPF_ANY) < 0 ? -errno : 0;
+}
+
+static int add_value(const struct telling *t, enum predicate_field field, const struct literal *value,
+		     struct guard_test *test)
+{
+	switch (field) {
+	case PREDICATE_PATH:
+	case PREDICATE_PATH_BELOW:
+	case PREDICATE_FOLDER:
+		return add_path(t, test->set, value, &test->length);
+	case PREDICATE_ADDRESS:
+		return add_network(t, test->set, value);
+	default:
+		return add_name(t, test->set, field, value);
+	}
 }
 
 static int tell_test(const struct telling *t, const struct predicate_test *test, struct guard_test *ret)
 {
-	bool path =
-		test->field == PREDICATE_PATH || test->field == PREDICATE_PATH_BELOW || test->field == PREDICATE_FOLDER;
 	int r = 0;
 
 	*ret = (struct guard_test){ .set = t->agent->guard_set++,
@@ -115,8 +143,7 @@ static int tell_test(const struct telling *t, const struct predicate_test *test,
 				    .flags = (uint8_t)((test->negated ? GUARD_NEGATED : 0) |
 						       (test->ends ? GUARD_ENDS : 0)) };
 	for (uint32_t i = 0; i < test->n_values && r == 0; i++)
-		r = path ? add_path(t, ret->set, &test->values[i], &ret->length)
-			 : add_name(t, ret->set, test->field, &test->values[i]);
+		r = add_value(t, test->field, &test->values[i], ret);
 	return r;
 }
 
@@ -158,21 +185,23 @@ static void tell_moment(struct telling *t, uint32_t rule, unsigned actions, enum
 	}
 	snprintf(text, sizeof text, "rule '%.100s': its response %s: the kernel's tables are full",
 		 rules_at(alerts_rules(a->alerts), rule)->name,
-		 moment == PREDICATE_BEFORE_EXEC ? "block is not taken" : "is taken in user space");
+		 actions == RESPONSE_BIT(RESPONSE_BLOCK) ? "block is not taken" : "is taken in user space");
 	agent_say(a, text);
 }
 
-/* Both kinds of keys begin with their set. */
-static void forget_sets(int map, uint32_t before)
+/* `at`: where a key has its set. */
+static void forget_sets(int map, size_t at, uint32_t before)
 {
-	struct guard_path key, last;
+	char key[sizeof(struct guard_path)], last[sizeof(struct guard_path)];
 	void *from = NULL;
+	uint32_t set;
 
-	while (bpf_map_get_next_key(map, from, &key) == 0) {
-		if (key.set < before && bpf_map_delete_elem(map, &key) == 0)
+	while (bpf_map_get_next_key(map, from, key) == 0) {
+		memcpy(&set, key + at, sizeof set);
+		if (set < before && bpf_map_delete_elem(map, key) == 0)
 			continue; /* the next one behind `last`, which is still there */
-		last = key;
-		from = &last;
+		memcpy(last, key, sizeof last);
+		from = last;
 	}
 }
 
@@ -182,7 +211,8 @@ static bool find_maps(struct telling *t, struct module *guard)
 	t->control = module_map(guard, "guard_control");
 	t->names = module_map(guard, "guard_names");
 	t->paths = module_map(guard, "guard_paths");
-	return t->rules >= 0 && t->control >= 0 && t->names >= 0 && t->paths >= 0;
+	t->networks = module_map(guard, "guard_networks");
+	return t->rules >= 0 && t->control >= 0 && t->names >= 0 && t->paths >= 0 && t->networks >= 0;
 }
 
 /* NULL: it is in use; else why it is not. */
@@ -202,6 +232,44 @@ static void take_read(void *context, uint32_t rule, const struct rule_path *path
 	((bool *)context)[rule] = path != NULL;
 }
 
+#define KILLS (RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY))
+
+/* What is done at a moment, and what it needs. */
+static const struct {
+	unsigned actions;
+	const char *measure, *name; /* as hooks ask for it: SONDE_WHEN("decides NAME") */
+} moments[] = {
+	[PREDICATE_AT_EXEC] = { KILLS, "exec", "" },
+	[PREDICATE_BEFORE_EXEC] = { RESPONSE_BIT(RESPONSE_BLOCK), "block", "" },
+	[PREDICATE_AT_OPEN] = { KILLS, "openat", "open" },
+	[PREDICATE_AT_CONNECT] = { KILLS, "connected", "connected" },
+	[PREDICATE_BEFORE_CONNECT] = { RESPONSE_BIT(RESPONSE_BLOCK), "connect4", "connect" },
+};
+
+/* Whether a rule has an action that the kernel side takes then. */
+static bool is_decided(const struct agent *a, enum predicate_moment moment)
+{
+	struct predicate predicate;
+
+	for (uint32_t i = 0; a->alerts && i < rules_count(alerts_rules(a->alerts)); i++)
+		if (alerts_actions(a->alerts, i) & moments[moment].actions &&
+		    rules_predicate(alerts_rules(a->alerts), i, moment, &predicate, NULL) == 0)
+			return true;
+	return false;
+}
+
+bool agent_decides(void *context, const char *name)
+{
+	struct agent *a = context;
+
+	if (!strcmp(name, "connect") && responses_want(a->setup.config, "deny"))
+		return true;
+	for (size_t m = 0; m < ARRAY_SIZE(moments); m++)
+		if (!strcmp(name, moments[m].name))
+			return is_decided(a, (enum predicate_moment)m);
+	return false;
+}
+
 /* The rules in force, to the kernel side. */
 void agent_tell_guard(struct agent *a)
 {
@@ -209,7 +277,6 @@ void agent_tell_guard(struct agent *a)
 	struct module *guard = agent_guard(a);
 	struct measure_view measures[MEASURES_MAX];
 	struct guard_control old = { 0 };
-	unsigned at_exec, at_open;
 	uint32_t zero = 0;
 
 	if (!guard || !find_maps(&t, guard))
@@ -221,39 +288,22 @@ void agent_tell_guard(struct agent *a)
 	}
 	if (a->alerts)
 		live_reads(alerts_rules(a->alerts), take_read, t.reads);
-	/* Without the hook nothing is told: user space decides. */
-	at_exec = missing(guard, "exec", measures) ? 0 : RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY);
-	at_open = missing(guard, "openat", measures) ? 0 : RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY);
 	bpf_map_lookup_elem(t.control, &zero, &old);
 	t.fresh = (struct guard_control){ .first = old.first ? 0 : GUARD_RULES_MAX,
 					  .kill_rate = (uint32_t)config_number(a->setup.config, "rules.kill_rate"),
 					  .agent = (uint32_t)getpid() };
 	for (uint32_t i = 0; a->alerts && i < rules_count(alerts_rules(a->alerts)); i++) {
-		unsigned actions = alerts_actions(a->alerts, i);
-
-		tell_moment(&t, i, actions & RESPONSE_BIT(RESPONSE_BLOCK), PREDICATE_BEFORE_EXEC);
-		tell_moment(&t, i, actions & at_exec, PREDICATE_AT_EXEC);
-		tell_moment(&t, i, actions & at_open, PREDICATE_AT_OPEN);
+		for (size_t m = 0; m < ARRAY_SIZE(moments); m++)
+			if (!missing(guard, moments[m].measure, measures)) /* without the hook user space decides */
+				tell_moment(&t, i, alerts_actions(a->alerts, i) & moments[m].actions,
+					    (enum predicate_moment)m);
 	}
 	bpf_map_update_elem(t.control, &zero, &t.fresh, BPF_ANY);
-	forget_sets(t.names, a->guard_sets_from);
-	forget_sets(t.paths, a->guard_sets_from);
+	forget_sets(t.names, offsetof(struct guard_name, set), a->guard_sets_from);
+	forget_sets(t.paths, offsetof(struct guard_path, set), a->guard_sets_from);
+	forget_sets(t.networks, offsetof(struct guard_network, set), a->guard_sets_from);
 	a->guard_sets_from = t.first_set;
 	free(t.reads);
-}
-
-bool agent_decides(void *context, const char *moment)
-{
-	struct agent *a = context;
-	struct predicate predicate;
-
-	if (strcmp(moment, "open"))
-		return true;
-	for (uint32_t i = 0; a->alerts && i < rules_count(alerts_rules(a->alerts)); i++)
-		if (alerts_actions(a->alerts, i) & (RESPONSE_BIT(RESPONSE_KILL) | RESPONSE_BIT(RESPONSE_DENY)) &&
-		    rules_predicate(alerts_rules(a->alerts), i, PREDICATE_AT_OPEN, &predicate, NULL) == 0)
-			return true;
-	return false;
 }
 
 /* ---- what must be there ---- */
@@ -263,15 +313,25 @@ int agent_check_guard(struct agent *a, struct fault *fault)
 {
 	static const struct {
 		const char *action, *measure;
-	} needed[] = { { "deny", "connect4" }, { "deny", "connect6" }, { "deny", "send4" },
-		       { "deny", "send6" },    { "deny", "inherit" },  { "block", "block" } };
+		int moment; /* it is asked for only where something is decided then; -1: whenever the action is */
+	} needed[] = {
+		{ "deny", "connect4", -1 },
+		{ "deny", "connect6", -1 },
+		{ "deny", "send4", -1 },
+		{ "deny", "send6", -1 },
+		{ "deny", "inherit", -1 },
+		{ "block", "block", PREDICATE_BEFORE_EXEC },
+		{ "block", "connect4", PREDICATE_BEFORE_CONNECT },
+		{ "block", "connect6", PREDICATE_BEFORE_CONNECT },
+	};
 	struct module *guard = agent_guard(a);
 	struct measure_view measures[MEASURES_MAX];
 
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
 		const char *why;
 
-		if (!responses_want(a->setup.config, needed[i].action))
+		if (!responses_want(a->setup.config, needed[i].action) ||
+		    (needed[i].moment >= 0 && !is_decided(a, (enum predicate_moment)needed[i].moment)))
 			continue;
 		why = missing(guard, needed[i].measure, measures);
 		if (why)
@@ -359,18 +419,42 @@ static const char *why_not(const struct guard_note *note)
 	return strerror(-note->error);
 }
 
+/* Of the event that the kernel side decided on; NULL: it was a connect of a process that may not. */
+static const char *noted_type(struct agent *a, const struct guard_note *note)
+{
+	if (note->count)
+		return NULL;
+	if (note->moment == GUARD_AT_EXEC || note->moment == GUARD_BEFORE_EXEC)
+		return "process.exec";
+	if (note->moment == GUARD_AT_OPEN)
+		return "file.open";
+	return agent_guest(a, "net") ? "net.connect" : "tcp.connect";
+}
+
+/* The kernel side marks the process, and what it makes from then on; what it had made by then, which a program that just began has not, is marked here. */
+static int deny_descendants(struct agent *a, const struct guard_note *note, const char *rule)
+{
+	struct sonde_task_found task;
+	int r;
+
+	if (note->action != RESPONSE_DENY || note->count || note->error || note->moment == GUARD_AT_EXEC)
+		return note->error;
+	r = loader_task(a->setup.loader, note->event.pid, &task);
+	if (r == -ESRCH || r == -ENOENT)
+		return 0; /* it has ended by now: nobody can be found as its descendant */
+	return r < 0 ? r : agent_deny(a, &note->event, &task, rule);
+}
+
 void agent_take_note(struct agent *a, const struct guard_note *note)
 {
 	const char *rule = note->rule < a->n_rule_names ? a->rule_names[note->rule] : "";
 
 	agent_write_response(a, &(struct response_row){ .event = &note->event,
-							.event_type = note->count                     ? NULL
-								      : note->moment == GUARD_AT_OPEN ? "file.open"
-												      : "process.exec",
+							.event_type = noted_type(a, note),
 							.rule = rule,
 							.reason = why_not(note),
 							.action = note->action,
-							.error = note->error,
+							.error = deny_descendants(a, note, rule),
 							.count = note->count > 1 ? note->count : 0,
 							.kernel = true });
 	/* Of these the event comes out of the ring, too. */

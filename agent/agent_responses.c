@@ -9,11 +9,14 @@
 #include "agent_state.h"
 
 #include <bpf/bpf.h>
+#include <errno.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "connections.h"
 #include "probes/file/file.h"
+#include "probes/net/net.h"
 #include "rules/predicate.h"
 
 #define MINUTE_NS   (60 * NS_PER_SEC)
@@ -257,10 +260,12 @@ static void take(struct agent *a, const struct response_order *order, unsigned a
 	case RESPONSE_KILL:
 		r = kill_process(a, order->event, &reason);
 		break;
-	default: /* block: what is blocked makes no event */
+	default: /* block: what is blocked makes no event, or one that says so */
 		r = -EAGAIN;
-		reason = "the program was not refused as it began";
+		reason = "it was not refused as it began";
 	}
+	if (action == RESPONSE_KILL && r == -ESRCH && order->repeated)
+		return; /* the first time it was killed, or that was said */
 	if (r < 0 && !reason)
 		reason = room[0] ? room : strerror(-r);
 	agent_write_response(
@@ -331,16 +336,28 @@ static bool put_off(struct agent *a, const struct response_order *order, uint32_
 /* At which moments the kernel side may decide on events of a type, as bits. */
 static unsigned moments_of(const struct agent *a, const struct event_type *type)
 {
-	return !type ? 0 : type == a->exec ? 1u << PREDICATE_AT_EXEC : type == a->open ? 1u << PREDICATE_AT_OPEN : 0;
+	return !type                                          ? 0
+	       : type == a->exec                              ? 1u << PREDICATE_AT_EXEC
+	       : type == a->open                              ? 1u << PREDICATE_AT_OPEN
+	       : type == a->connect || type == a->tcp_connect ? 1u << PREDICATE_AT_CONNECT
+							      : 0;
 }
 
-/* Whether the kernel side has decided on this event: it does not on opens that failed. */
+static bool is_connected(const struct net_connect *e)
+{
+	return (!e->error || e->error == -EINPROGRESS) && (e->family == AF_INET || e->family == AF_INET6);
+}
+
+/* Whether the kernel side has decided on this event: it does not on calls that failed. */
 static bool is_kernels(const struct agent *a, const struct response_order *order)
 {
 	const struct event_type *type = schema_type(a->setup.schema, order->event->type);
 
-	return order->in_kernel & moments_of(a, type) &&
-	       (type != a->open || ((const struct file_open *)order->event)->fd >= 0);
+	if (!(order->in_kernel & moments_of(a, type)))
+		return false;
+	if (type == a->connect)
+		return is_connected((const struct net_connect *)order->event);
+	return type != a->open || ((const struct file_open *)order->event)->fd >= 0;
 }
 
 /* Whether the response is the kernel's: it was taken, or is waited for. */
@@ -387,6 +404,13 @@ void agent_tick_responses(struct agent *a, uint64_t now)
 	}
 }
 
+/* A connect that was refused is an event, and its note is the record of that; the begin of a program that was refused is none. */
+static bool was_blocked(const struct agent *a, const struct response_order *order)
+{
+	return schema_type(a->setup.schema, order->event->type) == a->connect &&
+	       ((const struct net_connect *)order->event)->error == -EPERM;
+}
+
 /* What looks at the process comes before what ends it. Of a rule that fires again on one execution only the kill is tried again. */
 void agent_respond(void *context, const struct response_order *order)
 {
@@ -400,6 +424,8 @@ void agent_respond(void *context, const struct response_order *order)
 		if (!(order->actions & RESPONSE_BIT(action)) || (order->repeated && action != RESPONSE_KILL))
 			continue;
 		if ((action == RESPONSE_KILL || action == RESPONSE_DENY) && leave_to_kernel(a, order, action))
+			continue;
+		if (action == RESPONSE_BLOCK && was_blocked(a, order))
 			continue;
 		if (action == RESPONSE_BURST && is_too_young(a, order))
 			continue;

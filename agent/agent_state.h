@@ -67,9 +67,9 @@ struct agent {
 	struct sched_clock *clock;
 	struct ring_buffer *priority, *bulk;
 	struct guest guests[MODULES_MAX];
-	bool watched[SONDE_TYPES_MAX];                      /* types that a guest wants to see */
-	struct guest *refiners[SONDE_TYPES_MAX];            /* who completes the events of a type; NULL: nobody */
-	const struct event_type *exec, *fork, *exit, *open; /* of processes and files; NULL: no module declares it */
+	bool watched[SONDE_TYPES_MAX];           /* types that a guest wants to see */
+	struct guest *refiners[SONDE_TYPES_MAX]; /* who completes the events of a type; NULL: nobody */
+	const struct event_type *exec, *fork, *exit, *open, *connect, *tcp_connect; /* NULL: no module declares it */
 	struct processes *processes;
 	struct users *users;
 	struct runtimes *runtimes; /* what is known of containers */
@@ -127,8 +127,8 @@ struct guard_note;
 struct sonde_task_found;
 bool agent_wants_guard(const struct config *config);
 struct module *agent_guard(struct agent *a);
-/* Whether the kernel side is to respond at this moment ("open"): some rule's kill or deny can be decided then. */
-bool agent_decides(void *context, const char *moment);
+/* Whether the kernel side is to respond at this moment ("open", "connect", "connected"): some rule's response can be decided then. */
+bool agent_decides(void *context, const char *name);
 int agent_rule_number(struct agent *a, const char *name);
 void agent_tell_guard(struct agent *a);
 int agent_check_guard(struct agent *a, struct fault *fault);

@@ -33,7 +33,7 @@ void loader_set_cgroup_v1(struct loader *loader, const char *controller);
 /* Whose events somebody asks for: hooks that are there for other types alone are not attached. `asks` NULL: everybody's. It is called
  * by several threads at a time. */
 void loader_set_asks(struct loader *loader, bool (*asks)(void *context, const char *type), void *context);
-/* Whether something is to be decided by the kernel side at a moment ("open"): hooks that are there for that alone are else not attached. `decides` NULL: it is. As
+/* Whether something is to be decided by the kernel side at a moment ("open", "connect"): hooks that are there for that alone are else not attached. `decides` NULL: it is. As
  * modules are loaded, and by several threads at a time. */
 void loader_set_decides(struct loader *loader, bool (*decides)(void *context, const char *moment), void *context);
 /* Bit by measure: its hooks are there for certain types, and somebody asks for one of them now. */

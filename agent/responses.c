@@ -108,12 +108,30 @@ static int unknown_rule(const struct config *config, const struct rules *rules, 
 			 near ? near : "", near ? "'?" : "");
 }
 
+/* Whether each begin of a program and each connect that it can fire on can be refused, and there is such a one. */
+static bool can_block(const struct rules *rules, uint32_t rule, struct fault *why)
+{
+	static const enum predicate_moment moments[] = { PREDICATE_BEFORE_EXEC, PREDICATE_BEFORE_CONNECT };
+	unsigned fires = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(moments); i++) {
+		struct predicate predicate;
+		int r = rules_predicate(rules, rule, moments[i], &predicate, why);
+
+		if (r < 0 && r != -ENOENT)
+			return false;
+		fires += r == 0;
+	}
+	if (!fires)
+		fault_set(why, -ENOENT, "it can fire on neither the begin of a program nor a connect");
+	return fires;
+}
+
 static int read_pair(const struct config *config, const struct rules *rules, const char *const pair[2],
 		     struct responses *responses, struct fault *fault)
 {
 	int64_t rule = rules ? rules_find(rules, pair[0]) : -1;
 	const struct rule_info *info;
-	struct predicate predicate;
 	struct fault why = { 0 };
 	int r;
 
@@ -126,7 +144,7 @@ static int read_pair(const struct config *config, const struct rules *rules, con
 				 info->enabled ? "is left out" : "is not enabled");
 	r = read_actions(config, pair, &responses->rules[rule].actions, fault);
 	if (r == 0 && responses->rules[rule].actions & RESPONSE_BIT(RESPONSE_BLOCK) &&
-	    rules_predicate(rules, (uint32_t)rule, PREDICATE_BEFORE_EXEC, &predicate, &why) < 0)
+	    !can_block(rules, (uint32_t)rule, &why))
 		r = fault_set(fault, -EINVAL, "%s: rules.responses: rule '%.100s' cannot block: %s; give it kill",
 			      config_origin(config, "rules.responses"), pair[0], why.text);
 	return r;

@@ -129,6 +129,8 @@ bool get_file(struct live *, const struct rule_ref *, const struct served *, str
 /* of_socket.c */
 bool get_socket(struct live *, const struct rule_ref *, const struct served *, struct rule_value *);
 bool has_addresses(const struct live *live);
+/* Of a socket: of either end, or of a call that failed what it was given. */
+bool give_some_address(struct live *live, struct rule_value *ret);
 bool give_connection(struct live *live, struct rule_value *ret);
 
 enum what {

@@ -89,7 +89,7 @@ static const struct kind *kind_of_socket(struct live *live)
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	struct rule_value v;
 
-	if (record_key(live, KEY_raddr, &v) || record_key(live, KEY_laddr, &v))
+	if (give_some_address(live, &v))
 		return v.kind == RULE_ADDRESS && memcmp(v.address, mapped, sizeof mapped) ? &six : &four;
 	return is_class(live, "net.") ? &unix_socket : NULL;
 }

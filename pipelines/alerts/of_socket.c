@@ -36,6 +36,12 @@ static bool give_end(struct live *live, bool local, bool port, struct rule_value
 	return record_key(live, port ? KEY_port_given : KEY_addr_given, ret) && (port || ret->kind == RULE_ADDRESS);
 }
 
+bool give_some_address(struct live *live, struct rule_value *ret)
+{
+	return record_key(live, KEY_raddr, ret) || record_key(live, KEY_laddr, ret) ||
+	       (record_failed(live) && record_key(live, KEY_addr_given, ret) && ret->kind == RULE_ADDRESS);
+}
+
 static size_t write_address(const uint8_t *address, char room[INET6_ADDRSTRLEN])
 {
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
@@ -92,7 +98,7 @@ static bool give_family(struct live *live, struct rule_value *ret)
 {
 	struct rule_value v;
 
-	if (record_key(live, KEY_raddr, &v) || record_key(live, KEY_laddr, &v))
+	if (give_some_address(live, &v))
 		return give_text(ret, "ip", 2);
 	return !strncmp(live->type->type->name, "net.", 4) && live->type->keys[KEY_path] &&
 	       record_key(live, KEY_path, &v) && give_text(ret, "unix", 4);

@@ -258,6 +258,10 @@ static void write_responses(const struct rules *rules, uint32_t rule, FILE *out)
 	} kills[] = {
 		{ PREDICATE_AT_EXEC, "of a program that begins", "before its first instruction" },
 		{ PREDICATE_AT_OPEN, "of who opens a file", "before it has the descriptor" },
+		{ PREDICATE_AT_CONNECT, "of who connects", "before connect() returns" },
+	}, blocks[] = {
+		{ PREDICATE_BEFORE_EXEC, "the begin of a program", "by BPF LSM" },
+		{ PREDICATE_BEFORE_CONNECT, "connects", "by a program of the top cgroup" },
 	};
 	struct predicate predicate;
 	struct fault why = { 0 };
@@ -273,11 +277,20 @@ static void write_responses(const struct rules *rules, uint32_t rule, FILE *out)
 			r == 0 ? "in the kernel, " : "in user space: ", r == 0 ? kills[i].in_kernel : why.text);
 	}
 	if (!fires)
-		fputs("  response kill: in user space: it fires on neither the begin of a program nor an open\n", out);
-	if (rules_predicate(rules, rule, PREDICATE_BEFORE_EXEC, &predicate, &why) == 0)
-		fputs("  response block: possible\n", out);
-	else
-		fprintf(out, "  response block: not possible: %s\n", why.text);
+		fputs("  response kill: in user space: it fires on no begin of a program, open or connect\n", out);
+	fires = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(blocks); i++) {
+		int r = rules_predicate(rules, rule, blocks[i].moment, &predicate, &why);
+
+		if (r == -ENOENT)
+			continue;
+		fires++;
+		fprintf(out, "  response block: of %s, %s%s\n", blocks[i].of,
+			r == 0 ? "possible, " : "not possible: ", r == 0 ? blocks[i].in_kernel : why.text);
+	}
+	if (!fires)
+		fputs("  response block: not possible: it fires on neither the begin of a program nor a connect\n",
+		      out);
 }
 
 void rules_explain(const struct rules *rules, uint32_t number, FILE *out)

@@ -37,6 +37,50 @@ static const struct constant {
 	{ "syscall.type", { "openat", "open", "openat2", "creat", "open_by_handle_at" }, true },
 	{ "evt.dir", { "<" }, false },
 	{ "evt.source", { "syscall" }, false },
+}, at_connect[] = {
+	{ "evt.type", { "connect" }, false },
+	{ "syscall.type", { "connect" }, false },
+	{ "evt.dir", { "<" }, false },
+	{ "evt.source", { "syscall" }, false },
+};
+
+/* What there is of each moment. */
+static const struct moment {
+	const struct constant *constants;
+	size_t n_constants;
+	const char *calls[5], *never, *unknown;
+	bool descriptor; /* fd.num is one */
+} moments[] = {
+	[PREDICATE_AT_EXEC] = { at_exec,
+				ARRAY_SIZE(at_exec),
+				{ "execve", "execveat" },
+				"it cannot fire on the begin of a program",
+				"it is no field of a program that begins",
+				false },
+	[PREDICATE_BEFORE_EXEC] = { at_exec,
+				    ARRAY_SIZE(at_exec),
+				    { "execve", "execveat" },
+				    "it cannot fire on the begin of a program",
+				    "not known before the program is loaded",
+				    false },
+	[PREDICATE_AT_OPEN] = { at_open,
+				ARRAY_SIZE(at_open),
+				{ "openat", "open", "openat2", "creat", "open_by_handle_at" },
+				"it cannot fire on an open",
+				"only user space knows it, as it was when the program began",
+				true },
+	[PREDICATE_AT_CONNECT] = { at_connect,
+				   ARRAY_SIZE(at_connect),
+				   { "connect" },
+				   "it cannot fire on a connect",
+				   "only user space knows it, or only before",
+				   true },
+	[PREDICATE_BEFORE_CONNECT] = { at_connect,
+				       ARRAY_SIZE(at_connect),
+				       { "connect" },
+				       "it cannot fire on a connect",
+				       "only user space knows it, or only after",
+				       false },
 };
 
 static bool holds_for_text(const struct making *m, const struct rule_test *test, const char *text)
@@ -86,14 +130,12 @@ static enum folded fold_descriptor(const struct making *m, const struct rule_tes
 
 static enum folded fold(const struct making *m, const struct rule_test *test, const char *field, bool negated)
 {
-	const bool opens = m->moment == PREDICATE_AT_OPEN;
-	const struct constant *constants = opens ? at_open : at_exec;
-	const size_t n = opens ? ARRAY_SIZE(at_open) : ARRAY_SIZE(at_exec);
+	const struct moment *moment = &moments[m->moment];
 
-	for (size_t i = 0; i < n; i++)
-		if (!strcmp(constants[i].field, field))
-			return fold_constant(m, test, &constants[i], negated);
-	return opens && !strcmp(field, "fd.num") ? fold_descriptor(m, test, negated) : FOLDED_NOT;
+	for (size_t i = 0; i < moment->n_constants; i++)
+		if (!strcmp(moment->constants[i].field, field))
+			return fold_constant(m, test, &moment->constants[i], negated);
+	return moment->descriptor && !strcmp(field, "fd.num") ? fold_descriptor(m, test, negated) : FOLDED_NOT;
 }
 
 /* --- tests --- */
@@ -128,20 +170,57 @@ static bool are_numbers(const struct literal *values, uint32_t n)
 	return true;
 }
 
-/* What an open can be of, as fd.type and, by the letter that they begin with, fd.typechar have it. */
-static const char *const kinds[] = { "file", "directory", "pipe", "unix" };
+/* What an open and a connect can be of, as fd.type and fd.typechar have it. */
+static const struct {
+	const char *name;
+	char letter;
+	bool socket;
+} kinds[] = { { "file", 'f', false }, { "directory", 'd', false }, { "pipe", 'p', false },
+	      { "unix", 'u', false }, { "ipv4", '4', true },       { "ipv6", '6', true } };
 
-static bool are_kinds(const struct literal *values, uint32_t n, bool letters)
+char predicate_kind(const struct literal *value)
 {
-	for (uint32_t i = 0; i < n; i++) {
-		bool found = false;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (value->length == strlen(kinds[i].name) && !memcmp(value->text, kinds[i].name, value->length))
+			return kinds[i].letter;
+	return value->text[0];
+}
 
-		for (size_t k = 0; k < ARRAY_SIZE(kinds) && values[i].kind == LITERAL_TEXT; k++)
-			found |= values[i].length == (letters ? 1 : strlen(kinds[k])) &&
-				 !memcmp(values[i].text, kinds[k], values[i].length);
-		if (!found)
-			return false;
+static bool is_kind(const struct literal *value, bool letter, bool socket)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kinds) && value->kind == LITERAL_TEXT; i++) {
+		if (kinds[i].socket != socket)
+			continue;
+		if (letter ? value->length == 1 && value->text[0] == kinds[i].letter
+			   : value->length == strlen(kinds[i].name) &&
+				     !memcmp(value->text, kinds[i].name, value->length))
+			return true;
 	}
+	return false;
+}
+
+static bool are_kinds(const struct making *m, const struct literal *values, uint32_t n, const char *field)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (!is_kind(&values[i], !strcmp(field, "fd.typechar"), m->moment != PREDICATE_AT_OPEN))
+			return false;
+	return true;
+}
+
+static bool are_networks(const struct literal *values, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (values[i].kind != LITERAL_NETWORK)
+			return false;
+	return true;
+}
+
+static bool are_protocols(const struct literal *values, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (values[i].kind != LITERAL_TEXT || values[i].length != 3 ||
+		    (memcmp(values[i].text, "tcp", 3) && memcmp(values[i].text, "udp", 3)))
+			return false;
 	return true;
 }
 
@@ -161,23 +240,32 @@ static int make_truth(const struct making *m, const struct rule_test *test, cons
 	return 0;
 }
 
-struct served_field {
+#define AT(moment)  (1u << PREDICATE_##moment)
+#define CONNECTS    (AT(AT_CONNECT) | AT(BEFORE_CONNECT))
+#define BUT_LOADING (AT(AT_EXEC) | AT(AT_OPEN) | CONNECTS)
+
+static const struct served_field {
 	const char *name;
 	enum predicate_field field;
-	bool exec, before, open; /* at which moments it is known */
-};
-
-static const struct served_field served[] = {
-	{ "proc.name", PREDICATE_NAME, true, false, true },
-	{ "proc.exepath", PREDICATE_PATH, true, true, false },
-	{ "user.uid", PREDICATE_UID, true, false, true },
-	{ "fd.name", PREDICATE_PATH, false, false, true },
-	{ "fd.directory", PREDICATE_FOLDER, false, false, true },
-	{ "fd.typechar", PREDICATE_KIND, false, false, true },
-	{ "fd.type", PREDICATE_KIND, false, false, true },
-	{ "evt.is_open_write", PREDICATE_WRITES, false, false, true },
-	{ "evt.is_open_read", PREDICATE_READS, false, false, true },
-	{ "evt.is_open_create", PREDICATE_CREATES, false, false, true },
+	unsigned moments; /* at which it is known, as bits */
+} served[] = {
+	{ "proc.name", PREDICATE_NAME, BUT_LOADING },
+	{ "user.uid", PREDICATE_UID, BUT_LOADING },
+	{ "proc.exepath", PREDICATE_PATH, AT(AT_EXEC) | AT(BEFORE_EXEC) },
+	{ "fd.name", PREDICATE_PATH, AT(AT_OPEN) },
+	{ "fd.directory", PREDICATE_FOLDER, AT(AT_OPEN) },
+	{ "fd.typechar", PREDICATE_KIND, AT(AT_OPEN) | CONNECTS },
+	{ "fd.type", PREDICATE_KIND, AT(AT_OPEN) | CONNECTS },
+	{ "evt.is_open_write", PREDICATE_WRITES, AT(AT_OPEN) },
+	{ "evt.is_open_read", PREDICATE_READS, AT(AT_OPEN) },
+	{ "evt.is_open_create", PREDICATE_CREATES, AT(AT_OPEN) },
+	{ "fd.rip", PREDICATE_ADDRESS, CONNECTS },
+	{ "fd.sip", PREDICATE_ADDRESS, CONNECTS },
+	{ "fd.rnet", PREDICATE_ADDRESS, CONNECTS },
+	{ "fd.snet", PREDICATE_ADDRESS, CONNECTS },
+	{ "fd.rport", PREDICATE_PORT, CONNECTS },
+	{ "fd.sport", PREDICATE_PORT, CONNECTS },
+	{ "fd.l4proto", PREDICATE_PROTOCOL, CONNECTS },
 };
 
 static const struct served_field *find_served(const char *name)
@@ -190,7 +278,12 @@ static const struct served_field *find_served(const char *name)
 
 static bool is_known(const struct served_field *f, enum predicate_moment moment)
 {
-	return moment == PREDICATE_AT_EXEC ? f->exec : moment == PREDICATE_BEFORE_EXEC ? f->before : f->open;
+	return f->moments >> moment & 1;
+}
+
+static bool is_truth(enum predicate_field field)
+{
+	return field == PREDICATE_WRITES || field == PREDICATE_READS || field == PREDICATE_CREATES;
 }
 
 static int check_values(const struct making *m, const struct rule_ref *ref, const struct predicate_test *test)
@@ -202,11 +295,19 @@ static int check_values(const struct making *m, const struct rule_ref *ref, cons
 			       ? 0
 			       : refuse(m, ref, "a value is no whole path of at most 255 bytes");
 	case PREDICATE_UID:
+	case PREDICATE_PORT:
 		return are_numbers(test->values, test->n_values) ? 0 : refuse(m, ref, "a value is no number");
 	case PREDICATE_KIND:
-		return are_kinds(test->values, test->n_values, !strcmp(ref->field->name, "fd.typechar"))
+		return are_kinds(m, test->values, test->n_values, ref->field->name)
 			       ? 0
-			       : refuse(m, ref, "a value is no kind of file");
+			       : refuse(m, ref,
+					m->moment == PREDICATE_AT_OPEN ? "a value is no kind of file"
+								       : "a value is neither ipv4 nor ipv6");
+	case PREDICATE_ADDRESS:
+		return are_networks(test->values, test->n_values) ? 0 : refuse(m, ref, "a value is no address");
+	case PREDICATE_PROTOCOL:
+		return are_protocols(test->values, test->n_values) ? 0
+								   : refuse(m, ref, "a value is neither tcp nor udp");
 	default:
 		return 0;
 	}
@@ -225,7 +326,7 @@ static int make_test(const struct making *m, const struct rule_test *test, bool 
 		return refuse(m, ref, "compared with another field, or transformed");
 	if (test->n_literals > PREDICATE_VALUES_MAX)
 		return refuse(m, ref, "more than 1024 values");
-	if (f && f->field >= PREDICATE_WRITES && is_known(f, m->moment))
+	if (f && is_truth(f->field) && is_known(f, m->moment))
 		return make_truth(m, test, ref, f->field, ret);
 	if (f && f->field == PREDICATE_PATH && is_known(f, m->moment) && test->op == OP_STARTSWITH) {
 		ret->field = PREDICATE_PATH_BELOW;
@@ -238,11 +339,7 @@ static int make_test(const struct making *m, const struct rule_test *test, bool 
 	if (!f)
 		return refuse(m, ref, "only user space knows it");
 	if (!is_known(f, m->moment))
-		return refuse(m, ref,
-			      m->moment == PREDICATE_BEFORE_EXEC ? "not known before the program is loaded"
-			      : m->moment == PREDICATE_AT_OPEN
-				      ? "only user space knows it, as it was when the program began"
-				      : "it is no field of a program that begins");
+		return refuse(m, ref, moments[m->moment].unknown);
 	ret->field = f->field;
 	return check_values(m, ref, ret);
 }
@@ -326,14 +423,10 @@ static bool can_be(const struct rule_info *info, const char *call)
 
 static bool can_fire(const struct rule_info *info, enum predicate_moment moment)
 {
-	static const char *const execs[] = { "execve", "execveat" };
+	const char *const *calls = moments[moment].calls;
 
-	if (!info->enabled || info->skipped)
-		return false;
-	if (moment != PREDICATE_AT_OPEN)
-		return can_be(info, execs[0]) || can_be(info, execs[1]);
-	for (size_t i = 0; i < ARRAY_SIZE(at_open[0].values); i++)
-		if (can_be(info, at_open[0].values[i]))
+	for (size_t i = 0; i < ARRAY_SIZE(moments[moment].calls) && calls[i]; i++)
+		if (info->enabled && !info->skipped && can_be(info, calls[i]))
 			return true;
 	return false;
 }
@@ -342,15 +435,13 @@ int rules_predicate(const struct rules *rules, uint32_t rule, enum predicate_mom
 		    struct fault *fault)
 {
 	struct making m = { .program = rules->program, .moment = moment, .predicate = ret, .fault = fault };
-	const char *never =
-		moment == PREDICATE_AT_OPEN ? "it cannot fire on an open" : "it cannot fire on the begin of a program";
 	int r;
 
 	*ret = (struct predicate){ .n = 0 };
 	if (!can_fire(&rules->rules[rule].info, moment))
-		return fault_set(fault, -ENOENT, "%s", never);
+		return fault_set(fault, -ENOENT, "%s", moments[moment].never);
 	r = add_all(&m, rules->rules[rule].condition.root);
 	if (m.never)
-		return fault_set(fault, -ENOENT, "%s", never);
+		return fault_set(fault, -ENOENT, "%s", moments[moment].never);
 	return r;
 }

@@ -18,13 +18,16 @@ enum guard_field {
 	GUARD_UID,
 	GUARD_FOLDER,
 	GUARD_KIND,
+	GUARD_ADDRESS,
+	GUARD_PORT,
+	GUARD_PROTOCOL,
 	GUARD_WRITES,
 	GUARD_READS,
 	GUARD_CREATES
 };
 
 /* As enum predicate_moment. */
-enum guard_moment { GUARD_AT_EXEC, GUARD_BEFORE_EXEC, GUARD_AT_OPEN };
+enum guard_moment { GUARD_AT_EXEC, GUARD_BEFORE_EXEC, GUARD_AT_OPEN, GUARD_AT_CONNECT, GUARD_BEFORE_CONNECT };
 
 /* Whether the value that `field` says is in the set. */
 struct guard_test {
@@ -53,10 +56,17 @@ struct guard_control {
 	__u32 agent;     /* its pid */
 };
 
-/* A name, a user id as four bytes, or the letter of a kind of file; zeros behind it. */
+/* A name, a user id, port or protocol as four bytes, or the letter of a kind of file or socket; zeros behind it. */
 struct guard_name {
 	__u32 set, _pad;
 	char text[16];
+};
+
+/* A network; of IPv4 as mapped addresses. */
+struct guard_network {
+	__u32 bits; /* 32 of the set, and those of the address */
+	__u32 set;
+	__u8 address[16];
 };
 
 /* Components of a path, leaf first, a NUL behind each; zeros behind them. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Whether a rule holds for a program that begins, or for a file that was opened. */
+/* Whether a rule holds for a program that begins, a file that was opened, or a socket that is connected. */
 #ifndef SONDE_GUARD_PREDICATE_BPF_H
 #define SONDE_GUARD_PREDICATE_BPF_H
 
 #include "sonde/probe.bpf.h"
 #include "sonde/inode.bpf.h"
+#include <bpf/bpf_endian.h>
 #include "guard.h"
 
 #define FMODE_WRITE  0x2 /* include/linux/fs.h */
@@ -48,6 +49,20 @@ struct {
 	__type(key, struct guard_path);
 	__type(value, __u8);
 } guard_paths SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct guard_network);
+	__type(value, __u8);
+} guard_networks SEC(".maps");
+
+/* The far end of a connect. */
+struct guard_end {
+	__u8 address[16];
+	__u32 port, protocol;
+};
 
 /* The path of a file, leaf first, while rules are tried on it. */
 struct guard_walk {
@@ -199,19 +214,44 @@ sonde_inline bool open_holds(struct file *file, __u32 field)
 	return access == O_RDWR || access == (field == GUARD_WRITES ? O_WRONLY : 0);
 }
 
-/* A process is called what its first thread is. */
-sonde_inline bool name_holds(struct file *file, const struct guard_test *test)
+sonde_inline bool is_four(const struct guard_end *end)
+{
+	const __u64 *high = (const __u64 *)end->address;
+	const __u32 *words = (const __u32 *)end->address;
+
+	return !high[0] && words[2] == bpf_htonl(0xffff);
+}
+
+sonde_inline bool network_holds(const struct guard_end *end, __u32 set)
+{
+	struct guard_network key = { .bits = 32 + 128, .set = set };
+
+	__builtin_memcpy(key.address, end->address, sizeof key.address);
+	return bpf_map_lookup_elem(&guard_networks, &key) != NULL;
+}
+
+/* A process is called what its first thread is. `end`: of a connect, else NULL. */
+sonde_inline bool name_holds(struct file *file, const struct guard_end *end, const struct guard_test *test)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct guard_name key = { .set = test->set };
 
 	if (test->field == GUARD_UID)
 		*(__u32 *)key.text = task->cred->euid.val;
-	else if (test->field == GUARD_KIND)
-		key.text[0] = kind_of(file);
-	else
+	else if (test->field == GUARD_NAME)
 		sonde_copy_comm(key.text, task->group_leader);
+	else if (!end)
+		key.text[0] = kind_of(file);
+	else if (test->field == GUARD_KIND)
+		key.text[0] = is_four(end) ? '4' : '6';
+	else
+		*(__u32 *)key.text = test->field == GUARD_PORT ? end->port : end->protocol;
 	return bpf_map_lookup_elem(&guard_names, &key) != NULL;
+}
+
+sonde_inline bool end_holds(const struct guard_end *end, const struct guard_test *test)
+{
+	return test->field == GUARD_ADDRESS ? network_holds(end, test->set) : name_holds(NULL, end, test);
 }
 
 sonde_inline int test_holds(__u64 file, __u32 place, const struct guard_test *test)
@@ -220,7 +260,7 @@ sonde_inline int test_holds(__u64 file, __u32 place, const struct guard_test *te
 	case GUARD_NAME:
 	case GUARD_UID:
 	case GUARD_KIND:
-		return name_holds((struct file *)file, test);
+		return name_holds((struct file *)file, NULL, test);
 	case GUARD_PATH:
 	case GUARD_PATH_BELOW:
 	case GUARD_FOLDER:
@@ -230,9 +270,9 @@ sonde_inline int test_holds(__u64 file, __u32 place, const struct guard_test *te
 	}
 }
 
-/* Whether the rule at this place of the table holds for the file that the running task begins as a program, or has opened. What could not be looked at makes it not hold: user space has
+/* Whether the rule at this place of the table holds for the file, or where there is an `end` for that. What could not be looked at makes it not hold: user space has
  * the last word. */
-__attribute__((noinline)) int guard_rule_holds(__u64 file, __u32 place, __u32 number)
+sonde_inline int rule_holds(__u32 number, __u64 file, __u32 place, const struct guard_end *end)
 {
 	struct guard_rule *rule = bpf_map_lookup_elem(&guard_rules, &number);
 	bool clause = false;
@@ -245,7 +285,7 @@ __attribute__((noinline)) int guard_rule_holds(__u64 file, __u32 place, __u32 nu
 		if (i >= rule->n_tests)
 			break;
 		if (!clause) {
-			int holds = test_holds(file, place, test);
+			int holds = end ? end_holds(end, test) : test_holds(file, place, test);
 
 			if (holds < 0)
 				return 0;
@@ -258,6 +298,23 @@ __attribute__((noinline)) int guard_rule_holds(__u64 file, __u32 place, __u32 nu
 		}
 	}
 	return 1;
+}
+
+/* For the file that the running task begins as a program, or has opened. */
+__attribute__((noinline)) int guard_rule_holds(__u64 file, __u32 place, __u32 number)
+{
+	return rule_holds(number, file, place, NULL);
+}
+
+/* For what it connects to. Not the same function, as programs of cgroups may not look at what tasks keep. */
+__attribute__((noinline)) int guard_end_holds(const struct guard_end *end, __u32 number)
+{
+	struct guard_end copy;
+
+	if (!end)
+		return 0;
+	copy = *end;
+	return rule_holds(number, 0, NO_PLACE, &copy);
 }
 
 #endif

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Responses: what a rule asks for is done to those it fires on, to nobody else, and each is told."""
 import collections
+import errno
 import os
 import shutil
 import signal
@@ -244,7 +245,11 @@ class Response(common.TestCase):
         os.mkfifo(os.path.join(place, "pipe"))
         self.addCleanup(os.close, os.open(os.path.join(place, "pipe"), os.O_RDWR))
         os.symlink("a/x", os.path.join(place, "link"))
-        common.spawn(["chmod", "-R", "a+rwX", place])
+        for path, _, files in os.walk(place):
+            os.chmod(path, 0o777)
+            for name in files:
+                if name != "link":
+                    os.chmod(os.path.join(path, name), 0o666)
 
     def open_all(self, place, programs):
         """Opens of each kind and by each call: {pid: killed}."""
@@ -300,6 +305,105 @@ class Response(common.TestCase):
                 self.assertEqual(died, {r["pid"] for r in self.of(rows, "alert") if r["rule"] == name and r["pid"] in killed})
                 self.assertEqual(died, {r["pid"] for r in self.of(rows, "response.action") if r.get("kernel") and r["rule"] == name})
                 self.assertTrue(0 < len(died) < len(killed), len(died))
+
+    # Far ends by what a program says, the rules' addresses, and the port: of listeners on each of two ports.
+    ENDS = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.5.5.5"), (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::1"),
+            (socket.AF_INET6, "::ffff:127.0.0.1"), (socket.AF_INET6, "::")]
+
+    def connect_all(self, ports, programs):
+        """[(pid, what it said of a connect, how it ended, the address)] of a process for each connect."""
+        tries = []
+        for program in programs:
+            for user in (0, 65534):
+                for family, address in self.ENDS:
+                    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                        for port in ports:
+                            code = (f"import socket, sys\ns = socket.socket({int(family)}, {int(kind)})\ntry: s.connect(({address!r}, {port}))\n"
+                                    "except OSError as e: print(e.errno)\nelse: print(0); s.send(b'x')\n")
+                            process = subprocess.Popen([program, "-S", "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, user=user,
+                                                       env={"PYTHONHOME": "/usr"}, text=True)
+                            said = process.communicate(timeout=common.bound(60))[0]
+                            tries.append((process.pid, said.strip(), process.returncode, address))
+        return tries
+
+    def connect_rules(self, ports):
+        return {
+            "port": f"fd.rport = {ports[0]} and fd.l4proto = tcp and proc.name = one",
+            "four": f"fd.rip in (127.0.0.1, 192.0.2.1) and fd.sport in ({ports[1]}, 1) and fd.typechar = 4 and user.uid = 0 and proc.name = two",
+            "six": f"fd.rip = \"::1\" and fd.type = ipv6 and not user.uid = 0 and proc.name = two and fd.rport != {ports[0]}",
+            "net": f"fd.snet in (127.5.0.0/16, 192.0.2.0/24) and fd.l4proto != udp and fd.rport in (1, {ports[1]})",
+        }
+
+    def servers(self):
+        """Two ports, each with a listener of IPv6 and IPv4 for streams, and for datagrams."""
+        ports = []
+        for _ in range(2):
+            server = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=512)
+            self.addCleanup(server.close)
+            ports.append(server.getsockname()[1])
+            datagrams = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            self.addCleanup(datagrams.close)
+            datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            datagrams.bind(("::", ports[-1]))
+        return ports
+
+    def check_connects(self, action, refused, taken, rows, tries):
+        """The kernel acted exactly where a rule fires; both by what became of the processes."""
+        pids = {pid for pid, *_ in tries}
+        done = {pid for pid, said, status, _ in tries if refused(said, status)}
+        self.assertEqual({(said, status) for pid, said, status, _ in tries if pid not in done}, {("0", 0)})
+        # Of a connect that was refused the event has the address that was given: who gave none fires no rule about one.
+        given = {pid for pid, *_, address in tries if action != "block" or address not in ("0.0.0.0", "::")}
+        alerts = {r["pid"] for r in self.of(rows, "alert") if r["pid"] in pids}
+        self.assertEqual(done & given, alerts & given)
+        self.assertEqual(alerts - done, set())
+        actions = [r for r in self.of(rows, "response.action") if r["pid"] in pids]
+        self.assertEqual(done, {r["pid"] for r in actions})
+        self.assertEqual({(r["action"], r.get("kernel"), r["event_type"], r.get("error")) for r in actions}, {(action, True, "net.connect", None)})
+        self.assertEqual({r["rule"] for r in actions}, set(taken))
+        self.assertTrue(0 < len(done) < len(pids))
+
+    def connects(self, action):
+        ports, programs = self.servers(), [self.program(name, "python3") for name in ("one", "two")]
+        conditions = self.connect_rules(ports)
+        rules = {name: f"evt.type = connect and {condition}" for name, condition in conditions.items()}
+        with self.agent(rules, dict.fromkeys(rules, action), modules="exec,net") as agent:
+            explained = common.sonde("rules", "explain", self.rules).stdout
+            self.assertEqual(explained.count("response kill: of who connects, in the kernel"), len(rules))
+            self.assertEqual(explained.count("response block: of connects, possible"), len(rules))
+            tries = self.connect_all(ports, programs)
+            agent.stop()
+            rows = agent.rows()
+        self.check(rows)
+        return rows, tries, rules
+
+    def test_block_refuses_connects(self):
+        """Without LSM; also to an address that only the kernel knows (0.0.0.0 and :: are loopback)."""
+        rows, tries, rules = self.connects("block")
+        self.check_connects("block", lambda said, status: said == str(errno.EPERM), rules, rows, tries)
+        self.assertEqual({status for _, _, status, _ in tries}, {0})
+        self.assertEqual({address for _, said, _, address in tries if said != "0"}, {address for _, address in self.ENDS})
+
+    def test_who_connects_is_killed_before_the_call_returns(self):
+        rows, tries, rules = self.connects("kill")
+        self.check_connects("kill", lambda said, status: status == KILLED, rules, rows, tries)
+        self.assertEqual({said for _, said, status, _ in tries if status == KILLED}, {""})
+
+    def test_who_is_refused_without_end_fills_no_ring(self):
+        count = 5000
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            with self.agent({"Some": f"evt.type = connect and fd.rport = {port} and proc.name = one"}, {"Some": "block"}, modules="exec") as agent:
+                code = (f"import socket\nfor _ in range({count}):\n    try: socket.create_connection(('127.0.0.1', {port}))\n    except PermissionError: pass\n"
+                        "    else: raise SystemExit(1)\n")
+                self.assertEqual(subprocess.run([self.program("one", "python3"), "-c", code], env={"PYTHONHOME": "/usr"}).returncode, 0)
+                agent.stop()
+                rows = agent.rows()
+        self.check(rows)
+        notes, told = common.ledger(rows)["guard.note"], len(self.of(rows, "response.action"))
+        self.assertEqual(notes["produced"], count)
+        self.assertEqual(told + notes["dropped"].get("rate", 0), count)
+        self.assertGreaterEqual(told, 1000)
 
     def test_what_the_kernel_cannot_decide_user_space_kills_at_once(self):
         # The guests have no useradd.
