@@ -12,9 +12,9 @@
 #include "guard.h"
 #include "predicate.bpf.h"
 
-#define AF_INET      2
-#define AF_INET6     10
-#define EINPROGRESS  115
+#define AF_INET       2
+#define AF_INET6      10
+#define EINPROGRESS   115
 #define CLONE_THREAD  0x00010000
 #define SIGKILL       9
 #define ALLOW         1

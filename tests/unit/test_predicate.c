@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
@@ -396,6 +397,174 @@ static void test_predicates_of_opens_agree_with_rules(void **unused)
 	assert_true(had > CONDITIONS / 50 && held > CONDITIONS / 100 && without > CONDITIONS / 100);
 }
 
+/* ---- connects ---- */
+
+static const char *const addresses[] = { "127.0.0.1", "10.1.2.3", "10.2.0.1", "::1", "2001:db8::5" };
+static const unsigned ports[] = { 22, 443, 4444 };
+
+struct connected {
+	const char *name, *address, *protocol;
+	uint8_t bytes[16];
+	unsigned uid, port;
+};
+
+static bool in_network(const struct literal *value, const uint8_t address[16])
+{
+	for (unsigned bit = 0; bit < value->network.bits; bit++)
+		if ((value->network.address[bit / 8] ^ address[bit / 8]) & 0x80 >> bit % 8)
+			return false;
+	return true;
+}
+
+static bool connect_fits(const struct predicate_test *test, const struct literal *value, const struct connected *c)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	switch (test->field) {
+	case PREDICATE_NAME:
+		return strlen(c->name) == value->length && !memcmp(c->name, value->text, value->length);
+	case PREDICATE_UID:
+		return value->whole == c->uid;
+	case PREDICATE_PORT:
+		return value->whole == c->port;
+	case PREDICATE_PROTOCOL:
+		return !memcmp(c->protocol, value->text, 3);
+	case PREDICATE_KIND:
+		return predicate_kind(value) == (memcmp(c->bytes, mapped, sizeof mapped) ? '6' : '4');
+	default:
+		assert_int_equal(test->field, PREDICATE_ADDRESS);
+		return in_network(value, c->bytes);
+	}
+}
+
+static bool decides_connect(const struct predicate *predicate, const struct connected *c)
+{
+	bool clause = false;
+
+	for (uint32_t i = 0; i < predicate->n; i++) {
+		const struct predicate_test *test = &predicate->tests[i];
+		bool fits = false;
+
+		for (uint32_t v = 0; v < test->n_values; v++)
+			fits |= connect_fits(test, &test->values[v], c);
+		clause |= fits != test->negated;
+		if (!test->ends)
+			continue;
+		if (!clause)
+			return false;
+		clause = false;
+	}
+	return true;
+}
+
+static bool fires_on_connect(const struct rules *rules, const struct connected *c)
+{
+	const bool six = strchr(c->address, ':');
+	char text[640];
+	struct rule_line *line;
+	struct fault fault;
+	uint32_t matched[1];
+	bool fired;
+
+	snprintf(text, sizeof text,
+		 "{\"evt.type\":\"connect\",\"evt.dir\":\"<\",\"proc.name\":\"%s\",\"user.uid\":%u,\"fd.rip\":\"%s\","
+		 "\"fd.sip\":\"%s\","
+		 "\"fd.rport\":%u,\"fd.sport\":%u,\"fd.l4proto\":\"%s\",\"fd.typechar\":\"%c\",\"fd.type\":\"ipv%c\","
+		 "\"fd.num\":3,"
+		 "\"proc.cmdline\":\"x\"}",
+		 c->name, c->uid, c->address, c->address, c->port, c->port, c->protocol, six ? '6' : '4',
+		 six ? '6' : '4');
+	if (rule_line_read(&line, text, strlen(text), "line", &fault) < 0)
+		fail_msg("%s: %s", text, fault.text);
+	fired = rules_match(rules, rule_line_event(line), matched, 1) == 1;
+	rule_line_free(line);
+	return fired;
+}
+
+static unsigned compare_connects(const struct rules *rules, const struct predicate *predicate, const char *condition)
+{
+	unsigned held = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names) * ARRAY_SIZE(addresses) * ARRAY_SIZE(uids) * ARRAY_SIZE(ports) * 2;
+	     i++) {
+		struct connected c = { .protocol = i % 2 ? "tcp" : "udp" };
+		unsigned n = i / 2;
+
+		c.name = names[n % ARRAY_SIZE(names)], n /= ARRAY_SIZE(names);
+		c.uid = uids[n % ARRAY_SIZE(uids)], n /= ARRAY_SIZE(uids);
+		c.port = ports[n % ARRAY_SIZE(ports)], n /= ARRAY_SIZE(ports);
+		c.address = addresses[n];
+		c.bytes[10] = c.bytes[11] = 0xff;
+		if (inet_pton(AF_INET, c.address, c.bytes + 12) != 1)
+			assert_int_equal(inet_pton(AF_INET6, c.address, c.bytes), 1);
+		bool holds = predicate && decides_connect(predicate, &c);
+
+		if (holds != fires_on_connect(rules, &c))
+			fail_msg("%s: %s %s %u %u %s: the predicate says %d", condition, c.name, c.address, c.port,
+				 c.uid, c.protocol, holds);
+		held += holds;
+	}
+	return held;
+}
+
+static size_t add_connect_test(char *room, size_t at)
+{
+	static const char *const tests[] = {
+		"fd.rip = 127.0.0.1",    "fd.sip in (10.1.2.3, \"::1\")",
+		"fd.rip != 10.1.2.3",    "fd.snet in (10.0.0.0/8, 127.0.0.0/8)",
+		"fd.rnet = 10.1.0.0/16", "fd.snet in (\"2001:db8::/32\")",
+		"fd.rport = 443",        "fd.sport in (22, 4444)",
+		"fd.rport != 22",        "fd.l4proto = tcp",
+		"fd.l4proto in (udp)",   "fd.typechar = 4",
+		"fd.type = ipv6",        "fd.type in (ipv4, ipv6)",
+		"evt.dir = <",           "fd.num >= 0",
+		"proc.cmdline = x",      "fd.cip = 127.0.0.1",
+	};
+
+	switch (chance(6)) {
+	case 0:
+		return add(room, at, "proc.name in (%s, %s)", names[chance(4)], names[chance(4)]);
+	case 1:
+		return add(room, at, "user.uid %s %u", chance(2) ? "=" : "!=", uids[chance(3)]);
+	default:
+		return add(room, at, "%s", tests[chance(ARRAY_SIZE(tests))]);
+	}
+}
+
+static void test_predicates_of_connects_agree_with_rules(void **unused)
+{
+	unsigned had = 0, held = 0;
+
+	for (unsigned i = 0; i < CONDITIONS / 10; i++) {
+		char condition[2048] = "evt.type = connect";
+		size_t at = strlen(condition);
+		struct predicate predicate;
+		struct fault why = { 0 };
+		struct rules *rules;
+		int r;
+
+		for (unsigned clauses = 1 + chance(3); clauses; clauses--) {
+			at = add(condition, at, " and %s(", chance(4) ? "" : "not ");
+			at = add_connect_test(condition, at);
+			if (chance(2)) {
+				at = add(condition, at, " or %s", chance(4) ? "" : "not ");
+				at = add_connect_test(condition, at);
+			}
+			at = add(condition, at, ")");
+		}
+		rules = load(condition);
+		r = rules_predicate(rules, 0, PREDICATE_AT_CONNECT, &predicate, &why);
+		had += r == 0;
+		assert_true(r == 0 || why.text[0]);
+		if (r == 0)
+			held += compare_connects(rules, &predicate, condition) > 0;
+		else if (r == -ENOENT)
+			compare_connects(rules, NULL, condition); /* never */
+		rules_free(rules);
+	}
+	assert_true(had > CONDITIONS / 40 && held > CONDITIONS / 60);
+}
+
 /* ---- what has none ---- */
 
 static void refused(const char *condition, enum predicate_moment moment, int error, const char *why)
@@ -410,8 +579,9 @@ static void refused(const char *condition, enum predicate_moment moment, int err
 	rules_free(rules);
 }
 
-#define EXEC "evt.type in (execve, execveat) and "
-#define OPEN "evt.type in (open, openat, openat2) and "
+#define EXEC    "evt.type in (execve, execveat) and "
+#define CONNECT "evt.type = connect and "
+#define OPEN    "evt.type in (open, openat, openat2) and "
 
 static void test_what_has_none_says_why(void **unused)
 {
@@ -438,6 +608,14 @@ static void test_what_has_none_says_why(void **unused)
 	refused(OPEN "fd.directory = /", PREDICATE_AT_OPEN, -EOPNOTSUPP, "no whole path");
 	refused(OPEN "fd.typechar = 4", PREDICATE_AT_OPEN, -EOPNOTSUPP, "no kind of file");
 	refused(OPEN "fd.num > 2", PREDICATE_AT_OPEN, -EOPNOTSUPP, "fd.num");
+	refused(CONNECT "fd.cip = 127.0.0.1", PREDICATE_AT_CONNECT, -EOPNOTSUPP, "only user space knows it");
+	refused(CONNECT "proc.exepath = /x", PREDICATE_AT_CONNECT, -EOPNOTSUPP,
+		"only user space knows it, or only before");
+	refused(CONNECT "fd.num >= 0", PREDICATE_BEFORE_CONNECT, -EOPNOTSUPP, "fd.num");
+	refused(CONNECT "fd.rport > 1000", PREDICATE_BEFORE_CONNECT, -EOPNOTSUPP, "compared by more than");
+	refused(CONNECT "fd.l4proto = icmp", PREDICATE_BEFORE_CONNECT, -EOPNOTSUPP, "neither tcp nor udp");
+	refused(CONNECT "fd.type = file", PREDICATE_BEFORE_CONNECT, -EOPNOTSUPP, "neither ipv4 nor ipv6");
+	refused(OPEN "fd.name = /x", PREDICATE_BEFORE_CONNECT, -ENOENT, "cannot fire on a connect");
 	refused("evt.type = connect and fd.name = /x", PREDICATE_AT_OPEN, -ENOENT, "cannot fire on an open");
 }
 
@@ -491,6 +669,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_predicates_agree_with_rules),
 		cmocka_unit_test(test_predicates_of_opens_agree_with_rules),
+		cmocka_unit_test(test_predicates_of_connects_agree_with_rules),
 		cmocka_unit_test(test_what_has_none_says_why),
 		cmocka_unit_test(test_bounds),
 	};
