@@ -194,11 +194,11 @@ class Isolation(common.TestCase):
     def test_race_of_chroot(self):
         """Another thread changes the name all the time: what is told is the root that it is, each time."""
         places = {str(os.stat(f"{self.folder}/{name}").st_ino): f"{self.folder}/{name}" for name in "ab"}
-        found, rows = self.race("race-root", common.races(), "process.chroot")
+        found, rows = self.race("race-root", common.races(2000), "process.chroot")
         self.assertEqual([(str(r["ino"]), r["path"]) for r in rows], [(ino, places[ino]) for ino in found])
 
     def test_race_of_mount(self):
-        found, rows = self.race("race-mount", common.races(), "mount.attach")
+        found, rows = self.race("race-mount", common.races(2000), "mount.attach")
         self.assertEqual([r["path"] for r in rows], [f"{self.folder}/{name}" for name in found])
         self.assertNotEqual([r["path_given"] for r in rows], found, "what was given was never another than what was done")
 
