@@ -71,6 +71,7 @@ for one in CASES if common.SANITIZED else corpus.CASES:
         add(one)
 
 
+@common.user_space
 class Judge(unittest.TestCase):
     """The judge itself: it must see what is wrong."""
     WHOLE = [("burn", "plain"), ("chain_c", "plain"), ("chain_b", "plain"), ("chain_a", "plain"), ("main", "plain"),
