@@ -168,24 +168,28 @@ static int tell_rule(struct telling *t, uint32_t rule, unsigned actions, enum pr
 	return r;
 }
 
-/* The same rule may be there several times, for each moment. */
-static void tell_moment(struct telling *t, uint32_t rule, unsigned actions, enum predicate_moment moment)
+/* The same rule may be there several times, for each moment. `missing`: why the hook is not there; NULL: it is. Without it user space kills, but nobody blocks:
+ * as rules are read again one may come that is decided where nothing was as the agent started. */
+static void tell_moment(struct telling *t, uint32_t rule, unsigned actions, enum predicate_moment moment,
+			const char *missing)
 {
 	struct agent *a = t->agent;
+	const bool blocks = actions == RESPONSE_BIT(RESPONSE_BLOCK);
 	struct predicate predicate;
-	char text[256];
+	char text[512];
 	int r = actions ? rules_predicate(alerts_rules(a->alerts), rule, moment, &predicate, NULL) : -ENOENT;
 
-	if (r < 0)
+	if (r < 0 || (missing && !blocks))
 		return; /* user space's; that `block` has a predicate was seen when responses were read */
-	r = tell_rule(t, rule, actions, moment, &predicate);
+	r = missing ? -ENOENT : tell_rule(t, rule, actions, moment, &predicate);
 	if (r == 0) {
 		alerts_set_in_kernel(a->alerts, rule, moment);
 		return;
 	}
-	snprintf(text, sizeof text, "rule '%.100s': its response %s: the kernel's tables are full",
+	snprintf(text, sizeof text, "rule '%.100s': its response %s: %s%.200s",
 		 rules_at(alerts_rules(a->alerts), rule)->name,
-		 actions == RESPONSE_BIT(RESPONSE_BLOCK) ? "block is not taken" : "is taken in user space");
+		 blocks ? "block is not taken" : "is taken in user space",
+		 missing ? "start the agent anew: " : "the kernel's tables are full", missing ? missing : "");
 	agent_say(a, text);
 }
 
@@ -292,11 +296,12 @@ void agent_tell_guard(struct agent *a)
 	t.fresh = (struct guard_control){ .first = old.first ? 0 : GUARD_RULES_MAX,
 					  .kill_rate = (uint32_t)config_number(a->setup.config, "rules.kill_rate"),
 					  .agent = (uint32_t)getpid() };
-	for (uint32_t i = 0; a->alerts && i < rules_count(alerts_rules(a->alerts)); i++) {
-		for (size_t m = 0; m < ARRAY_SIZE(moments); m++)
-			if (!missing(guard, moments[m].measure, measures)) /* without the hook user space decides */
-				tell_moment(&t, i, alerts_actions(a->alerts, i) & moments[m].actions,
-					    (enum predicate_moment)m);
+	for (size_t m = 0; m < ARRAY_SIZE(moments); m++) {
+		const char *why = missing(guard, moments[m].measure, measures);
+
+		for (uint32_t i = 0; a->alerts && i < rules_count(alerts_rules(a->alerts)); i++)
+			tell_moment(&t, i, alerts_actions(a->alerts, i) & moments[m].actions, (enum predicate_moment)m,
+				    why);
 	}
 	bpf_map_update_elem(t.control, &zero, &t.fresh, BPF_ANY);
 	forget_sets(t.names, offsetof(struct guard_name, set), a->guard_sets_from);
@@ -414,8 +419,8 @@ static const char *why_not(const struct guard_note *note)
 		return NULL;
 	if (note->action == RESPONSE_KILL && note->error == -EBUSY)
 		return "more than rules.kill_rate in a minute";
-	if (note->action == RESPONSE_KILL && note->error == -EPERM)
-		return "init, the agent and what it begins are never killed";
+	if (note->error == -EPERM)
+		return "init, the agent and what it begins are never killed, nor denied";
 	return strerror(-note->error);
 }
 

@@ -261,8 +261,8 @@ static void take(struct agent *a, const struct response_order *order, unsigned a
 		r = kill_process(a, order->event, &reason);
 		break;
 	default: /* block: what is blocked makes no event, or one that says so */
-		r = -EAGAIN;
-		reason = "it was not refused as it began";
+		r = is_own(order->event->pid) ? -EPERM : -EAGAIN;
+		reason = r == -EPERM ? "the agent and its workers are never blocked" : "it was not refused as it began";
 	}
 	if (action == RESPONSE_KILL && r == -ESRCH && order->repeated)
 		return; /* the first time it was killed, or that was said */

@@ -249,48 +249,49 @@ static void write_exceptions(const struct rules *rules, const struct rule *rule,
 			d->exceptions[i].values.n == 1 ? "" : "s");
 }
 
-/* Where a response is taken that the rule may be given: for each kind of event that it can fire on and that the kernel might decide. */
-static void write_responses(const struct rules *rules, uint32_t rule, FILE *out)
+/* A kind of event on which the kernel might take a response. */
+struct taking {
+	enum predicate_moment moment;
+	const char *of, *how;
+};
+
+/* Of each such kind that the rule can fire on, whether it does. */
+static void write_response(const struct rules *rules, uint32_t rule, const char *name, const struct taking *kinds,
+			   size_t n, const char *can, const char *cannot, const char *none, FILE *out)
 {
-	static const struct {
-		enum predicate_moment moment;
-		const char *of, *in_kernel;
-	} kills[] = {
-		{ PREDICATE_AT_EXEC, "of a program that begins", "before its first instruction" },
-		{ PREDICATE_AT_OPEN, "of who opens a file", "before it has the descriptor" },
-		{ PREDICATE_AT_CONNECT, "of who connects", "before connect() returns" },
-	}, blocks[] = {
-		{ PREDICATE_BEFORE_EXEC, "the begin of a program", "by BPF LSM" },
-		{ PREDICATE_BEFORE_CONNECT, "connects", "by a program of the top cgroup" },
-	};
 	struct predicate predicate;
 	struct fault why = { 0 };
 	unsigned fires = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(kills); i++) {
-		int r = rules_predicate(rules, rule, kills[i].moment, &predicate, &why);
+	for (size_t i = 0; i < n; i++) {
+		int r = rules_predicate(rules, rule, kinds[i].moment, &predicate, &why);
 
 		if (r == -ENOENT)
 			continue;
 		fires++;
-		fprintf(out, "  response kill: %s, %s%s\n", kills[i].of,
-			r == 0 ? "in the kernel, " : "in user space: ", r == 0 ? kills[i].in_kernel : why.text);
+		fprintf(out, "  response %s: of %s, %s%s\n", name, kinds[i].of, r == 0 ? can : cannot,
+			r == 0 ? kinds[i].how : why.text);
 	}
 	if (!fires)
-		fputs("  response kill: in user space: it fires on no begin of a program, open or connect\n", out);
-	fires = 0;
-	for (size_t i = 0; i < ARRAY_SIZE(blocks); i++) {
-		int r = rules_predicate(rules, rule, blocks[i].moment, &predicate, &why);
+		fprintf(out, "  response %s: %s%s\n", name, cannot, none);
+}
 
-		if (r == -ENOENT)
-			continue;
-		fires++;
-		fprintf(out, "  response block: of %s, %s%s\n", blocks[i].of,
-			r == 0 ? "possible, " : "not possible: ", r == 0 ? blocks[i].in_kernel : why.text);
-	}
-	if (!fires)
-		fputs("  response block: not possible: it fires on neither the begin of a program nor a connect\n",
-		      out);
+static void write_responses(const struct rules *rules, uint32_t rule, FILE *out)
+{
+	static const struct taking kills[] = {
+		{ PREDICATE_AT_EXEC, "a program that begins", "before its first instruction" },
+		{ PREDICATE_AT_OPEN, "who opens a file", "before it has the descriptor" },
+		{ PREDICATE_AT_CONNECT, "who connects", "before connect() returns" },
+	};
+	static const struct taking blocks[] = {
+		{ PREDICATE_BEFORE_EXEC, "the begin of a program", "by BPF LSM" },
+		{ PREDICATE_BEFORE_CONNECT, "connects", "by a program of the top cgroup" },
+	};
+
+	write_response(rules, rule, "kill", kills, ARRAY_SIZE(kills), "in the kernel, ",
+		       "in user space: ", "it fires on no begin of a program, open or connect", out);
+	write_response(rules, rule, "block", blocks, ARRAY_SIZE(blocks), "possible, ",
+		       "not possible: ", "it fires on neither the begin of a program nor a connect", out);
 }
 
 void rules_explain(const struct rules *rules, uint32_t number, FILE *out)

@@ -67,7 +67,7 @@ struct {
 } capture_sockets SEC(".maps");
 
 __u32 capture_requests SEC(".data") = 0; /* that are open; set by the module */
-__u64 capture_second, capture_said;
+struct sonde_rate capture_said = {};
 
 /* ---- slots ---- */
 
@@ -350,17 +350,6 @@ int BPF_PROG(read__tp_btf, struct sock *sk)
 
 /* ---- reasons ---- */
 
-sonde_inline bool may_say(void)
-{
-	__u64 second = bpf_ktime_get_boot_ns() / NS_PER_SECOND;
-
-	if (capture_second != second) {
-		capture_second = second;
-		capture_said = 0;
-	}
-	return __sync_fetch_and_add(&capture_said, 1) < rate;
-}
-
 /* Nothing but the container is known of a socket that nobody has read from. */
 sonde_inline void owner_of_socket(struct sonde_owner *owner, struct sock *sk)
 {
@@ -382,7 +371,7 @@ static __noinline int because(struct sock *sk, struct capture_socket *s, __u32 r
 		return 0;
 	if (!s->owned)
 		owner_of_socket(&owner, sk);
-	if (!may_say()) {
+	if (!sonde_rate_allows(&capture_said, bpf_ktime_get_boot_ns(), rate)) {
 		if (!(s->owned ? s->owner.filtered : owner.filtered))
 			sonde_lost(packet_capture, SONDE_DROP_RATE);
 		return 0;

@@ -12,17 +12,16 @@
 #include "guard.h"
 #include "predicate.bpf.h"
 
-#define AF_INET       2
-#define AF_INET6      10
-#define EINPROGRESS   115
-#define CLONE_THREAD  0x00010000
-#define SIGKILL       9
-#define ALLOW         1
-#define REFUSE        0 /* EPERM */
-#define MINUTE_NS     60000000000ull
-#define NS_PER_SECOND 1000000000ull
-#define BLOCKS_TOLD   1000          /* refused connects, in a second at most */
-#define TELL_NS       1000000000ull /* refused connects of one process: a record a second at most, and one as it ends */
+#define AF_INET      2
+#define AF_INET6     10
+#define EINPROGRESS  115
+#define CLONE_THREAD 0x00010000
+#define SIGKILL      9
+#define ALLOW        1
+#define REFUSE       0 /* EPERM */
+#define MINUTE_NS    60000000000ull
+#define BLOCKS_TOLD  1000          /* refused connects, in a second at most */
+#define TELL_NS      1000000000ull /* refused connects of one process: a record a second at most, and one as it ends */
 
 /* As enum response_action_kind of identity.h. */
 enum { ACTION_KILL, ACTION_CAPTURE, ACTION_BURST, ACTION_DENY, ACTION_BLOCK };
@@ -37,8 +36,7 @@ struct {
 
 __u64 guard_minute = 0;
 __u32 guard_kills = 0;
-__u64 guard_second = 0;
-__u32 guard_blocks = 0;
+struct sonde_rate guard_blocks = {};
 
 /* ---- telling ---- */
 
@@ -113,14 +111,20 @@ sonde_inline bool may_kill(const struct guard_control *control)
 	return __sync_fetch_and_add(&guard_kills, 1) < control->kill_rate;
 }
 
+/* init, the agent and what it begins: nothing is done to these. */
+sonde_inline bool is_protected(struct task_struct *task, const struct guard_control *control)
+{
+	return task->tgid == 1 || (__u32)task->tgid == control->agent ||
+	       (__u32)BPF_CORE_READ(task, real_parent, tgid) == control->agent;
+}
+
 /* 0, or why it was not killed. */
 sonde_inline long kill_task(struct task_struct *task)
 {
 	__u32 zero = 0;
 	struct guard_control *control = bpf_map_lookup_elem(&guard_control, &zero);
 
-	if (!control || task->tgid == 1 || (__u32)task->tgid == control->agent ||
-	    (__u32)task->real_parent->tgid == control->agent)
+	if (!control || is_protected(task, control))
 		return -1;                                         /* EPERM */
 	return may_kill(control) ? bpf_send_signal(SIGKILL) : -16; /* EBUSY */
 }
@@ -134,6 +138,15 @@ sonde_inline long mark_task(struct task_struct *task, __u32 rule)
 	return error ? sonde_failed(error) : 0;
 }
 
+/* 0, or why it was not marked. */
+sonde_inline long deny_task(struct task_struct *task, __u32 rule)
+{
+	__u32 zero = 0;
+	struct guard_control *control = bpf_map_lookup_elem(&guard_control, &zero);
+
+	return !control || is_protected(task, control) ? -1 : mark_task(task, rule); /* EPERM */
+}
+
 /* Denies and kills the running task, as a rule says. */
 sonde_inline void respond(__u32 denies, __u32 kills, __u32 moment)
 {
@@ -143,7 +156,7 @@ sonde_inline void respond(__u32 denies, __u32 kills, __u32 moment)
 	if ((denies == NO_RULE && kills == NO_RULE) || sonde_owner_called(&owner) < 0 || owner.filtered)
 		return;
 	if (denies != NO_RULE)
-		tell(&owner, denies, ACTION_DENY, (__s32)mark_task(task, denies), moment, 0);
+		tell(&owner, denies, ACTION_DENY, (__s32)deny_task(task, denies), moment, 0);
 	if (kills != NO_RULE)
 		tell(&owner, kills, ACTION_KILL, (__s32)kill_task(task), moment, 0);
 }
@@ -293,9 +306,15 @@ sonde_inline int may_send(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct guard_mark *mark = mark_of(task);
+	struct guard_control *control;
 	__u64 now, told;
+	__u32 zero = 0;
 
 	if (!mark)
+		return ALLOW;
+	/* The agent may descend from who is denied. */
+	control = bpf_map_lookup_elem(&guard_control, &zero);
+	if (!control || is_protected(task, control))
 		return ALLOW;
 	__sync_fetch_and_add(&mark->refused, 1);
 	now = bpf_ktime_get_boot_ns();
@@ -307,22 +326,11 @@ sonde_inline int may_send(void)
 }
 
 /* Who tries without end shall not fill the ring. */
-sonde_inline bool may_tell(void)
-{
-	__u64 second = bpf_ktime_get_boot_ns() / NS_PER_SECOND;
-
-	if (guard_second != second) {
-		guard_second = second;
-		guard_blocks = 0;
-	}
-	return __sync_fetch_and_add(&guard_blocks, 1) < BLOCKS_TOLD;
-}
-
 sonde_inline void tell_blocked(const struct sonde_owner *owner, __u32 rule)
 {
 	struct sonde_counts *counts;
 
-	if (may_tell()) {
+	if (sonde_rate_allows(&guard_blocks, bpf_ktime_get_boot_ns(), BLOCKS_TOLD)) {
 		tell(owner, rule, ACTION_BLOCK, 0, GUARD_BEFORE_CONNECT, 0);
 		return;
 	}
@@ -335,16 +343,19 @@ sonde_inline void tell_blocked(const struct sonde_owner *owner, __u32 rule)
 
 sonde_inline int may_connect(const struct guard_end *end)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct subject s = { .end = end };
+	struct guard_control *control;
 	struct sonde_owner owner;
-	__u32 rule;
+	__u32 rule, zero = 0;
 
 	if (may_send() == REFUSE)
 		return REFUSE;
 	rule = rule_that_fits(&s, ACTION_BLOCK, GUARD_BEFORE_CONNECT);
-	if (rule == NO_RULE)
+	control = bpf_map_lookup_elem(&guard_control, &zero);
+	if (rule == NO_RULE || !control || is_protected(task, control))
 		return ALLOW;
-	sonde_owner_known(&owner, bpf_get_current_task_btf(), NULL);
+	sonde_owner_known(&owner, task, NULL);
 	if (owner.filtered)
 		return ALLOW;
 	tell_blocked(&owner, rule);

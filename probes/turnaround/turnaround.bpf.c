@@ -61,7 +61,7 @@ struct {
 } turnaround_blank SEC(".maps");
 
 __u32 turnaround_window SEC(".data") = 0; /* set by the module */
-__u64 slow_second, slow_said;
+struct sonde_rate slow_said = {};
 
 /* ---- whose ---- */
 
@@ -237,17 +237,6 @@ sonde_inline void add(struct turn *t, __u64 ns, __u64 wait, bool here)
 
 /* ---- the slow ---- */
 
-sonde_inline bool may_say(__u64 now)
-{
-	__u64 second = now / NS_PER_SECOND;
-
-	if (slow_second != second) {
-		slow_second = second;
-		slow_said = 0;
-	}
-	return __sync_fetch_and_add(&slow_said, 1) < slow_rate;
-}
-
 /* What the running task has run since the kernel added it up last; 0 where it cannot be known. */
 sonde_inline __u64 not_added_up(struct task_struct *task)
 {
@@ -285,7 +274,7 @@ sonde_inline void say_slow(struct sock *sk, const struct turn *t, __u64 ns, __u6
 
 	if (ns < slow || !slow)
 		return;
-	if (!may_say(now)) {
+	if (!sonde_rate_allows(&slow_said, now, slow_rate)) {
 		sonde_owner_called(&owner);
 		if (!owner.filtered)
 			sonde_lost(tcp_slow, SONDE_DROP_RATE);

@@ -389,6 +389,25 @@ class Response(common.TestCase):
         self.check_connects("kill", lambda said, status: status == KILLED, rules, rows, tries)
         self.assertEqual({said for _, said, status, _ in tries if status == KILLED}, {""})
 
+    def test_neither_is_the_agent_denied_nor_are_its_connects_blocked(self):
+        """A rule that means everybody: what the agent itself opens and connects to goes on."""
+        with socket.create_server(("127.0.0.1", 0)) as broker:
+            port = broker.getsockname()[1]
+            broker.settimeout(common.bound(30))
+            rules = {"Writes": f"{OPEN} and evt.is_open_write = true", "Connects": f"evt.type = connect and fd.rport = {port}"}
+            kafka = ["sinks.kafka.enabled=true", f"sinks.kafka.brokers=127.0.0.1:{port}", "sinks.kafka.flush_timeout=100ms"]
+            with self.agent(rules, {"Writes": "deny", "Connects": "block"}, modules="exec,file,net", settings=kafka) as agent:
+                broker.accept()[0].close()
+                code = f"import socket\ntry: socket.create_connection(('127.0.0.1', {port}))\nexcept PermissionError: print('refused')\n"
+                one = subprocess.run([self.program("one", "python3"), "-c", code], env={"PYTHONHOME": "/usr"}, capture_output=True, text=True).stdout
+                self.assertEqual(one, "refused\n")
+                own = agent.processes()
+                agent.stop()
+                rows = agent.rows()
+        self.check(rows)
+        mine = [r for r in self.of(rows, "response.action") if r["pid"] in own]
+        self.assertEqual({(r["action"], r.get("error"), "never" in r.get("reason", "")) for r in mine}, {("deny", "EPERM", True), ("block", "EPERM", True)})
+
     def test_who_is_refused_without_end_fills_no_ring(self):
         count = 5000
         with socket.create_server(("127.0.0.1", 0)) as server:

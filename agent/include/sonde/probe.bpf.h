@@ -115,6 +115,22 @@ struct {
 #define SONDE_FOR(types)          SONDE_TAG("for=" types)
 #define SONDE_KEPT                SONDE_TAG("kept")
 
+/* At most `most` in a second; two CPUs that begin a second together may let one too many pass. */
+struct sonde_rate {
+	__u64 second, n;
+};
+
+sonde_inline bool sonde_rate_allows(struct sonde_rate *rate, __u64 now_ns, __u64 most)
+{
+	__u64 second = now_ns / 1000000000ull;
+
+	if (rate->second != second) {
+		rate->second = second;
+		rate->n = 0;
+	}
+	return __sync_fetch_and_add(&rate->n, 1) < most;
+}
+
 /* Counts a failed helper by place; returns `error` so that it can stand inside an expression. */
 #define sonde_failed(error) sonde_count_error((error), __LINE__)
 sonde_inline long sonde_count_error(long error, __u32 line)
