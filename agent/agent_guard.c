@@ -244,7 +244,7 @@ static const struct {
 	const char *measure, *name; /* as hooks ask for it: SONDE_WHEN("decides NAME") */
 } moments[] = {
 	[PREDICATE_AT_EXEC] = { KILLS, "exec", "" },
-	[PREDICATE_BEFORE_EXEC] = { RESPONSE_BIT(RESPONSE_BLOCK), "block", "" },
+	[PREDICATE_BEFORE_EXEC] = { RESPONSE_BIT(RESPONSE_BLOCK), "block", "begin" },
 	[PREDICATE_AT_OPEN] = { KILLS, "openat", "open" },
 	[PREDICATE_AT_CONNECT] = { KILLS, "connected", "connected" },
 	[PREDICATE_BEFORE_CONNECT] = { RESPONSE_BIT(RESPONSE_BLOCK), "connect4", "connect" },

@@ -127,7 +127,7 @@ struct guard_note;
 struct sonde_task_found;
 bool agent_wants_guard(const struct config *config);
 struct module *agent_guard(struct agent *a);
-/* Whether the kernel side is to respond at this moment ("open", "connect", "connected"): some rule's response can be decided then. */
+/* Whether the kernel side is to respond at this moment ("begin", "open", "connect", "connected"): some rule's response can be decided then. */
 bool agent_decides(void *context, const char *name);
 int agent_rule_number(struct agent *a, const char *name);
 void agent_tell_guard(struct agent *a);

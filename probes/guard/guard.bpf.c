@@ -179,7 +179,7 @@ int BPF_PROG(exec__tp_btf, struct task_struct *task, pid_t old_pid, struct linux
 
 /* The kernel calls it for a script and again for its interpreter. */
 SEC("lsm/bprm_check_security")
-SONDE_WHEN("response block")
+SONDE_WHEN("decides begin")
 int BPF_PROG(block__lsm, struct linux_binprm *bprm, int ret)
 {
 	struct subject s = { .file = (__u64)BPF_CORE_READ(bprm, file) };

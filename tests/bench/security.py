@@ -145,6 +145,19 @@ def kill(common, count=50):
     return sorted(r["latency_ns"] for r in rows)
 
 
+def judged(common, measured):
+    """What the kernel side takes to try two rules on each, none of which holds: Costs below opens for writing, and below connects."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as rules:
+        for name, condition in (("path", "evt.type in (open, openat, openat2) and fd.name startswith /nowhere/ and evt.is_open_write = true"),
+                                ("name", "evt.type in (open, openat, openat2) and proc.name = nobody"),
+                                ("net", "evt.type = connect and fd.snet in (192.0.2.0/24)"), ("port", "evt.type = connect and fd.rport = 1")):
+            rules.write(f"- {{rule: {name}, desc: d, condition: \"{condition}\", output: o, priority: INFO}}\n")
+        rules.flush()
+        responses = "rules.responses={path: kill, name: kill, net: \"kill, block\", port: \"kill, block\"}"
+        with common.Agent(modules="exec", settings=[f"rules.files=[{rules.name}]", responses]) as running:
+            return measured(running.processes(), "write"), measured(running.processes(), "tcp")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))

@@ -12,7 +12,7 @@
  * the kernel takes, tp_btf before raw_tp before tracepoint before fentry/fexit before kprobe before cgroup. SONDE_PREFERRED before a
  * program puts it before all others of its measure; SONDE_COVERED_BY("PROGRAM") says that while that other program is in
  * use this one has nothing to do; SONDE_WHEN("OPTION") that it is there for an option of the module that is on, or SONDE_WHEN("response ACTION") for
- * an action that rules.responses ask for, SONDE_WHEN("decides open") for what some rule's response can be decided by (open, connect: before it, connected); SONDE_FOR("TYPE TYPE") that it is there for events of these types alone, so that it can stay out where nobody
+ * an action that rules.responses ask for, SONDE_WHEN("decides open") for what some rule's response can be decided by (begin: before a program does, open, connect: before it, connected); SONDE_FOR("TYPE TYPE") that it is there for events of these types alone, so that it can stay out where nobody
  * asks for any of them (rules.only); SONDE_KEPT that others go on to it, so that it is loaded even then. On new kernels tracepoint programs may be preempted: never keep per-CPU scratch over a
  * call; build the event in the ring.
  */
