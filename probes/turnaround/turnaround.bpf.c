@@ -6,13 +6,14 @@
  *	server	data arrives (the request's last so far) ── socket wait ──► read ── processing ──► first byte is sent
  *	client	a byte is sent (the request's last so far) ── turnaround ──► data arrives ── socket wait ──► read
  *
- * All hooks but the arrival's run under the lock of the socket by the task that uses it; the arrival's runs under it too, in whichever task
- * was interrupted. So the state, which lies with the socket, needs no other lock, and what an arrival has to say waits for the task
- * that reads. Sums are kept here, by service and window: an answer costs no record and no wake-up. A window's sums are read when the next
- * one is some time old, so that no program still adds to them.
+ * All hooks run under the lock of the socket: the arrival's in whichever task was interrupted, the others by the task that uses it. What the
+ * two write lies in cache lines of their own, since they often run on two CPUs, and to fetch a line from the other one costs as much as
+ * all the rest. So the task that reads takes the time of the arrival from what the kernel's own path has just brought it: the socket's
+ * clock is that of the last segment that came, if nothing but data came since the task looked last (arrival_of()). Only where that cannot be
+ * said does it ask for what the arrival's hook wrote.
  *
- * The kernel skips a program that already runs on the same CPU, and arrivals nest. One that was missed is found by the read: the
- * socket has received more than was seen.
+ * Sums are kept here, by service and window: an answer costs no record and no wake-up. A window's sums are read when the next
+ * one is some time old, so that no program still adds to them.
  */
 #include "probes/tcp/ends.bpf.h"
 #include "turnaround.h"
@@ -22,20 +23,31 @@
 SONDE_SETTING(__u64, slow, 1000000000ull, 0, 0, "ns", "an answer that took as long is a tcp.slow");
 SONDE_SETTING(__u32, slow_rate, 100, 0, 100000, "", "the most tcp.slow in a second");
 
-/* What an arrival touches lies in one cache line: the two ends of a connection are often served by two CPUs. */
+/* Of the task that reads and sends. The kernel puts eight bytes of its own before it in its first cache line. */
 struct turn {
-	__u64 received; /* payload that had arrived as it was looked at last */
-	__u64 request;  /* monotonic clock: the last byte of the request so far */
-	__u64 seen;     /* server: when it was read; client: when the answer came that was not read yet; 0: neither */
-	bool waiting;   /* a request has no answer yet */
-	__u8 side;      /* enum tcp_side, as in the key */
-	bool unmatched; /* by the filter of sockets: nothing is looked at any more */
+	__u64 received;        /* payload that had arrived as it looked last */
+	__u64 request;         /* monotonic clock: the last byte of the request so far */
+	__u64 seen;            /* server: when the request was read; 0: it was not */
+	__u32 segs, data_segs; /* that had arrived as it looked last: all, and those with payload */
+	bool waiting;          /* a request has no answer yet */
+	__u8 side;             /* enum tcp_side, as in the key */
+	bool unmatched;        /* by the filter of sockets: nothing is looked at any more */
 	__u8 _pad;
 	__u32 pid;                /* whom the key names */
 	__u64 execs;              /* of that task: it is another program's after an exec */
+	__u32 window, slot;       /* where this window's sums of the key are, if it is that window */
 	__u64 ran_ns, delayed_ns; /* server: of the thread that read, as it did */
 	struct turnaround_key key;
 	__u32 tid; /* server: which thread read */
+};
+
+/* Of the arrivals: monotonic clock; 0: there was none. */
+struct arrivals {
+	__u64 received; /* payload */
+	__u64 first;    /* after this end had sent something */
+	__u64 last;
+	__u32 sent; /* the sequence number as of the first */
+	__u32 _pad;
 };
 
 struct {
@@ -46,21 +58,36 @@ struct {
 } turnaround_turns SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct arrivals);
+} turnaround_arrivals SEC(".maps");
+
+/* Where the sums of a service are. */
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, TURNAROUND_SERVICES);
 	__type(key, struct turnaround_key);
-	__type(value, struct turnaround_sums);
+	__type(value, __u32);
 } turnaround_services SEC(".maps");
 
-/* All zeros, to begin sums with: no stack holds as much. */
+/* The first two are what found no room, of the windows by turns. What nobody uses is all zeros. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, TURNAROUND_SLOTS);
 	__type(key, __u32);
 	__type(value, struct turnaround_sums);
-} turnaround_blank SEC(".maps");
+} turnaround_sums SEC(".maps");
 
-__u32 turnaround_window SEC(".data") = 0; /* set by the module */
+/* Those of the others that nobody uses: filled by the module. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, TURNAROUND_SERVICES);
+	__type(value, __u32);
+} turnaround_free SEC(".maps");
+
+__u32 turnaround_window SEC(".data") = TURNAROUND_FIRST_WINDOW; /* counted by the module */
 struct sonde_rate slow_said = {};
 
 /* ---- whose ---- */
@@ -78,37 +105,41 @@ sonde_inline __u64 received_of(struct tcp_sock *tp)
 	return tp->bytes_received - !!(tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags & SOCK_DONE);
 }
 
-/* When what arrives now was taken in: the kernel has looked at the (monotonic) clock for it. Source: net/ipv4/tcp_input.c tcp_rcv_established(),
- * tcp_rcv_state_process(). */
-sonde_inline __u64 arrival_of(struct tcp_sock *tp)
-{
-	return tp->tcp_clock_cache;
-}
-
 /* The kernel's clock and ours may differ by some nanoseconds. */
 sonde_inline __u64 since(__u64 from, __u64 to)
 {
 	return (__s64)(to - from) > 0 ? to - from : 0;
 }
 
-sonde_inline void fill_service(struct turnaround_key *key, struct tcp_sock *tp)
-{
-	struct sock_common *c = &tp->inet_conn.icsk_inet.sk.__sk_common;
-	bool server = key->side == TCP_SIDE_SERVER;
-	__u32 words[4] = { 0, 0, bpf_htonl(0xffff), server ? c->skc_rcv_saddr : c->skc_daddr };
-
-	key->port = bpf_ntohs(server ? tp->inet_conn.icsk_inet.inet_sport : c->skc_dport);
-	if (c->skc_family == AF_INET6 && bpf_core_field_exists(c->skc_v6_daddr)) {
-		for (int i = 0; i < 4; i++)
-			words[i] = server ? c->skc_v6_rcv_saddr.in6_u.u6_addr32[i] : c->skc_v6_daddr.in6_u.u6_addr32[i];
-	}
-	__builtin_memcpy(&key->ip, words, sizeof words);
-}
-
 /* The state of a connection, where it has one already. */
 sonde_inline struct turn *turn_of(struct sock *sk)
 {
 	return bpf_sk_storage_get(&turnaround_turns, sk, NULL, 0);
+}
+
+/* As it looks now. */
+sonde_inline void look(struct turn *t, struct tcp_sock *tp, __u64 received)
+{
+	t->received = received;
+	t->segs = tp->segs_in;
+	t->data_segs = tp->data_segs_in;
+}
+
+/* By itself, and from both ends: what is chosen by `side` shall be the addresses, not where in the socket they lie, which is relocated. */
+static __noinline int set_service(struct turn *t, struct tcp_sock *tp, __u8 side)
+{
+	struct sonde_filter_tuple ends = {};
+
+	fill_ends(&ends, tp);
+	t->side = t->key.side = side;
+	t->window = 0;
+	t->key.ip = ends.raddr;
+	t->key.port = ends.rport;
+	if (side == TCP_SIDE_SERVER) {
+		t->key.ip = ends.laddr;
+		t->key.port = ends.lport;
+	}
+	return 0;
 }
 
 /* The same; begun where this end is `side`. */
@@ -127,8 +158,9 @@ sonde_inline struct turn *turn_begin(struct sock *sk, struct tcp_sock *tp, __u8 
 		t->unmatched = true;
 		return NULL;
 	}
-	t->side = t->key.side = side;
-	fill_service(&t->key, tp);
+	if (!bpf_sk_storage_get(&turnaround_arrivals, sk, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
+		sonde_failed(-12);
+	set_service(t, tp, side);
 	return t;
 }
 
@@ -142,8 +174,7 @@ sonde_inline bool renew(struct turn *t, struct tcp_sock *tp)
 	t->seen = 0;
 	if (side == TCP_SIDE_UNKNOWN)
 		return true;
-	t->side = t->key.side = side;
-	fill_service(&t->key, tp);
+	set_service(t, tp, side);
 	t->unmatched = !tcp_socket_matches(tp);
 	return !t->unmatched;
 }
@@ -158,6 +189,7 @@ sonde_inline void take_owner(struct turn *t)
 		return;
 	sonde_owner_called(&owner);
 	t->pid = owner.pid;
+	t->window = 0;
 	t->execs = task->self_exec_id;
 	t->key.proc = owner.proc;
 	t->key.cgroup = owner.cgroup;
@@ -165,16 +197,11 @@ sonde_inline void take_owner(struct turn *t)
 
 /* ---- sums ---- */
 
-/* `here`: the task that runs is the connection's. Else whether the filters leave it out is not known: where there are any, it is not what they
- * ask for. */
-sonde_inline void fill_owner(struct turnaround_sums *sums, bool here)
+/* The task that runs is the connection's. */
+sonde_inline void fill_owner(struct turnaround_sums *sums)
 {
 	struct sonde_owner owner = {};
 
-	if (!here) {
-		sums->filtered = sonde_filters_set();
-		return;
-	}
 	sonde_owner_called(&owner);
 	sums->parent = owner.parent;
 	sums->flags = owner.flags;
@@ -183,33 +210,50 @@ sonde_inline void fill_owner(struct turnaround_sums *sums, bool here)
 	sums->pid = owner.pid;
 }
 
-sonde_inline struct turnaround_sums *begin_sums(struct turnaround_key *key, bool here)
+/* Room for a service of which nobody has counted anything in this window yet. Returns where it is. */
+sonde_inline __u32 begin_sums(struct turnaround_key *key)
 {
-	struct turnaround_key rest = { .window = key->window };
-	struct turnaround_sums *blank, *sums;
-	__u32 zero = 0;
+	__u32 rest = key->window, slot, *found;
+	struct turnaround_sums *sums;
 
-	blank = bpf_map_lookup_elem(&turnaround_blank, &zero);
-	if (!blank)
-		return NULL;
-	bpf_map_update_elem(&turnaround_services, key, blank, BPF_NOEXIST);
-	sums = bpf_map_lookup_elem(&turnaround_services, key);
+	if (bpf_map_pop_elem(&turnaround_free, &slot))
+		return rest;
+	sums = bpf_map_lookup_elem(&turnaround_sums, &slot);
 	if (!sums)
-		return bpf_map_lookup_elem(&turnaround_services, &rest);
-	fill_owner(sums, here);
-	return sums;
+		return rest;
+	sums->filtered =
+		sonde_filters_set(); /* of whom is not known: where there are filters, it is not what they ask for */
+	if (!bpf_map_update_elem(&turnaround_services, key, &slot, BPF_NOEXIST))
+		return slot;
+	/* Another CPU was quicker, or the window before fills the table. */
+	__builtin_memset(sums, 0, offsetof(struct turnaround_sums, buckets));
+	bpf_map_push_elem(&turnaround_free, &slot, BPF_ANY);
+	found = bpf_map_lookup_elem(&turnaround_services, key);
+	return found ? *found : rest;
+}
+
+/* By itself: what happens once a window shall not lie in the way of all the rest. */
+static __noinline int find_sums(struct turn *t, __u32 window)
+{
+	__u32 *slot;
+
+	t->key.window = window & 1;
+	slot = bpf_map_lookup_elem(&turnaround_services, &t->key);
+	t->slot = slot ? *slot : begin_sums(&t->key);
+	t->window = window;
+	return 0;
 }
 
 sonde_inline struct turnaround_sums *sums_of(struct turn *t, bool here)
 {
+	__u32 window = turnaround_window;
 	struct turnaround_sums *sums;
 
-	t->key.window = turnaround_window & 1;
-	sums = bpf_map_lookup_elem(&turnaround_services, &t->key);
-	if (!sums)
-		return begin_sums(&t->key, here);
-	if (here && !sums->pid)
-		fill_owner(sums, true);
+	if (t->window != window)
+		find_sums(t, window);
+	sums = bpf_map_lookup_elem(&turnaround_sums, &t->slot);
+	if (sums && here && !sums->pid && t->slot >= TURNAROUND_RESTS)
+		fill_owner(sums);
 	return sums;
 }
 
@@ -294,51 +338,42 @@ sonde_inline void say_slow(struct sock *sk, const struct turn *t, __u64 ns, __u6
 	sonde_submit(tcp_slow, e, sizeof *e);
 }
 
-/* ---- turns ---- */
+/* ---- arrivals ---- */
 
-sonde_inline void arrived(struct turn *t, __u64 received, __u64 now)
+/* By the socket's own clock, which the kernel has just set. Source: net/ipv4/tcp_input.c tcp_rcv_established(), tcp_rcv_state_process(). */
+sonde_inline void arrived(struct arrivals *a, struct tcp_sock *tp)
 {
-	t->received = received;
-	if (t->side == TCP_SIDE_SERVER) {
-		t->request = now;
-		t->seen = 0;
-		t->waiting = true;
-	} else if (t->waiting) {
-		t->waiting = false;
-		t->seen = now;
-	}
-}
+	__u64 received = received_of(tp);
 
-/* The client's answer that arrived: it was read now, or (`wait` 0) never. */
-sonde_inline void settle(struct turn *t, __u64 wait, bool here)
-{
-	__u64 ns = since(t->request, t->seen);
-
-	t->seen = 0;
-	add(t, ns, wait, here);
+	if (received == a->received)
+		return; /* a FIN, or word of what was seen */
+	a->received = received;
+	a->last = tp->tcp_clock_cache;
+	if (a->first && a->sent == tp->snd_nxt)
+		return;
+	a->sent = tp->snd_nxt;
+	a->first = a->last;
 }
 
 sonde_inline int data_arrives(struct sock *sk)
 {
+	struct arrivals *a;
 	struct tcp_sock *tp;
-	struct turn *t;
-	__u64 received;
 
 	if (sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state == TCP_LISTEN)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
-	t = turn_of(sk);
-	if (!t)
-		t = turn_begin(sk, tp, TCP_SIDE_SERVER);
-	if (!t || t->unmatched)
-		return 0;
-	received = received_of(tp);
-	if (received < t->received && !renew(t, tp))
-		return 0;
-	if (received != t->received) /* else a FIN, or word of what was seen */
-		arrived(t, received, arrival_of(tp));
+	a = bpf_sk_storage_get(&turnaround_arrivals, sk, NULL, 0);
+	if (!a) {
+		if (turn_of(sk) || !turn_begin(sk, tp, TCP_SIDE_SERVER))
+			return 0;
+		a = bpf_sk_storage_get(&turnaround_arrivals, sk, NULL, 0);
+		if (!a)
+			return 0;
+	}
+	arrived(a, tp);
 	return 0;
 }
 
@@ -355,50 +390,77 @@ int BPF_PROG(arrive__fentry, struct sock *sk)
 	return data_arrives(sk);
 }
 
-sonde_inline void request_read(struct turn *t, __u64 now)
+/* When the data arrived that is new since the task looked last: the first of it (`client`: the answer began), or the last (the request was
+ * whole). The socket's clock says so as long as it was not set since by an acknowledgement, and not by the timer that acknowledges
+ * what nobody reads: 40 ms later at the earliest. */
+sonde_inline __u64 arrival_of(struct sock *sk, struct turn *t, struct tcp_sock *tp, bool client)
+{
+	__u32 segs = tp->segs_in - t->segs, data = tp->data_segs_in - t->data_segs;
+	__u32 age = (__u32)bpf_jiffies64() - tp->inet_conn.icsk_ack.lrcvtime;
+	struct arrivals *a;
+
+	if (age <= 1 && segs == data && (client ? data == 1 : data != 0))
+		return tp->tcp_clock_cache;
+	a = bpf_sk_storage_get(&turnaround_arrivals, sk, NULL, 0);
+	if (!a || !a->last)
+		return tp->tcp_clock_cache; /* it was missed */
+	return client && a->first >= t->request ? a->first : a->last;
+}
+
+/* ---- turns ---- */
+
+/* Whether a server's request has grown since the task looked last. */
+sonde_inline bool request_grew(struct sock *sk, struct turn *t, struct tcp_sock *tp)
+{
+	__u64 received = received_of(tp);
+
+	if (received == t->received)
+		return false;
+	if (received < t->received && (!renew(t, tp) || t->side != TCP_SIDE_SERVER))
+		return false;
+	t->request = arrival_of(sk, t, tp, false);
+	t->seen = 0;
+	t->waiting = true;
+	look(t, tp, received);
+	return true;
+}
+
+sonde_inline void request_read(struct turn *t)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	take_owner(t);
-	t->seen = now;
+	t->seen = bpf_ktime_get_ns();
 	t->tid = (__u32)task->pid;
 	t->ran_ns = task->se.sum_exec_runtime;
 	t->delayed_ns = task->sched_info.run_delay;
 }
 
-sonde_inline void answer_read(struct sock *sk, struct turn *t, __u64 now)
+/* Whether the answer that a client waits for is there. */
+sonde_inline bool is_answered(struct turn *t, struct tcp_sock *tp)
 {
-	__u64 wait = since(t->seen, now);
-
-	say_slow(sk, t, since(t->request, t->seen), wait, now);
-	settle(t, wait, true);
+	return t->waiting && received_of(tp) > t->received;
 }
 
-/* Whether the arrival of what is read was seen already: mostly. */
-sonde_inline bool is_known(const struct turn *t)
+sonde_inline void answer_read(struct sock *sk, struct turn *t, struct tcp_sock *tp)
 {
-	return t->side == TCP_SIDE_SERVER ? t->waiting && !t->seen : t->seen != 0;
+	__u64 came = arrival_of(sk, t, tp, true), now = bpf_ktime_get_ns();
+	__u64 ns = since(t->request, came), wait = since(came, now);
+
+	t->waiting = false;
+	look(t, tp, received_of(tp));
+	say_slow(sk, t, ns, wait, now);
+	add(t, ns, wait, true);
 }
 
-/* Makes good an arrival that was not seen. Returns the state where there is something to do. */
-sonde_inline struct turn *catch_up(struct sock *sk, struct turn *t, __u64 now)
+/* An answer that is there and was not read. */
+sonde_inline void answer_unread(struct sock *sk, struct turn *t, struct tcp_sock *tp, bool here)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	__u64 received;
+	__u64 came = arrival_of(sk, t, tp, true);
 
-	if (!tp)
-		return NULL;
-	if (!t)
-		t = turn_begin(sk, tp, TCP_SIDE_SERVER);
-	if (!t || t->unmatched)
-		return NULL;
-	received = received_of(tp);
-	if (received == t->received)
-		return NULL;
-	if (received < t->received && !renew(t, tp))
-		return NULL;
-	arrived(t, received, now);
-	return is_known(t) ? t : NULL;
+	t->waiting = false;
+	look(t, tp, received_of(tp));
+	add(t, since(t->request, came), 0, here);
 }
 
 /* Called for each segment that was copied to a reader. */
@@ -406,66 +468,75 @@ SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(read__tp_btf, struct sock *sk)
 {
 	struct turn *t = turn_of(sk);
-	__u64 now;
+	struct tcp_sock *tp;
 
-	if (t && t->unmatched)
+	if (t && (t->unmatched || (t->side == TCP_SIDE_CLIENT && !t->waiting)))
 		return 0;
-	now = bpf_ktime_get_ns();
-	if (!t || !is_known(t)) {
-		t = catch_up(sk, t, now);
-		if (!t)
-			return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	if (!t)
+		t = turn_begin(sk, tp, TCP_SIDE_SERVER);
+	if (!t)
+		return 0;
+	if (t->side != TCP_SIDE_SERVER) {
+		if (is_answered(t, tp))
+			answer_read(sk, t, tp);
+		return 0;
 	}
-	if (t->side == TCP_SIDE_SERVER)
-		request_read(t, now);
-	else
-		answer_read(sk, t, now);
+	if (request_grew(sk, t, tp))
+		request_read(t);
 	return 0;
 }
 
-sonde_inline void answer(struct sock *sk, struct turn *t, __u64 now)
+/* With the first of an answer. */
+sonde_inline void answer(struct sock *sk, struct turn *t)
 {
-	__u64 ns = since(t->request, now), wait = t->seen ? since(t->request, t->seen) : 0;
+	__u64 now = bpf_ktime_get_ns(), wait = t->seen ? since(t->request, t->seen) : 0;
 
 	t->waiting = false;
 	if (!t->seen)
 		take_owner(t);
-	say_slow(sk, t, ns, wait, now);
-	add(t, ns, wait, true);
+	say_slow(sk, t, since(t->request, now), wait, now);
+	add(t, since(t->request, now), wait, true);
 }
 
 /* An answer that is there and was not read is counted now. */
-sonde_inline int request_sent(struct sock *sk, struct turn *t)
+sonde_inline void request_sent(struct sock *sk, struct turn *t, struct tcp_sock *tp)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	__u64 received;
+	__u64 received = received_of(tp);
 
-	if (!tp)
-		return 0;
-	if (!t)
-		t = turn_begin(sk, tp, TCP_SIDE_CLIENT);
-	if (!t || t->unmatched)
-		return 0;
 	take_owner(t);
-	if (t->seen)
-		settle(t, 0, true);
-	received = received_of(tp);
+	if (is_answered(t, tp))
+		answer_unread(sk, t, tp, true);
 	if (received < t->received && !renew(t, tp))
-		return 0;
-	t->received = received;
+		return;
+	look(t, tp, received);
 	t->request = bpf_ktime_get_ns();
 	t->waiting = true;
-	return 0;
 }
 
 sonde_inline int sends(struct sock *sk)
 {
 	struct turn *t = turn_of(sk);
+	struct tcp_sock *tp;
 
-	if (!t || t->side != TCP_SIDE_SERVER)
-		return request_sent(sk, t);
+	if (t && t->unmatched)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	if (!t)
+		t = turn_begin(sk, tp, TCP_SIDE_CLIENT);
+	if (!t)
+		return 0;
+	if (t->side != TCP_SIDE_SERVER) {
+		request_sent(sk, t, tp);
+		return 0;
+	}
+	request_grew(sk, t, tp);
 	if (t->waiting)
-		answer(sk, t, bpf_ktime_get_ns());
+		answer(sk, t);
 	return 0;
 }
 
@@ -485,14 +556,25 @@ int BPF_PROG(send__fentry, struct sock *sk)
 
 /* ---- the end ---- */
 
+/* `side`: which of the two the local end is, if this is how a request ends unanswered. */
 sonde_inline int reset(struct sock *sk, __u8 side)
 {
 	struct turn *t = turn_of(sk);
 	struct turnaround_sums *sums;
+	struct tcp_sock *tp;
+	bool news;
 
-	if (!t || !t->waiting || t->side != side)
+	if (!sk || !t || t->unmatched || t->side != side)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	news = received_of(tp) > t->received;
+	if (side == TCP_SIDE_SERVER ? !t->waiting && !news : !t->waiting || news)
 		return 0;
 	t->waiting = false;
+	if (side == TCP_SIDE_SERVER)
+		look(t, tp, received_of(tp));
 	sums = sums_of(t, false);
 	if (sums)
 		__sync_fetch_and_add(&sums->errors, 1);
@@ -517,9 +599,13 @@ SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(destroy__tp_btf, struct sock *sk)
 {
 	struct turn *t = turn_of(sk);
+	struct tcp_sock *tp;
 
-	if (t && t->side == TCP_SIDE_CLIENT && t->seen)
-		settle(t, 0, false);
+	if (!t || t->unmatched || t->side != TCP_SIDE_CLIENT)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp && is_answered(t, tp))
+		answer_unread(sk, t, tp, false);
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tcp.turnaround: the sums of the kernel side, read and taken away after each window. The programs add to the sums of one window while those
- * of the one before are read: `parity` says which. A program that began before the change may still add to the old ones, so these
- * are left alone for SETTLE_NS.
+ * of the one before are read. A program that began before the change may still add to the old ones, so these are left alone for SETTLE_NS. What was read
+ * is made all zeros, and free for another service.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -20,11 +20,11 @@ _Static_assert(TURNAROUND_BUCKETS == HISTOGRAM_BUCKETS && TURNAROUND_LAST_LOG ==
 extern const struct sonde_module sonde_module_turnaround;
 
 struct turnaround {
-	int services, data; /* maps; not ours to close */
-	uint32_t parity;    /* of the window that is open */
-	uint64_t begin;     /* of the open window, boot clock */
-	uint64_t ended;     /* of the one before, which is still to be read; 0: it was */
-	uint64_t length_ns; /* of that one */
+	int services, sums_of, free, data; /* maps; not ours to close */
+	uint32_t window;                   /* the one that is open */
+	uint64_t begin;                    /* of the open window, boot clock */
+	uint64_t ended;                    /* of the one before, which is still to be read; 0: it was */
+	uint64_t length_ns;                /* of that one */
 	struct turnaround_sums sums;
 	struct turnaround_row row;
 };
@@ -54,39 +54,61 @@ static void emit_service(struct sonde_host *host, const struct turnaround_key *k
 
 /* ---- windows ---- */
 
-/* What finds no room in the table is summed here: it must be there before the window begins. */
-static int make_rest(struct turnaround *t, uint32_t parity)
-{
-	const struct turnaround_key rest = { .window = (uint8_t)parity };
+static const struct turnaround_sums none;
 
-	memset(&t->sums, 0, sizeof t->sums);
-	return bpf_map_update_elem(t->services, &rest, &t->sums, BPF_ANY) < 0 ? -errno : 0;
+static int clear_slot(struct turnaround *t, uint32_t slot)
+{
+	return bpf_map_update_elem(t->sums_of, &slot, &none, BPF_ANY) < 0 ? -errno : 0;
 }
 
-static int set_parity(struct turnaround *t, uint32_t parity)
+static int free_slots(struct turnaround *t)
+{
+	for (uint32_t slot = TURNAROUND_RESTS; slot < TURNAROUND_SLOTS; slot++) {
+		if (bpf_map_update_elem(t->free, NULL, &slot, BPF_ANY) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int set_window(struct turnaround *t, uint32_t window)
 {
 	uint32_t zero = 0;
 
-	return bpf_map_update_elem(t->data, &zero, &parity, BPF_ANY) < 0 ? -errno : 0;
+	return bpf_map_update_elem(t->data, &zero, &window, BPF_ANY) < 0 ? -errno : 0;
 }
 
-/* Reads and takes away the sums of `parity`. Those of the other window come and go meanwhile; where the walk is thrown back to the
+static void read_service(struct sonde_host *host, const struct turnaround_key *key, uint32_t slot, uint64_t time,
+			 uint64_t length_ns)
+{
+	struct turnaround *t = host->module_data;
+
+	if (bpf_map_lookup_elem(t->sums_of, &slot, &t->sums) < 0)
+		return;
+	emit_service(host, key, time, length_ns);
+	clear_slot(t, slot);
+}
+
+/* Reads and takes away the sums of one of the windows. Those of the other come and go meanwhile; where the walk is thrown back to the
  * table's begin by that, it finds what is left. */
 static void read_window(struct sonde_host *host, uint32_t parity, uint64_t time, uint64_t length_ns)
 {
 	struct turnaround *t = host->module_data;
+	const struct turnaround_key rest = { .window = (uint8_t)parity };
 	struct turnaround_key key, next;
 	unsigned steps = 0;
+	uint32_t slot;
 	int r = bpf_map_get_next_key(t->services, NULL, &next);
 
 	while (r == 0 && steps++ < 4 * TURNAROUND_SERVICES) {
 		key = next;
 		r = bpf_map_get_next_key(t->services, &key, &next);
-		if (key.window != parity || bpf_map_lookup_elem(t->services, &key, &t->sums) < 0)
+		if (key.window != parity || bpf_map_lookup_elem(t->services, &key, &slot) < 0)
 			continue;
-		emit_service(host, &key, time, length_ns);
+		read_service(host, &key, slot, time, length_ns);
 		bpf_map_delete_elem(t->services, &key);
+		bpf_map_update_elem(t->free, NULL, &slot, BPF_ANY);
 	}
+	read_service(host, &rest, parity, time, length_ns);
 }
 
 static void settle(struct sonde_host *host)
@@ -95,7 +117,7 @@ static void settle(struct sonde_host *host)
 
 	if (!t->ended)
 		return;
-	read_window(host, !t->parity, t->ended, t->length_ns);
+	read_window(host, !(t->window & 1), t->ended, t->length_ns);
 	t->ended = 0;
 }
 
@@ -104,10 +126,9 @@ static void end_window(struct sonde_host *host, uint64_t now)
 	struct turnaround *t = host->module_data;
 
 	settle(host);
-	make_rest(t, !t->parity);
-	if (set_parity(t, !t->parity) < 0)
+	if (set_window(t, t->window + 1) < 0)
 		return; /* the window goes on */
-	t->parity = !t->parity;
+	t->window++;
 	t->ended = now;
 	t->length_ns = now - t->begin;
 	t->begin = now;
@@ -130,9 +151,14 @@ static int turnaround_attach(struct sonde_host *host)
 		return -ENOMEM;
 	host->module_data = t;
 	t->services = host->map(host, "turnaround_services");
+	t->sums_of = host->map(host, "turnaround_sums");
+	t->free = host->map(host, "turnaround_free");
 	t->data = host->map(host, ".data");
+	t->window = TURNAROUND_FIRST_WINDOW;
 	t->begin = now_boottime_ns();
-	r = t->services < 0 ? t->services : t->data < 0 ? t->data : make_rest(t, 0);
+	r = MIN_OF(MIN_OF(t->services, t->sums_of), MIN_OF(t->free, t->data));
+	if (r >= 0)
+		r = free_slots(t);
 	if (r < 0)
 		turnaround_detach(host);
 	return r;
@@ -155,7 +181,7 @@ static void turnaround_flush(struct sonde_host *host, int timeout_ms)
 	uint64_t now = now_boottime_ns();
 
 	settle(host);
-	read_window(host, t->parity, now, now - t->begin);
+	read_window(host, t->window & 1, now, now - t->begin);
 }
 
 const struct sonde_module sonde_module_turnaround = {

@@ -56,14 +56,18 @@ SONDE_EVENT(tcp_slow, "tcp.slow", 1, bulk, "An answer took long.");
 #define TURNAROUND_LAST_LOG 42u
 #define TURNAROUND_BUCKETS  ((TURNAROUND_LAST_LOG - TURNAROUND_CUTS_LOG + 2) * 32 + 1)
 #define TURNAROUND_SERVICES 1024u
+#define TURNAROUND_RESTS    2u /* sums of what found no room, for either window */
+#define TURNAROUND_SLOTS    (TURNAROUND_RESTS + TURNAROUND_SERVICES)
 
-/* All zeros but `window`: what found no room. */
+/* Windows are counted; two are in use at a time. */
+#define TURNAROUND_FIRST_WINDOW 2u
+
 struct turnaround_key {
 	struct sonde_ip ip; /* of the end that answers */
 	__u64 proc, cgroup; /* of the local end */
 	__u16 port;
 	__u8 side;   /* enum tcp_side of the local end */
-	__u8 window; /* 0 and 1, by turns */
+	__u8 window; /* its last bit */
 	__u32 _pad;
 };
 

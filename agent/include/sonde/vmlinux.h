@@ -42,6 +42,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
+	BPF_MAP_TYPE_QUEUE = 22,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
@@ -632,6 +633,9 @@ struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	struct request_sock_queue icsk_accept_queue;
 	const struct tcp_congestion_ops *icsk_ca_ops;
+	struct {
+		__u32 lrcvtime;
+	} icsk_ack;
 };
 
 struct minmax_sample {
@@ -649,7 +653,7 @@ struct tcp_sock {
 	__u32 total_retrans;
 	__u32 reord_seen;
 	__u32 snd_cwnd;
-	__u32 segs_out;
+	__u32 segs_out, segs_in, data_segs_in;
 	__u32 chrono_start, chrono_stat[3];
 	__u8 chrono_type : 2;
 	__u64 bytes_sent, bytes_retrans, bytes_acked, bytes_received;
