@@ -5,7 +5,8 @@
  * MEASURES_MAX * HOOKS_MAX hooks, so the loop ends.
  *
  * The identity module is the owner of the shared maps: it is loaded first, and every other object gets its maps by descriptor. Others may then be loaded
- * side by side (loader_ahead.c); what they share is the loader, of which only `no_trampoline` changes meanwhile.
+ * side by side (loader_ahead.c); what they share is the loader, of which only `no_trampoline` changes meanwhile. What costs most there is not
+ * to be refused: each try takes all programs of the module anew.
  */
 #include "module_state.h"
 #include "responses.h"
@@ -87,12 +88,6 @@ static bool tracefs_ready(struct loader *loader)
 	return loader->tracefs;
 }
 
-void loader_prepare(struct loader *loader)
-{
-	kernel_btf(loader);
-	tracefs_ready(loader);
-}
-
 static bool is_cgroup_hook(const char *section)
 {
 	return !strncmp(section, "cgroup", 6);
@@ -169,6 +164,55 @@ static bool trampolines_forgone(struct loader *loader, char *why, size_t why_siz
 		snprintf(why, why_size, "%s", loader->no_trampoline);
 	pthread_mutex_unlock(&loader->lock);
 	return forgone;
+}
+
+/* Whether the kernel has a function that some module would be called at: its number in `btf`, else -1. */
+static int trampoline_place(const struct loader *loader, const struct btf *btf, enum bpf_attach_type *ret_type)
+{
+	for (size_t i = 0; i < loader->n_modules; i++) {
+		const struct module *module = &loader->modules[i];
+
+		for (size_t m = 0; m < module->n_measures; m++)
+			for (size_t h = 0; h < module->measures[m].n_hooks; h++) {
+				const char *section = module->measures[m].hooks[h].section;
+				int id = is_trampoline(section)
+						 ? btf__find_by_name_kind(btf, strchr(section, '/') + 1, BTF_KIND_FUNC)
+						 : -1;
+
+				*ret_type = section[1] == 'e' ? BPF_TRACE_FENTRY : BPF_TRACE_FEXIT;
+				if (id > 0)
+					return id;
+			}
+	}
+	return -1;
+}
+
+/* Asks once, with a program that only returns: with a module's own, all that was loaded of it before would be loaded again. */
+static void try_trampoline(struct loader *loader)
+{
+	const struct bpf_insn returns[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+					    { .code = BPF_JMP | BPF_EXIT } };
+	LIBBPF_OPTS(bpf_prog_load_opts, options);
+	const struct btf *btf = kernel_btf(loader);
+	int id = btf ? trampoline_place(loader, btf, &options.expected_attach_type) : -1, fd;
+
+	if (id < 0)
+		return;
+	options.attach_btf_id = (uint32_t)id;
+	fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "sonde_try", "GPL", returns, ARRAY_SIZE(returns), &options);
+	if (fd >= 0)
+		close(fd);
+	else if (errno == EPERM)
+		forgo_trampolines(loader, strerror(EPERM));
+}
+
+void loader_prepare(struct loader *loader)
+{
+	if (!kernel_btf(loader) || loader->prepared)
+		return;
+	tracefs_ready(loader);
+	try_trampoline(loader);
+	loader->prepared = true;
 }
 
 /* Whether the kernel has what a hook names; false with the reason. Whether it takes the program shows when it is loaded. */

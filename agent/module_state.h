@@ -61,6 +61,7 @@ struct loader {
 	struct loader_options options;
 	struct schema *schema;
 	struct btf *kernel;
+	bool prepared;
 	bool tracefs_asked, tracefs; /* whether tracepoints can be looked up */
 	pthread_mutex_t lock;        /* of no_trampoline, while modules are loaded on several threads */
 	struct module *modules;

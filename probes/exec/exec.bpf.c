@@ -93,7 +93,7 @@ sonde_inline void fill_session(struct process_exec *e, struct task_struct *task)
  * not for each size class: each pointer that it follows costs it about a millisecond. */
 __attribute__((noinline)) int fill_numbers(struct process_exec *e)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = SONDE_READS(task_struct, bpf_get_current_task_btf());
 
 	if (!e)
 		return -1;
@@ -113,10 +113,20 @@ SONDE_PATH_WALKER(walk_medium, CLASS_MEDIUM, 48);
 SONDE_PATH_WALKER(walk_big, CLASS_BIG, 48);
 SONDE_PATH_WALKER(walk_large, CLASS_LARGE, 128);
 
-/* One path into `text`; `at` moves behind it. 0, or -1 when not all of it fitted. */
-sonde_inline long fill_path(struct process_exec *e, const __u32 room, __u32 *at, struct sonde_text *text,
-			    const void *place)
+/*
+ * Variable parts are put one behind the other. Where the next one goes, and whether one was cut, is kept in the record itself, as its size so far and
+ * its flag: what comes from memory is any number to the verifier, so that the ways through one part do not multiply with those through
+ * the next.
+ */
+
+sonde_inline void cut(struct process_exec *e)
 {
+	e->event.flags |= SONDE_FLAG_TRUNCATED;
+}
+
+sonde_inline void fill_path(struct process_exec *e, const __u32 room, struct sonde_text *text, const void *place)
+{
+	__u32 at = e->event.size;
 	struct {
 		__u64 mnt, dentry;
 	} path;
@@ -125,15 +135,14 @@ sonde_inline long fill_path(struct process_exec *e, const __u32 room, __u32 *at,
 	/* struct path has been these two since 2.6. */
 	bpf_probe_read_kernel(&path, sizeof path, place);
 	if (room == CLASS_SMALL)
-		end = walk_small((void *)e, *at, path.dentry, path.mnt);
+		end = walk_small((void *)e, at, path.dentry, path.mnt);
 	else if (room == CLASS_MEDIUM)
-		end = walk_medium((void *)e, *at, path.dentry, path.mnt);
+		end = walk_medium((void *)e, at, path.dentry, path.mnt);
 	else if (room == CLASS_BIG)
-		end = walk_big((void *)e, *at, path.dentry, path.mnt);
+		end = walk_big((void *)e, at, path.dentry, path.mnt);
 	else
-		end = walk_large((void *)e, *at, path.dentry, path.mnt);
-	*at = sonde_path_end(&e->event, text, *at, end);
-	return end < 0 ? -1 : 0;
+		end = walk_large((void *)e, at, path.dentry, path.mnt);
+	e->event.size = sonde_path_end(&e->event, text, at, end);
 }
 
 /* Where the variable parts come from, and what only the tracepoint's arguments tell: read once, before the ways part by size class.
@@ -147,8 +156,10 @@ struct sources {
 
 /* A script's path is the kernel's own copy of what was asked for, where something else is what it runs. Source: fs/binfmt_script.c,
  * fs/exec.c bprm_change_interp(). */
-sonde_inline void find_sources(struct sources *s, struct task_struct *task, struct linux_binprm *bprm)
+sonde_inline void find_sources(struct sources *s, struct task_struct *runs, struct linux_binprm *ran)
 {
+	struct task_struct *task = SONDE_READS(task_struct, runs);
+	struct linux_binprm *bprm = SONDE_READS(linux_binprm, ran);
 	struct mm_struct *mm = task->mm;
 	__u64 end = mm->arg_end, name = (__u64)bprm->filename;
 
@@ -163,15 +174,16 @@ sonde_inline void find_sources(struct sources *s, struct task_struct *task, stru
 }
 
 /* Arguments and environment in one copy, at the record's variable part. */
-sonde_inline long fill_vectors(struct process_exec *e, const __u32 room, const struct sources *s, __u32 *at)
+sonde_inline void fill_vectors(struct process_exec *e, const __u32 room, const struct sources *s)
 {
 	__u64 args = s->args, length = args + s->env;
 
-	e->args.offset = (__u16)*at;
+	e->args.offset = sizeof *e;
 	e->args_bytes = e->env_bytes = 0;
 	if (args > ARGS_MAX) {
 		e->args_bytes = args;
 		args = length = ARGS_MAX;
+		cut(e);
 	}
 	if (length > room)
 		length = room;
@@ -179,47 +191,38 @@ sonde_inline long fill_vectors(struct process_exec *e, const __u32 room, const s
 		args = length;
 	if (length && bpf_probe_read_user((void *)e + sizeof *e, length, (void *)s->begin)) {
 		sonde_failed(-14);
-		e->event.flags |= SONDE_FLAG_TRUNCATED;
 		args = length = 0;
+		cut(e);
 	}
-	if (length - args < s->env)
+	if (length - args < s->env) {
 		e->env_bytes = s->env;
+		cut(e);
+	}
 	e->args.length = (__u16)args;
-	e->env.offset = (__u16)(*at + args);
+	e->env.offset = (__u16)(sizeof *e + args);
 	e->env.length = (__u16)(length - args);
-	*at += (__u32)length;
-	return e->args_bytes || e->env_bytes ? -1 : 0;
+	e->event.size = (__u32)(sizeof *e + length);
 }
 
-sonde_inline long fill_script(struct process_exec *e, const __u32 room, __u32 *at, __u64 script)
+sonde_inline void fill_script(struct process_exec *e, const __u32 room, const __u32 vector_room, __u64 script)
 {
 	const long most = room == CLASS_LARGE ? SONDE_PATH_ROOM - SONDE_NAME_ROOM : SONDE_NAME_ROOM;
+	__u32 at = e->event.size;
 	long n;
 
-	e->script.offset = (__u16)*at;
+	e->script.offset = (__u16)at;
 	e->script.length = 0;
-	if (!script)
-		return 0;
-	n = bpf_probe_read_kernel_str((void *)e + *at, (__u32)most, (void *)script);
-	if (n < 1 || n > most)
-		return sonde_failed(n < 0 ? n : -14);
+	if (!script || at > sizeof *e + vector_room)
+		return;
+	n = bpf_probe_read_kernel_str((void *)e + at, (__u32)most, (void *)script);
+	if (n < 1 || n > most) {
+		sonde_failed(n < 0 ? n : -14);
+		return;
+	}
+	if (n == most)
+		cut(e);
 	e->script.length = (__u16)(n - 1);
-	*at += (__u32)n;
-	return n == most ? -1 : 0;
-}
-
-/* The variable parts, into a record of `room` bytes: 0 with `*ret_used`, or -1 when they did not fit. */
-sonde_inline long fill_texts(struct process_exec *e, const __u32 room, const __u32 vector_room, const struct sources *s,
-			     __u32 *ret_used)
-{
-	__u32 used = sizeof *e;
-	long cut = fill_vectors(e, vector_room, s, &used);
-
-	cut |= fill_script(e, room, &used, s->script);
-	cut |= fill_path(e, room, &used, &e->exe, s->exe);
-	cut |= fill_path(e, room, &used, &e->cwd, s->cwd);
-	*ret_used = used;
-	return cut;
+	e->event.size = at + (__u32)n;
 }
 
 enum outcome { SENT, LOST, NEXT_CLASS };
@@ -229,20 +232,20 @@ sonde_inline enum outcome try_class(const __u64 room, const __u32 vector_room, b
 				    const struct sonde_owner *owner, __u64 stack)
 {
 	struct process_exec *e = sonde_room_of(&sonde_priority, process_exec_type.id, room, owner, stack);
-	__u32 used = sizeof *e;
 
 	if (!e)
 		return LOST;
-	if (fill_texts(e, room, vector_room, sources, &used)) {
-		if (!last) {
-			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
-			return NEXT_CLASS;
-		}
-		e->event.flags |= SONDE_FLAG_TRUNCATED;
+	fill_vectors(e, vector_room, sources);
+	fill_script(e, room, vector_room, sources->script);
+	fill_path(e, room, &e->exe, sources->exe);
+	fill_path(e, room, &e->cwd, sources->cwd);
+	if (!last && e->event.flags & SONDE_FLAG_TRUNCATED) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return NEXT_CLASS;
 	}
 	fill_numbers(e);
 	e->gained = has_gained(sources->cleared, sources->secure, e->setuid || e->setgid);
-	sonde_submit(process_exec, e, used);
+	sonde_submit(process_exec, e, e->event.size);
 	return SENT;
 }
 

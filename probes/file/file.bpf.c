@@ -1117,13 +1117,9 @@ struct {
 /* Set by the module's user space while it runs. */
 volatile struct file_watch_bits file_bits __attribute__((section(".data"))) = {};
 
-extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __attribute__((weak));
-
 /* Members of what an address points to, loaded where the kernel has that (6.2), at a tenth of the cost of copies. */
-#define CAN_CAST              bpf_core_type_exists(struct mnt_idmap)
-#define CAST(record, address) ((struct record *)bpf_rdonly_cast((address), bpf_core_type_id_kernel(struct record)))
 #define MEMBER(record, address, member)                                                                                \
-	(CAN_CAST ? CAST(record, address)->member : BPF_CORE_READ((struct record *)(address), member))
+	(SONDE_CAN_CAST ? SONDE_CAST(record, address)->member : BPF_CORE_READ((struct record *)(address), member))
 
 sonde_inline bool is_watched(struct inode *inode, __u32 how)
 {

@@ -147,6 +147,16 @@ sonde_inline long sonde_count_error(long error, __u32 line)
 
 /* ---- identity: which execution is this, and which one forked it ---- */
 
+extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __attribute__((weak));
+
+/* What a pointer leads to, for reading: no helper takes the result. Of a pointer that the verifier trusts, it asks for each pointer that is loaded through
+ * it whether that can be trusted too, and to answer searches all types of the kernel by name, most of a millisecond of the
+ * agent's start. Linux 6.2, where the question is new too. */
+#define SONDE_CAN_CAST bpf_core_type_exists(struct mnt_idmap)
+#define SONDE_CAST(record, address)                                                                                    \
+	((struct record *)bpf_rdonly_cast((address), bpf_core_type_id_kernel(struct record)))
+#define SONDE_READS(record, pointer) (SONDE_CAN_CAST ? SONDE_CAST(record, pointer) : (pointer))
+
 /* Names an execution: the process (its pid, and when its first thread began) and how many programs it and its forebears
  * ran. A thread that calls exec takes over the leader's start time, so the name stays the process's. Source: fs/exec.c
  * de_thread(), begin_new_exec(). */
@@ -165,7 +175,8 @@ sonde_inline __u64 sonde_proc_number(__u32 tgid, __u64 start, __u64 execs)
  * cost. What went meanwhile reads as 0. */
 sonde_inline __u64 sonde_proc_of(struct task_struct *task)
 {
-	return sonde_proc_number(task->tgid, task->group_leader->start_boottime, task->self_exec_id);
+	return sonde_proc_number(task->tgid, SONDE_READS(task_struct, task)->group_leader->start_boottime,
+				 task->self_exec_id);
 }
 
 /* The same for rare ways: for each pointer that a load follows the verifier searches all types of the kernel, about a
@@ -190,7 +201,7 @@ struct sonde_owner {
 /* The cgroup that names the task: of v2, or of the chosen v1 hierarchy where v2 holds nothing but its root. */
 sonde_inline struct cgroup *sonde_cgroup_of(struct task_struct *task, __u16 *flags)
 {
-	struct css_set *set = task->cgroups;
+	struct css_set *set = SONDE_READS(task_struct, task)->cgroups;
 	struct cgroup *cgroup = set->dfl_cgrp;
 	struct cgroup_subsys_state **states;
 
@@ -265,7 +276,7 @@ sonde_inline void sonde_owner_known(struct sonde_owner *owner, struct task_struc
 	owner->pid = (__u32)task->tgid;
 	owner->tid = (__u32)task->pid;
 	owner->flags = 0;
-	owner->uid = task->cred->uid.val;
+	owner->uid = SONDE_READS(task_struct, task)->cred->uid.val;
 	sonde_copy_comm(owner->comm, task);
 	if (known && known->proc) {
 		owner->proc = known->proc;
@@ -613,6 +624,64 @@ sonde_inline int sonde_walk_path(void *record, const __u32 room, const int depth
 	return sonde_cut_path(record, room, at);
 }
 
+/* The same steps as a function that the kernel calls (bpf_loop(), Linux 5.17): the verifier follows one of them, not each of `depth`, which is most of the
+ * time that a module with paths takes to start. */
+struct sonde_walk {
+	void *record;
+	struct dentry *dentry;
+	struct mount *own;
+	struct sonde_mount mount;
+	__u32 at;
+	int end; /* what the walk returns; 0: it goes on */
+	bool begun;
+};
+
+sonde_inline long sonde_walk_step(struct sonde_walk *w, const __u32 room)
+{
+	struct sonde_dentry d;
+	__u32 at = w->at;
+	long n;
+
+	if (w->dentry == w->mount.top && w->mount.above != w->own) {
+		w->own = w->mount.above;
+		w->dentry = w->mount.point;
+		sonde_read_mount(&w->mount, w->own);
+		return 0;
+	}
+	if (at > room - SONDE_NAME_ROOM) {
+		w->end = sonde_cut_path(w->record, room, at);
+		return 1;
+	}
+	w->end = (int)at;
+	if (w->dentry == w->mount.top) {
+		if (w->begun)
+			return 1;
+		__builtin_memcpy(w->record + at, "/", 2);
+		w->end = (int)(at + 2);
+		return 1;
+	}
+	sonde_read_dentry(&d, w->dentry);
+	if (w->dentry == d.parent && w->begun) /* moved out of what is mounted: there is no more above it */
+		return 1;
+	n = bpf_probe_read_kernel_str(w->record + at, SONDE_NAME_ROOM, d.name);
+	if (n < 1 || n > SONDE_NAME_ROOM) {
+		w->end = sonde_cut_path(w->record, room, at);
+		return 1;
+	}
+	at = (at + (__u32)n) & 0xffff;
+	w->at = at;
+	w->begun = true;
+	w->end = 0;
+	if (w->dentry == d.parent) { /* a file of no folder, such as a memfd */
+		w->end = (int)at;
+		return 1;
+	}
+	w->dentry = d.parent;
+	return 0;
+}
+
+#define SONDE_HAS_LOOP bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)
+
 /* Defines `name`, the walk above for records of `room` bytes and paths of `depth` components (mounts crossed count), as a function that the verifier checks once and by
  * itself: paths of one walk do not multiply with those of the next. Addresses come as numbers (BPF_CORE_READ gives
  * them). */
@@ -620,12 +689,25 @@ sonde_inline int sonde_walk_path(void *record, const __u32 room, const int depth
 	struct name##_room {                                                                                           \
 		char bytes[room];                                                                                      \
 	};                                                                                                             \
+	static __noinline long name##_step(__u32 i, struct sonde_walk *walk)                                           \
+	{                                                                                                              \
+		return sonde_walk_step(walk, (room));                                                                  \
+	}                                                                                                              \
 	__attribute__((noinline)) int name(struct name##_room *record, __u32 at, __u64 dentry, __u64 vfsmount)         \
 	{                                                                                                              \
+		struct sonde_walk walk = { .record = record,                                                           \
+					   .dentry = (struct dentry *)dentry,                                          \
+					   .own = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt),         \
+					   .at = at };                                                                 \
+                                                                                                                       \
 		if (!record)                                                                                           \
 			return -1;                                                                                     \
-		return sonde_walk_path(record, sizeof *record, depth, at, (struct dentry *)dentry,                     \
-				       (struct vfsmount *)vfsmount);                                                   \
+		if (!SONDE_HAS_LOOP)                                                                                   \
+			return sonde_walk_path(record, sizeof *record, depth, at, (struct dentry *)dentry,             \
+					       (struct vfsmount *)vfsmount);                                           \
+		sonde_read_mount(&walk.mount, walk.own);                                                               \
+		bpf_loop((depth), name##_step, &walk, 0);                                                              \
+		return walk.end ? walk.end : sonde_cut_path(record, sizeof *record, walk.at);                          \
 	}                                                                                                              \
 	_Static_assert(sizeof(struct name##_room) == (room), "")
 

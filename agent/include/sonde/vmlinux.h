@@ -709,7 +709,7 @@ struct trace_event_raw_kfree_skb {
 };
 
 /* Numbers of helpers, which tell how old a kernel is. */
-enum bpf_func_id { BPF_FUNC_dynptr_from_mem };
+enum bpf_func_id { BPF_FUNC_dynptr_from_mem, BPF_FUNC_loop };
 
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
