@@ -1079,7 +1079,7 @@ SONDE_FOR(CHANGES)
 SONDE_KEPT
 int mkdirat__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	switch (ctx->id) {
+	switch (sonde_called(ctx)) {
 #define CALL_CASE(name, number, kind, folder, new_folder)                                                              \
 	case number:                                                                                                   \
 		return at_##name(ctx, CALL_##kind);
@@ -1291,7 +1291,7 @@ SONDE_FOR("file.open")
 SONDE_KEPT
 int openat__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	switch (ctx->id) {
+	switch (sonde_called(ctx)) {
 	case NR_OPENAT:
 		return opened(ctx->ret, (__u32)A(2), A(1));
 #if defined(NR_OPEN)

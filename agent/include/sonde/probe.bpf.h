@@ -577,63 +577,17 @@ sonde_inline int sonde_cut_path(void *record, const __u32 room, __u32 at)
 	return -(int)(at + 4);
 }
 
-/* Appends the components of a path, leaf first, at `at` in the record of `room` bytes (a constant), at most `depth` of them, crossing mounts up
- * to the root of the path's mount namespace. Returns where the next part can begin; negated, when not all of it fitted
- * and "..." is its last component. Source: fs/d_path.c prepend_path(). */
-sonde_inline int sonde_walk_path(void *record, const __u32 room, const int depth, __u32 at, struct dentry *dentry,
-				 struct vfsmount *vfsmount)
-{
-	struct sonde_mount mount;
-	struct mount *own = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
-	bool first = true;
-
-	sonde_read_mount(&mount, own);
-	for (int i = 0; i < depth; i++) {
-		struct sonde_dentry d;
-		long n;
-
-		if (dentry == mount.top && mount.above != own) {
-			own = mount.above;
-			dentry = mount.point;
-			sonde_read_mount(&mount, own);
-			continue;
-		}
-		if (at > room - SONDE_NAME_ROOM)
-			return sonde_cut_path(record, room, at);
-		if (dentry == mount.top) {
-			if (!first)
-				return (int)at;
-			__builtin_memcpy(record + at, "/", 2);
-			return (int)(at + 2);
-		}
-		sonde_read_dentry(&d, dentry);
-		if (dentry == d.parent && !first) /* moved out of what is mounted: there is no more above it */
-			return (int)at;
-		n = bpf_probe_read_kernel_str(record + at, SONDE_NAME_ROOM, d.name);
-		if (n < 1 || n > SONDE_NAME_ROOM)
-			return sonde_cut_path(record, room, at);
-		at += (__u32)n;
-		/* The verifier shall not tell paths of few components from those of many: it would follow each by itself. */
-		barrier_var(at);
-		at &= 0xffff;
-		first = false;
-		if (dentry == d.parent) /* a file of no folder, such as a memfd */
-			return (int)at;
-		dentry = d.parent;
-	}
-	return sonde_cut_path(record, room, at);
-}
-
-/* The same steps as a function that the kernel calls (bpf_loop(), Linux 5.17): the verifier follows one of them, not each of `depth`, which is most of the
- * time that a module with paths takes to start. */
+/* Appends the components of a path, leaf first, at `at` in a record of `room` bytes (a constant), crossing mounts up to the root of the path's mount namespace.
+ * One step is a function: the kernel calls it (bpf_loop(), Linux 5.17), and the verifier follows one of them, not each of a path's depth, which was most of the
+ * time that a module with paths took to start. Source: fs/d_path.c prepend_path(). */
 struct sonde_walk {
 	void *record;
 	struct dentry *dentry;
 	struct mount *own;
 	struct sonde_mount mount;
-	__u32 at;
-	int end; /* what the walk returns; 0: it goes on */
+	__u16 at;
 	bool begun;
+	int end; /* where the next part can begin; negated, when not all of it fitted and "..." is its last component; 0: it goes on */
 };
 
 sonde_inline long sonde_walk_step(struct sonde_walk *w, const __u32 room)
@@ -669,7 +623,7 @@ sonde_inline long sonde_walk_step(struct sonde_walk *w, const __u32 room)
 		return 1;
 	}
 	at = (at + (__u32)n) & 0xffff;
-	w->at = at;
+	w->at = (__u16)at;
 	w->begun = true;
 	w->end = 0;
 	if (w->dentry == d.parent) { /* a file of no folder, such as a memfd */
@@ -682,7 +636,7 @@ sonde_inline long sonde_walk_step(struct sonde_walk *w, const __u32 room)
 
 #define SONDE_HAS_LOOP bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)
 
-/* Defines `name`, the walk above for records of `room` bytes and paths of `depth` components (mounts crossed count), as a function that the verifier checks once and by
+/* Defines `name`, that walk for records of `room` bytes and paths of `depth` components (mounts crossed count), as a function that the verifier checks once and by
  * itself: paths of one walk do not multiply with those of the next. Addresses come as numbers (BPF_CORE_READ gives
  * them). */
 #define SONDE_PATH_WALKER(name, room, depth)                                                                           \
@@ -698,15 +652,16 @@ sonde_inline long sonde_walk_step(struct sonde_walk *w, const __u32 room)
 		struct sonde_walk walk = { .record = record,                                                           \
 					   .dentry = (struct dentry *)dentry,                                          \
 					   .own = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt),         \
-					   .at = at };                                                                 \
+					   .at = (__u16)at };                                                          \
                                                                                                                        \
 		if (!record)                                                                                           \
 			return -1;                                                                                     \
-		if (!SONDE_HAS_LOOP)                                                                                   \
-			return sonde_walk_path(record, sizeof *record, depth, at, (struct dentry *)dentry,             \
-					       (struct vfsmount *)vfsmount);                                           \
 		sonde_read_mount(&walk.mount, walk.own);                                                               \
-		bpf_loop((depth), name##_step, &walk, 0);                                                              \
+		if (SONDE_HAS_LOOP)                                                                                    \
+			bpf_loop((depth), name##_step, &walk, 0);                                                      \
+		else                                                                                                   \
+			for (__u32 i = 0; i < (depth) && !name##_step(i, &walk); i++)                                  \
+				;                                                                                      \
 		return walk.end ? walk.end : sonde_cut_path(record, sizeof *record, walk.at);                          \
 	}                                                                                                              \
 	_Static_assert(sizeof(struct name##_room) == (room), "")

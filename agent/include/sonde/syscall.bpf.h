@@ -50,6 +50,16 @@ sonde_inline long sonde_returned(struct trace_event_raw_sys_exit *ctx)
 	return ret;
 }
 
+/* Which call it was. The kernel's own type is a long, of which it fills an int: the rest is what lay on its stack, unless it was built to clear
+ * that. Source: kernel/trace/trace_syscalls.c perf_call_bpf_exit(). */
+sonde_inline __s32 sonde_called(struct trace_event_raw_sys_exit *ctx)
+{
+	long id = ctx->id;
+
+	barrier_var(id);
+	return (__s32)id;
+}
+
 /* The file that descriptor `fd` of the running thread is now, or NULL. What another thread may do to the descriptor in between, it
  * could as well have done before the call. */
 sonde_inline struct file *sonde_file_of(long fd)
