@@ -177,14 +177,31 @@ static void take_labels(struct container *c, const struct yaml_node *node)
 
 #define PATH_ROOM 768
 
+/* Where docker keeps its containers, as its own configuration says. */
+static void find_docker(const struct runtimes *r, char *folder, size_t size)
+{
+	_cleanup_(free_tree) struct yaml_tree *tree = NULL;
+	const struct yaml_node *node;
+	const char *root;
+	char path[PATH_ROOM];
+
+	snprintf(path, sizeof path, "%s/etc/docker/daemon.json", r->root);
+	node = read_json(&tree, path);
+	root = text_at(node, "data-root");
+	if (!root)
+		root = text_at(node, "graph"); /* before docker 17.05 */
+	snprintf(folder, size, "%s%s/containers", r->root, root && *root == '/' ? root : "/var/lib/docker");
+}
+
 static bool read_docker(const struct runtimes *r, struct container *c)
 {
 	_cleanup_(free_tree) struct yaml_tree *tree = NULL, *host_tree = NULL;
 	const struct yaml_node *node, *config;
-	char path[PATH_ROOM];
+	char folder[PATH_ROOM - 128], path[PATH_ROOM];
 	const char *name, *privileged;
 
-	snprintf(path, sizeof path, "%s/var/lib/docker/containers/%s/config.v2.json", r->root, c->id);
+	find_docker(r, folder, sizeof folder);
+	snprintf(path, sizeof path, "%s/%s/config.v2.json", folder, c->id);
 	node = read_json(&tree, path);
 	if (!node)
 		return false;
@@ -195,7 +212,7 @@ static bool read_docker(const struct runtimes *r, struct container *c)
 	set(c, &c->info.image, text_at(config, "Image"));
 	set(c, &c->info.image_id, text_at(node, "Image"));
 	take_labels(c, member(config, "Labels"));
-	snprintf(path, sizeof path, "%s/var/lib/docker/containers/%s/hostconfig.json", r->root, c->id);
+	snprintf(path, sizeof path, "%s/%s/hostconfig.json", folder, c->id);
 	privileged = text_at(read_json(&host_tree, path), "Privileged");
 	c->info.privileged_known = privileged != NULL;
 	c->info.privileged = privileged && !strcmp(privileged, "true");
@@ -245,15 +262,33 @@ static const struct yaml_node *item_of(const struct yaml_node *list, const char 
 	return NULL;
 }
 
+/* Where CRI-O and podman keep what outlives a boot. Their configuration is TOML, of which this is one line: graphroot = "/path". */
+static void find_storage(const struct runtimes *r, char *folder, size_t size)
+{
+	_cleanup_(free_pointer) char *text = NULL;
+	char path[PATH_ROOM], *rest, *line;
+
+	snprintf(folder, size, "/var/lib/containers/storage");
+	snprintf(path, sizeof path, "%s/etc/containers/storage.conf", r->root);
+	if (read_small_file(path, FILE_MAX, &text, NULL) < 0)
+		return;
+	for (rest = text; (line = strsep(&rest, "\n"));) {
+		char root[PATH_ROOM - 256];
+
+		if (sscanf(line, " graphroot = \"%511[^\"]\"", root) == 1 && *root == '/')
+			snprintf(folder, size, "%s", root);
+	}
+}
+
 /* The list of all containers has what the bundle of podman's has not. */
-static bool read_list(const struct runtimes *r, struct container *c)
+static bool read_list(const struct runtimes *r, struct container *c, const char *folder)
 {
 	_cleanup_(free_tree) struct yaml_tree *tree = NULL, *inner = NULL;
 	const struct yaml_node *item, *names, *metadata;
 	char path[PATH_ROOM];
 	const char *text;
 
-	snprintf(path, sizeof path, "%s/var/lib/containers/storage/overlay-containers/containers.json", r->root);
+	snprintf(path, sizeof path, "%s%s/overlay-containers/containers.json", r->root, folder);
 	item = item_of(read_json(&tree, path), c->id);
 	if (!item)
 		return false;
@@ -270,16 +305,18 @@ static bool read_list(const struct runtimes *r, struct container *c)
 
 static bool read_storage(const struct runtimes *r, struct container *c)
 {
-	static const char *const folders[] = { "/run/containers/storage", "/var/lib/containers/storage" };
-	char path[PATH_ROOM];
+	char lasting[PATH_ROOM - 256 + 1], path[PATH_ROOM + 256];
+	const char *const folders[] = { "/run/containers/storage", lasting };
 	bool found = false;
+
+	find_storage(r, lasting, sizeof lasting);
 
 	for (size_t f = 0; f < ARRAY_SIZE(folders) && !found; f++) {
 		snprintf(path, sizeof path, "%s%s/overlay-containers/%s/userdata/config.json", r->root, folders[f],
 			 c->id);
 		found = read_bundle(c, path);
 	}
-	return read_list(r, c) || found;
+	return read_list(r, c, lasting) || found;
 }
 
 /* ---- the table ---- */

@@ -166,6 +166,34 @@ static void test_podman(void **state)
 }
 
 /* It is looked for again, at longer and longer intervals. */
+/* What the runtimes' own configuration says of where they keep it. */
+static void test_other_folders(void **state)
+{
+	const struct runtime_info *info;
+
+	put("/etc/docker/daemon.json", "{\n\t\"debug\": true,\n\t\"data-root\": \"/srv/docker\"\n}");
+	put("/srv/docker/containers/" ID "/config.v2.json", "{\"Config\":{\"Image\":\"web:1\"},\"Name\":\"/web\"}");
+	info = find(state);
+	assert_non_null(info);
+	assert_string_equal(info->name, "web");
+}
+
+static void test_storage_elsewhere(void **state)
+{
+	const struct runtime_info *info;
+
+	put("/etc/docker/daemon.json", "{\"data-root\": [");
+	put("/etc/containers/storage.conf",
+	    "[storage]\n  # graphroot = \"/no\"\n  driver = \"overlay\"\n  graphroot = \"/srv/pods\"\n");
+	put("/srv/pods/overlay-containers/containers.json",
+	    "[{\"id\":\"" ID
+	    "\",\"names\":[\"job\"],\"image\":\"ab12\",\"metadata\":\"{\\\"image-name\\\":\\\"job:2\\\"}\"}]");
+	info = find(state);
+	assert_non_null(info);
+	assert_string_equal(info->name, "job");
+	assert_string_equal(info->image, "job:2");
+}
+
 static void test_what_comes_later(void **state)
 {
 	struct runtimes *r = *state;
@@ -260,6 +288,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_containerd, begin, end),
 		cmocka_unit_test_setup_teardown(test_crio, begin, end),
 		cmocka_unit_test_setup_teardown(test_podman, begin, end),
+		cmocka_unit_test_setup_teardown(test_other_folders, begin, end),
+		cmocka_unit_test_setup_teardown(test_storage_elsewhere, begin, end),
 		cmocka_unit_test_setup_teardown(test_what_comes_later, begin, end),
 		cmocka_unit_test_setup_teardown(test_no_such_file, begin, end),
 		cmocka_unit_test_setup_teardown(test_hostile, begin, end),
