@@ -101,7 +101,7 @@ __attribute__((noinline)) int send(struct found *f, struct cred_state *was, stru
 __attribute__((noinline)) int compare(__u32 call, __u32 option, __s64 ret, __u32 mode)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	const struct cred *cred = task->cred;
+	const struct cred *cred = SONDE_READS(task_struct, task)->cred;
 	struct found f = { .call = call, .option = option, .ret = ret };
 	struct kept *k = kept_of(task);
 	struct sonde_owner owner;
@@ -245,7 +245,7 @@ static __attribute__((noinline)) int is_as_forker(struct task_struct *child)
 	struct kept *k = kept_of(bpf_get_current_task_btf());
 	struct cred_state now;
 
-	read_state(&now, child->cred, child);
+	read_state(&now, SONDE_READS(task_struct, child)->cred, child);
 	return k && is_same(&k->state, &now);
 }
 
@@ -254,7 +254,7 @@ static __attribute__((noinline)) int take_child(struct task_struct *child)
 	struct kept *k = kept_of(bpf_get_current_task_btf());
 	struct cred_state now;
 
-	read_state(&now, child->cred, child);
+	read_state(&now, SONDE_READS(task_struct, child)->cred, child);
 	if (k && !is_same(&k->state, &now))
 		tell_child(child, k, &now);
 	keep(child, &now);

@@ -125,8 +125,9 @@ sonde_inline bool is_nameless(struct file *file)
 	return (BPF_CORE_READ(inode, i_mode) & SONDE_S_IFMT) == S_IFREG && !BPF_CORE_READ(inode, i_nlink);
 }
 
-static long look(struct task_struct *task, struct vm_area_struct *vma, struct found *f)
+static long look(struct task_struct *task, struct vm_area_struct *area, struct found *f)
 {
+	struct vm_area_struct *vma = SONDE_READS(vm_area_struct, area);
 	struct file *file = vma->vm_file;
 
 	f->file = (__u64)BPF_CORE_READ(vma, vm_file);

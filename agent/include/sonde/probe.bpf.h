@@ -24,6 +24,16 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "sonde/shared.h"
+extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __attribute__((weak));
+
+/* What a pointer leads to, for reading: no helper takes the result. Of a pointer that the verifier trusts, it asks for each pointer that is loaded through
+ * it whether that can be trusted too, and to answer searches all types of the kernel by name, most of a millisecond of the
+ * agent's start. Linux 6.2, where the question is new too. */
+#define SONDE_CAN_CAST bpf_core_type_exists(struct mnt_idmap)
+#define SONDE_CAST(record, address)                                                                                    \
+	((struct record *)bpf_rdonly_cast((address), bpf_core_type_id_kernel(struct record)))
+#define SONDE_READS(record, pointer) (SONDE_CAN_CAST ? SONDE_CAST(record, pointer) : (pointer))
+
 #include "sonde/stack.bpf.h"
 
 /* Set by the agent before load. */
@@ -146,16 +156,6 @@ sonde_inline long sonde_count_error(long error, __u32 line)
 }
 
 /* ---- identity: which execution is this, and which one forked it ---- */
-
-extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __attribute__((weak));
-
-/* What a pointer leads to, for reading: no helper takes the result. Of a pointer that the verifier trusts, it asks for each pointer that is loaded through
- * it whether that can be trusted too, and to answer searches all types of the kernel by name, most of a millisecond of the
- * agent's start. Linux 6.2, where the question is new too. */
-#define SONDE_CAN_CAST bpf_core_type_exists(struct mnt_idmap)
-#define SONDE_CAST(record, address)                                                                                    \
-	((struct record *)bpf_rdonly_cast((address), bpf_core_type_id_kernel(struct record)))
-#define SONDE_READS(record, pointer) (SONDE_CAN_CAST ? SONDE_CAST(record, pointer) : (pointer))
 
 /* Names an execution: the process (its pid, and when its first thread began) and how many programs it and its forebears
  * ran. A thread that calls exec takes over the leader's start time, so the name stays the process's. Source: fs/exec.c

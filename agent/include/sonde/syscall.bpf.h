@@ -118,7 +118,7 @@ sonde_inline __u64 sonde_capabilities(const void *set)
 /* Of an event that has SONDE_CREDENTIALS, those of the thread that runs. */
 #define sonde_fill_credentials(e)                                                                                      \
 	({                                                                                                             \
-		const struct cred *_cred = bpf_get_current_task_btf()->cred;                                           \
+		const struct cred *_cred = SONDE_READS(task_struct, bpf_get_current_task_btf())->cred;                 \
 		(e)->uid = _cred->uid.val;                                                                             \
 		(e)->euid = _cred->euid.val;                                                                           \
 		(e)->gid = _cred->gid.val;                                                                             \
