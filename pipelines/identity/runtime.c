@@ -310,7 +310,6 @@ static bool read_storage(const struct runtimes *r, struct container *c)
 	bool found = false;
 
 	find_storage(r, lasting, sizeof lasting);
-
 	for (size_t f = 0; f < ARRAY_SIZE(folders) && !found; f++) {
 		snprintf(path, sizeof path, "%s%s/overlay-containers/%s/userdata/config.json", r->root, folders[f],
 			 c->id);

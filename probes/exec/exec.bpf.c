@@ -178,8 +178,8 @@ sonde_inline void fill_vectors(struct process_exec *e, const __u32 room, const s
 {
 	__u64 args = s->args, length = args + s->env;
 
-	barrier_var(
-		length); /* its bound, checked here, is not to be taken for granted from where the class was chosen */
+	/* Its bound is checked here, and not taken for granted from where the class was chosen. */
+	barrier_var(length);
 	e->args.offset = sizeof *e;
 	e->args_bytes = e->env_bytes = 0;
 	if (args > ARGS_MAX) {

@@ -142,7 +142,7 @@ static __noinline int set_service(struct turn *t, struct tcp_sock *tp, __u8 side
 	return 0;
 }
 
-/* The same; begun where this end is `side`. */
+/* The state of a connection that has none yet, where this end is `side`. */
 sonde_inline struct turn *turn_begin(struct sock *sk, struct tcp_sock *tp, __u8 side)
 {
 	struct turn *t;
@@ -221,8 +221,8 @@ sonde_inline __u32 begin_sums(struct turnaround_key *key)
 	sums = bpf_map_lookup_elem(&turnaround_sums, &slot);
 	if (!sums)
 		return rest;
-	sums->filtered =
-		sonde_filters_set(); /* of whom is not known: where there are filters, it is not what they ask for */
+	/* Of whom is not known: where there are filters, it is not what they ask for. */
+	sums->filtered = sonde_filters_set();
 	if (!bpf_map_update_elem(&turnaround_services, key, &slot, BPF_NOEXIST))
 		return slot;
 	/* Another CPU was quicker, or the window before fills the table. */

@@ -165,7 +165,6 @@ static void test_podman(void **state)
 	assert_true(info->privileged_known && info->privileged);
 }
 
-/* It is looked for again, at longer and longer intervals. */
 /* What the runtimes' own configuration says of where they keep it. */
 static void test_other_folders(void **state)
 {
@@ -194,6 +193,7 @@ static void test_storage_elsewhere(void **state)
 	assert_string_equal(info->image, "job:2");
 }
 
+/* It is looked for again, at longer and longer intervals. */
 static void test_what_comes_later(void **state)
 {
 	struct runtimes *r = *state;

@@ -24,6 +24,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "sonde/shared.h"
+
 extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __attribute__((weak));
 
 /* What a pointer leads to, for reading: no helper takes the result. Of a pointer that the verifier trusts, it asks for each pointer that is loaded through
