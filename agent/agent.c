@@ -503,23 +503,31 @@ static int begin(struct agent *a, struct fault *fault)
 	return 0;
 }
 
+struct detaching {
+	struct agent *agent;
+	uint64_t say_at; /* 0: it has been said */
+};
+
+static void drain_and_say(void *context)
+{
+	struct detaching *d = context;
+
+	agent_drain(d->agent);
+	if (!d->say_at || now_boottime_ns() < d->say_at)
+		return;
+	d->say_at = 0;
+	agent_say(d->agent, "ending: the kernel takes its time to let go of so many hooks; events still come out");
+}
+
 static void detach_modules(struct agent *a)
 {
-	uint64_t said = now_boottime_ns() + SECOND_NS;
+	struct detaching d = { a, now_boottime_ns() + SECOND_NS };
 
+	loader_detach(a->setup.loader, drain_and_say, &d);
 	for (size_t i = 0; i < loader_count(a->setup.loader); i++) {
 		struct module *m = loader_module(a->setup.loader, i);
 		const struct sonde_module *companion = module_running(m) ? module_companion(m) : NULL;
 
-		if (!module_running(m))
-			continue;
-		if (said && now_boottime_ns() > said) {
-			said = 0;
-			agent_say(
-				a,
-				"ending: the kernel takes its time to let go of so many hooks; events still come out");
-		}
-		agent_detach_module(a, m);
 		if (companion && companion->stop)
 			companion->stop(&agent_guest(a, module_name(m))->host);
 	}

@@ -319,7 +319,9 @@ int loader_open(struct loader **ret, const struct loader_options *options, struc
 				   .cgroup_v1 = -1,
 				   .lock = PTHREAD_MUTEX_INITIALIZER,
 				   .modules = calloc(n, sizeof *loader->modules) };
-	r = loader->modules ? add_builtin(loader, fault) : -ENOMEM;
+	r = loader->modules ? kernel_types_open(&loader->types) : -ENOMEM;
+	if (r == 0)
+		r = add_builtin(loader, fault);
 	if (r == 0 && options->folder && *options->folder)
 		r = add_folder(loader, fault);
 	if (r < 0) {
@@ -346,7 +348,8 @@ void loader_close(struct loader *loader)
 		if (m->library)
 			dlclose(m->library);
 	}
-	btf__free(loader->kernel);
+	kernel_types_forget();
+	kernel_types_close(loader->types);
 	free(loader->modules);
 	free(loader);
 }

@@ -58,9 +58,10 @@ void loader_load_ahead(struct loader *loader, const struct config *config,
 int module_start(struct module *module, const struct config *config, struct sonde_host *host, struct fault *fault);
 /* As far as the kernel is concerned only: loads and attaches, without the companion. For a look at the hooks. */
 int module_try(struct module *module, const struct config *config, struct fault *fault);
-/* Detaches the programs: no event begins after it returns. The companion still lives, to flush. The kernel lets go of some hooks only after all
- * CPUs have come by, 70 ms each: `between` (may be NULL) is called after each, so that the rings do not fill up meanwhile. */
+/* Detaches the programs, of one module or of all: no event begins after it returns. The companion still lives, to flush. The kernel lets go of some
+ * hooks only after all CPUs have come by, 70 ms each: `between` (may be NULL) is called meanwhile, so that the rings do not fill up. */
 void module_detach(struct module *module, void (*between)(void *context), void *context);
+void loader_detach(struct loader *loader, void (*between)(void *context), void *context);
 void module_unload(struct module *module);
 bool module_running(const struct module *module);
 /* Whether it has programs of cgroups: attaching these takes CAP_NET_ADMIN, which the agent gives up after its start, so that stopped and started

@@ -37,11 +37,11 @@ void loader_load_ahead(struct loader *loader, const struct config *config,
 	size_t n = 0, most = (size_t)MAX_OF(sysconf(_SC_NPROCESSORS_ONLN), 1);
 	pthread_t threads[THREADS_MAX];
 
-	loader_prepare(loader);
 	while (n + 1 < MIN_OF(most, (size_t)THREADS_MAX) && pthread_create(&threads[n], NULL, work, &a) == 0)
 		n++;
 	work(&a);
 	while (n--)
 		pthread_join(threads[n], NULL);
+	kernel_types_forget();
 	malloc_trim(0); /* what the threads' heaps held */
 }

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -24,17 +25,14 @@
 
 #include "identity/cgroup.h"
 
-static struct btf *kernel_btf(struct loader *loader)
-{
-	if (!loader->kernel)
-		loader->kernel = btf__load_vmlinux_btf();
-	return loader->kernel;
-}
+#define ONWARD_SUFFIX "__onward"
+#define CLOSERS       8
+#define BETWEEN_NS    2000000
 
 /* The index of a controller in css_set.subsys is its value in enum cgroup_subsys_id, which differs from kernel to kernel. */
 void loader_set_cgroup_v1(struct loader *loader, const char *controller)
 {
-	const struct btf *btf = kernel_btf(loader);
+	const struct btf *btf = kernel_types_all();
 	int id = btf ? btf__find_by_name_kind(btf, "cgroup_subsys_id", BTF_KIND_ENUM) : -1;
 	char name[64];
 
@@ -140,6 +138,16 @@ static bool lsm_offered(char *why, size_t why_size)
 	return false;
 }
 
+/* What a hook is called by names, in the kernel's types; 0: it is none of these, or not there. */
+static unsigned kernel_number(const struct loader *loader, const char *section)
+{
+	char room[160];
+	unsigned kind;
+	const char *name = hook_kernel_name(section, room, sizeof room, &kind);
+
+	return name ? kernel_types_number(loader->types, name, kind) : 0;
+}
+
 static bool is_trampoline(const char *section)
 {
 	return !strncmp(section, "fentry/", 7) || !strncmp(section, "fexit/", 6);
@@ -166,8 +174,8 @@ static bool trampolines_forgone(struct loader *loader, char *why, size_t why_siz
 	return forgone;
 }
 
-/* Whether the kernel has a function that some module would be called at: its number in `btf`, else -1. */
-static int trampoline_place(const struct loader *loader, const struct btf *btf, enum bpf_attach_type *ret_type)
+/* Whether the kernel has a function that some module would be called at: its number, else 0. */
+static unsigned trampoline_place(const struct loader *loader, enum bpf_attach_type *ret_type)
 {
 	for (size_t i = 0; i < loader->n_modules; i++) {
 		const struct module *module = &loader->modules[i];
@@ -175,16 +183,14 @@ static int trampoline_place(const struct loader *loader, const struct btf *btf, 
 		for (size_t m = 0; m < module->n_measures; m++)
 			for (size_t h = 0; h < module->measures[m].n_hooks; h++) {
 				const char *section = module->measures[m].hooks[h].section;
-				int id = is_trampoline(section)
-						 ? btf__find_by_name_kind(btf, strchr(section, '/') + 1, BTF_KIND_FUNC)
-						 : -1;
+				unsigned id = is_trampoline(section) ? kernel_number(loader, section) : 0;
 
 				*ret_type = section[1] == 'e' ? BPF_TRACE_FENTRY : BPF_TRACE_FEXIT;
-				if (id > 0)
+				if (id)
 					return id;
 			}
 	}
-	return -1;
+	return 0;
 }
 
 /* Asks once, with a program that only returns: with a module's own, all that was loaded of it before would be loaded again. */
@@ -193,12 +199,11 @@ static void try_trampoline(struct loader *loader)
 	const struct bpf_insn returns[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
 					    { .code = BPF_JMP | BPF_EXIT } };
 	LIBBPF_OPTS(bpf_prog_load_opts, options);
-	const struct btf *btf = kernel_btf(loader);
-	int id = btf ? trampoline_place(loader, btf, &options.expected_attach_type) : -1, fd;
+	int fd;
 
-	if (id < 0)
+	options.attach_btf_id = trampoline_place(loader, &options.expected_attach_type);
+	if (!options.attach_btf_id)
 		return;
-	options.attach_btf_id = (uint32_t)id;
 	fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "sonde_try", "GPL", returns, ARRAY_SIZE(returns), &options);
 	if (fd >= 0)
 		close(fd);
@@ -208,8 +213,9 @@ static void try_trampoline(struct loader *loader)
 
 void loader_prepare(struct loader *loader)
 {
-	if (!kernel_btf(loader) || loader->prepared)
+	if (loader->prepared)
 		return;
+	kernel_types_make(loader->types, kernel_types_all()); /* without it libbpf looks for itself */
 	tracefs_ready(loader);
 	try_trampoline(loader);
 	loader->prepared = true;
@@ -222,8 +228,7 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 	char text[160];
 
 	if (!strncmp(section, "tp_btf/", 7)) {
-		snprintf(text, sizeof text, "btf_trace_%s", name);
-		if (btf__find_by_name_kind(kernel_btf(loader), text, BTF_KIND_TYPEDEF) > 0)
+		if (kernel_number(loader, section))
 			return true;
 		snprintf(why, why_size, "this kernel has no tracepoint %s", name);
 		return false;
@@ -245,7 +250,7 @@ static bool hook_offered(struct loader *loader, const char *section, char *why, 
 	if (is_trampoline(section)) {
 		if (trampolines_forgone(loader, why, why_size))
 			return false;
-		if (btf__find_by_name_kind(kernel_btf(loader), name, BTF_KIND_FUNC) > 0)
+		if (kernel_number(loader, section))
 			return true;
 		snprintf(why, why_size, "this kernel has no function %s", name);
 		return false;
@@ -527,16 +532,53 @@ static bool refuse(struct module *module, const char *program, const char *why)
 	return true;
 }
 
-static void detach_links(struct module *module, void (*between)(void *context), void *context)
+/* The kernel closes a tracepoint in two waits of some 20 ms, of which it does one for several at a time: links are closed by threads. */
+struct closing {
+	struct bpf_link **links;
+	size_t n;
+	_Atomic size_t next, done;
+};
+
+static void *close_links(void *context)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(module->links); i++) {
-		if (!module->links[i])
-			continue;
-		bpf_link__destroy(module->links[i]);
-		module->links[i] = NULL;
-		if (between)
-			between(context);
+	struct closing *c = context;
+	size_t i;
+
+	while ((i = c->next++) < c->n) {
+		bpf_link__destroy(c->links[i]);
+		c->done++;
 	}
+	return NULL;
+}
+
+/* Links of `modules` modules from `module` on. `between` is called again and again until they are closed. */
+static void detach_links(struct module *module, size_t modules, void (*between)(void *context), void *context)
+{
+	struct closing c = { .links = calloc(modules * ARRAY_SIZE(module->links), sizeof(struct bpf_link *)) };
+	struct bpf_link *link;
+	pthread_t threads[CLOSERS];
+	size_t n = 0;
+
+	for (size_t i = 0; i < modules * ARRAY_SIZE(module->links); i++) {
+		struct bpf_link **at = &module[i / ARRAY_SIZE(module->links)].links[i % ARRAY_SIZE(module->links)];
+
+		link = *at;
+		*at = NULL;
+		if (link && c.links)
+			c.links[c.n++] = link;
+		else
+			bpf_link__destroy(link);
+	}
+	while (n < MIN_OF(c.n / 2, (size_t)CLOSERS) && pthread_create(&threads[n], NULL, close_links, &c) == 0)
+		n++;
+	while (n && between && c.done < c.n) {
+		between(context);
+		nanosleep(&(struct timespec){ .tv_nsec = BETWEEN_NS }, NULL);
+	}
+	close_links(&c);
+	while (n--)
+		pthread_join(threads[n], NULL);
+	free(c.links);
 }
 
 /* Iterators run when they are read, perf_event programs hang on what the companion opens: neither is attached here. */
@@ -596,7 +638,7 @@ static int attach_hooks(struct module *module, struct bpf_object *object)
 			char why[160];
 
 			say_attach_error(h->section, errno, why, sizeof why);
-			detach_links(module, NULL, NULL);
+			detach_links(module, 1, NULL, NULL);
 			refuse(module, h->program, why);
 			return -EAGAIN;
 		}
@@ -631,6 +673,30 @@ static int prepare_maps(struct module *module, struct bpf_object *object, const 
 		     : 0;
 }
 
+/* A program that others go on to (SONDE_ONWARD() in sonde/probe.bpf.h) is in a map that is named like it. Where the kernel has no hook for it, the map stays
+ * empty, and the others do nothing. */
+static int set_onward(struct bpf_object *object)
+{
+	const size_t end = strlen(ONWARD_SUFFIX);
+	struct bpf_map *map;
+
+	bpf_object__for_each_map (map, object) {
+		const char *name = bpf_map__name(map);
+		size_t n = strlen(name);
+		char program[64];
+		uint32_t zero = 0;
+		int fd;
+
+		if (bpf_map__type(map) != BPF_MAP_TYPE_PROG_ARRAY || n <= end || strcmp(name + n - end, ONWARD_SUFFIX))
+			continue;
+		snprintf(program, sizeof program, "%.*s", (int)(n - end), name);
+		fd = bpf_program__fd(bpf_object__find_program_by_name(object, program));
+		if (fd >= 0 && bpf_map_update_elem(bpf_map__fd(map), &zero, &fd, BPF_ANY) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 /* 0, -EAGAIN when a hook was refused and another try may go without it, or another error. */
 static int load_object(struct module *module, const struct config *config, struct bpf_object **ret, struct fault *fault)
 {
@@ -658,6 +724,12 @@ static int load_object(struct module *module, const struct config *config, struc
 		else if (r < 0)
 			fault_set(fault, r, "module '%s' cannot be loaded: %s", module->name,
 				  libbpf_said()->text[0] ? libbpf_said()->text : strerror(-r));
+	}
+	if (r == 0) {
+		r = set_onward(object);
+		if (r < 0)
+			fault_set(fault, r, "module '%s': its programs cannot go on to each other: %s", module->name,
+				  strerror(-r));
 	}
 	if (r < 0)
 		bpf_object__close(object);
@@ -704,6 +776,7 @@ int module_load_ahead(struct module *module, const struct config *config, struct
 {
 	int r = place_filter(module, config, fault);
 
+	loader_prepare(module->loader); /* the first one does */
 	for (size_t i = 0; i < module->n_measures; i++)
 		for (size_t h = 0; h < module->measures[i].n_hooks; h++)
 			module->measures[i].hooks[h].refused = false;
@@ -777,8 +850,15 @@ int module_start(struct module *module, const struct config *config, struct sond
 
 void module_detach(struct module *module, void (*between)(void *context), void *context)
 {
-	detach_links(module, between, context);
+	detach_links(module, 1, between, context);
 	module->attached = false;
+}
+
+void loader_detach(struct loader *loader, void (*between)(void *context), void *context)
+{
+	detach_links(loader->modules, loader->n_modules, between, context);
+	for (size_t i = 0; i < loader->n_modules; i++)
+		loader->modules[i].attached = false;
 }
 
 void program_cost(const struct module *module, const char *name, struct measure_view *view)
@@ -799,7 +879,7 @@ void module_unload(struct module *module)
 {
 	if (!module->object)
 		return;
-	detach_links(module, NULL, NULL);
+	detach_links(module, 1, NULL, NULL);
 	for (size_t i = 0; i < module->n_measures; i++) {
 		struct measure *m = &module->measures[i];
 		struct measure_view view = { 0 };

@@ -100,6 +100,38 @@ void hooks_free(struct module *module)
 	module->n_measures = 0;
 }
 
+/* What the kernel has of it by name: a function, or the typedef of a tracepoint. */
+const char *hook_kernel_name(const char *section, char *room, size_t room_size, unsigned *ret_kind)
+{
+	static const struct {
+		const char *section, *prefix;
+		unsigned kind;
+	} kinds[] = { { "tp_btf/", "btf_trace_", BTF_KIND_TYPEDEF },
+		      { "fentry/", "", BTF_KIND_FUNC },
+		      { "fexit/", "", BTF_KIND_FUNC },
+		      { "lsm/", "bpf_lsm_", BTF_KIND_FUNC },
+		      { "iter/", "bpf_iter_", BTF_KIND_FUNC },
+		      { "iter.s/", "bpf_iter_", BTF_KIND_FUNC } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (strncmp(section, kinds[i].section, strlen(kinds[i].section)))
+			continue;
+		snprintf(room, room_size, "%s%s", kinds[i].prefix, section + strlen(kinds[i].section));
+		*ret_kind = kinds[i].kind;
+		return room;
+	}
+	return NULL;
+}
+
+static int want_hook(const struct module *module, const char *section)
+{
+	char room[160];
+	unsigned kind;
+	const char *name = hook_kernel_name(section, room, sizeof room, &kind);
+
+	return name ? kernel_types_want_name(module->loader->types, name) : 0;
+}
+
 static int measure_add_hook(struct module *module, const char *program, const char *section, const struct btf *btf)
 {
 	const char *end = strstr(program, "__");
@@ -129,7 +161,7 @@ static int measure_add_hook(struct module *module, const char *program, const ch
 	for (; at > 0 && m->hooks[at - 1].rank > h.rank; at--)
 		m->hooks[at] = m->hooks[at - 1];
 	m->hooks[at] = h;
-	return 0;
+	return want_hook(module, section);
 }
 
 void each_setting(const struct btf *btf,
@@ -245,7 +277,9 @@ struct bpf_map *rodata_map(struct bpf_object *object)
 
 struct bpf_object *object_open(const struct module *module, struct fault *fault)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = module->name);
+	const char *types = kernel_types_path(module->loader->types);
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = module->name,
+		    .btf_custom_path = module->narrow && *types ? types : NULL);
 	struct bpf_object *object;
 
 	listen_to_libbpf();
@@ -297,6 +331,9 @@ int module_inspect(struct module *module, struct fault *fault)
 		if (r < 0)
 			fault_set(fault, r, "module '%s': too many or too long program names", module->name);
 	}
+	if (r == 0)
+		module->narrow = kernel_types_want(module->loader->types, module->image, module->image_size,
+						   bpf_object__btf(object)) > 0;
 	rodata = rodata_map(object);
 	module->filters_sockets =
 		r == 0 && btf__find_by_name_kind(bpf_object__btf(object), "sonde_socket_filter", BTF_KIND_FUNC) > 0;

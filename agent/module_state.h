@@ -7,6 +7,7 @@
 #include <bpf/libbpf.h>
 #include <pthread.h>
 
+#include "kernel_types.h"
 #include "loader.h"
 
 #define SHARED_PREFIX "sonde_"
@@ -46,6 +47,7 @@ struct module {
 	void *library; /* companion's .so */
 	const struct sonde_module *companion;
 	bool filters_sockets;
+	bool narrow; /* all that its relocations ask for is in loader->types */
 	void *filtered;                /* a copy of the image with its filter, while it is being loaded */
 	struct sonde_option *settings; /* rows made from SONDE_SETTING variables, when there is no companion */
 	struct measure measures[MEASURES_MAX];
@@ -60,7 +62,7 @@ struct module {
 struct loader {
 	struct loader_options options;
 	struct schema *schema;
-	struct btf *kernel;
+	struct kernel_types *types;
 	bool prepared;
 	bool tracefs_asked, tracefs; /* whether tracepoints can be looked up */
 	pthread_mutex_t lock;        /* of no_trampoline, while modules are loaded on several threads */
@@ -97,6 +99,7 @@ void each_setting(const struct btf *btf,
 void settings_rows_free(struct sonde_option *rows);
 void hooks_free(struct module *module);
 struct bpf_map *rodata_map(struct bpf_object *object);
+const char *hook_kernel_name(const char *section, char *room, size_t room_size, unsigned *ret_kind);
 struct bpf_object *object_open(const struct module *module, struct fault *fault);
 
 /* Reads measures, events and settings out of the object of a module that has its name and image. */

@@ -24,7 +24,9 @@ size_t module_measures(const struct module *module, struct measure_view *ret, si
 		else if (m->unasked)
 			snprintf(v->why, sizeof v->why, "no rule can fire on %.*s%s", (int)strcspn(m->unasked, " "),
 				 m->unasked, strchr(m->unasked, ' ') ? " or the like" : "");
-		for (size_t h = 0; h < m->n_hooks; h++)
+		bool said = v->why[0];
+
+		for (size_t h = 0; h < m->n_hooks && !said; h++)
 			if (m->hooks[h].refused) {
 				size_t at = strlen(v->why);
 

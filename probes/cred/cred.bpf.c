@@ -127,68 +127,83 @@ __attribute__((noinline)) int compare(__u32 call, __u32 option, __s64 ret, __u32
 
 /* ---- system calls that change rights ---- */
 
-#define ON_EXIT(name, number)                                                                                          \
+/* Their numbers, x86-64's and arm64's. The last three leave the thread as it was, mostly, also when they fail; what setfsuid and setfsgid return is the id
+ * that was, as the program's namespace has it, and nothing else. */
+#define CALLS(X)                                                                                                       \
+	X(setuid, SETUID, 105, 146, ret)                                                                               \
+	X(setgid, SETGID, 106, 144, ret)                                                                               \
+	X(setreuid, SETREUID, 113, 145, ret)                                                                           \
+	X(setregid, SETREGID, 114, 143, ret)                                                                           \
+	X(setgroups, SETGROUPS, 116, 159, ret)                                                                         \
+	X(setresuid, SETRESUID, 117, 147, ret)                                                                         \
+	X(setresgid, SETRESGID, 119, 149, ret)                                                                         \
+	X(setfsuid, SETFSUID, 122, 151, 0)                                                                             \
+	X(setfsgid, SETFSGID, 123, 152, 0)                                                                             \
+	X(add_key, ADD_KEY, 248, 217, 0)                                                                               \
+	X(request_key, REQUEST_KEY, 249, 218, 0)                                                                       \
+	X(unshare, UNSHARE, 272, 97, 0)                                                                                \
+	X(setns, SETNS, 308, 268, 0)
+
+#if defined(__TARGET_ARCH_arm64)
+#define NUMBER(x86, arm) arm
+#else
+#define NUMBER(x86, arm) x86
+#endif
+#define NR_KEYCTL NUMBER(250, 219)
+#define NR_PRCTL  NUMBER(157, 167)
+
+SONDE_ONWARD(capset__tracepoint);
+
+SEC("tracepoint/syscalls/sys_exit_capset")
+int capset__tracepoint(struct trace_event_raw_sys_exit *ctx)
+{
+	__u32 call = CRED_CALL_CAPSET, option = 0;
+	long ret = sonde_returned(ctx);
+
+	switch (sonde_called(ctx)) {
+#define CALL(name, call_named, x86, arm, returned)                                                                     \
+	case NUMBER(x86, arm):                                                                                         \
+		call = CRED_CALL_##call_named;                                                                         \
+		ret = returned;                                                                                        \
+		break;
+		CALLS(CALL)
+#undef CALL
+	case NR_KEYCTL:
+		call = CRED_CALL_KEYCTL;
+		option = (__u32)sonde_argument(0);
+		ret = 0;
+		break;
+	case NR_PRCTL:
+		call = CRED_CALL_PRCTL;
+		option = (__u32)sonde_argument(0);
+		if (option == PR_CAP_AMBIENT && ret == -22)
+			ret = 0; /* questions for what there is not are refused too */
+		break;
+	}
+	compare(call, option, ret, 0);
+	return 0;
+}
+
+#define ON_EXIT(name, ...)                                                                                             \
 	SEC("tracepoint/syscalls/sys_exit_" #name)                                                                     \
 	int name##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
 	{                                                                                                              \
-		compare(number, 0, ctx->ret, 0);                                                                       \
+		SONDE_GOES_ON(ctx, capset__tracepoint);                                                                \
 		return 0;                                                                                              \
-	}                                                                                                              \
-	_Static_assert(1, "")
-
-ON_EXIT(setuid, CRED_CALL_SETUID);
-ON_EXIT(setgid, CRED_CALL_SETGID);
-ON_EXIT(setreuid, CRED_CALL_SETREUID);
-ON_EXIT(setregid, CRED_CALL_SETREGID);
-ON_EXIT(setresuid, CRED_CALL_SETRESUID);
-ON_EXIT(setresgid, CRED_CALL_SETRESGID);
-ON_EXIT(setgroups, CRED_CALL_SETGROUPS);
-ON_EXIT(capset, CRED_CALL_CAPSET);
-
-/* These return the id that was, as the program's namespace has it, and nothing else. */
-SEC("tracepoint/syscalls/sys_exit_setfsuid")
-int setfsuid__tracepoint(struct trace_event_raw_sys_exit *ctx)
-{
-	compare(CRED_CALL_SETFSUID, 0, 0, 0);
-	return 0;
-}
-
-SEC("tracepoint/syscalls/sys_exit_setfsgid")
-int setfsgid__tracepoint(struct trace_event_raw_sys_exit *ctx)
-{
-	compare(CRED_CALL_SETFSGID, 0, 0, 0);
-	return 0;
-}
+	}
+CALLS(ON_EXIT)
+ON_EXIT(keyctl)
 
 SEC("tracepoint/syscalls/sys_exit_prctl")
 int prctl__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	__u32 option = (__u32)sonde_argument(0);
-	long ret = ctx->ret;
 
-	if (option != PR_SET_KEEPCAPS && option != PR_CAPBSET_DROP && option != PR_SET_SECUREBITS &&
-	    option != PR_SET_NO_NEW_PRIVS && option != PR_CAP_AMBIENT)
-		return 0;
-	/* Questions for what there is not are refused too. */
-	compare(CRED_CALL_PRCTL, option, option == PR_CAP_AMBIENT && ret == -22 ? 0 : ret, 0);
+	if (option == PR_SET_KEEPCAPS || option == PR_CAPBSET_DROP || option == PR_SET_SECUREBITS ||
+	    option == PR_SET_NO_NEW_PRIVS || option == PR_CAP_AMBIENT)
+		SONDE_GOES_ON(ctx, capset__tracepoint);
 	return 0;
 }
-
-/* Most of what they do leaves the thread as it was, also what fails. */
-#define ON_SUCCESS(name, number, option)                                                                               \
-	SEC("tracepoint/syscalls/sys_exit_" #name)                                                                     \
-	int name##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
-	{                                                                                                              \
-		compare(number, option, 0, 0);                                                                         \
-		return 0;                                                                                              \
-	}                                                                                                              \
-	_Static_assert(1, "")
-
-ON_SUCCESS(keyctl, CRED_CALL_KEYCTL, (__u32)sonde_argument(0));
-ON_SUCCESS(add_key, CRED_CALL_ADD_KEY, 0);
-ON_SUCCESS(request_key, CRED_CALL_REQUEST_KEY, 0);
-ON_SUCCESS(unshare, CRED_CALL_UNSHARE, 0);
-ON_SUCCESS(setns, CRED_CALL_SETNS, 0);
 
 /* ---- exec ---- */
 

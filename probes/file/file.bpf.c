@@ -492,19 +492,14 @@ int touched_set__raw_tp(void *ctx)
 }
 
 /* The other two go on to that one, which is checked and loaded once. All have the inode first. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} file_touches SEC(".maps");
+SONDE_ONWARD(touched_set__raw_tp);
 
 SEC("raw_tp/ctime_ns_xchg")
 SONDE_FOR(CHANGES)
 int touched_new__raw_tp(void *ctx)
 {
 	if (is_file_call(call_number()))
-		bpf_tail_call(ctx, &file_touches, 0);
+		SONDE_GOES_ON(ctx, touched_set__raw_tp);
 	return 0;
 }
 
@@ -513,7 +508,7 @@ SONDE_FOR(CHANGES)
 int touched_same__raw_tp(void *ctx)
 {
 	if (is_file_call(call_number()))
-		bpf_tail_call(ctx, &file_touches, 0);
+		SONDE_GOES_ON(ctx, touched_set__raw_tp);
 	return 0;
 }
 
@@ -1065,14 +1060,9 @@ AT_EXIT(lremovexattr, file_removexattr, .given = A(0), .text = A(1), .numbers = 
 AT_EXIT(removexattrat, file_removexattr, .given = A(1), .text = A(3), .numbers = { 0, fd })
 AT_EXIT(fremovexattr, file_removexattr, .text = A(1), .numbers = { 0, fd })
 
-/* All exits are one program, of mkdirat, which the others go on to (the module's user space sets that): it is checked and loaded once, and not for
+/* All exits are one program, of mkdirat, which the others go on to: it is checked and loaded once, and not for
  * each of them. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} file_exits SEC(".maps");
+SONDE_ONWARD(mkdirat__tracepoint);
 
 SEC("tracepoint/syscalls/sys_exit_mkdirat")
 SONDE_FOR(CHANGES)
@@ -1095,7 +1085,7 @@ int mkdirat__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	SONDE_FOR(CHANGES)                                                                                             \
 	int call##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
 	{                                                                                                              \
-		bpf_tail_call(ctx, &file_exits, 0);                                                                    \
+		SONDE_GOES_ON(ctx, mkdirat__tracepoint);                                                               \
 		return 0;                                                                                              \
 	}
 OTHER_FILE_CALLS(GOES_ON)
@@ -1119,7 +1109,8 @@ volatile struct file_watch_bits file_bits __attribute__((section(".data"))) = {}
 
 /* Members of what an address points to, loaded where the kernel has that (6.2), at a tenth of the cost of copies. */
 #define MEMBER(record, address, member)                                                                                \
-	(SONDE_CAN_CAST ? SONDE_CAST(record, address)->member : BPF_CORE_READ((struct record *)(address), member))
+	(SONDE_CAN_CAST(record) ? SONDE_CAST(record, address)->member                                                  \
+				: BPF_CORE_READ((struct record *)(address), member))
 
 sonde_inline bool is_watched(struct inode *inode, __u32 how)
 {
@@ -1309,19 +1300,14 @@ int openat__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	}
 }
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} file_opens SEC(".maps");
+SONDE_ONWARD(openat__tracepoint);
 
 #define OPENS_ON(call)                                                                                                 \
 	SEC("tracepoint/syscalls/sys_exit_" #call)                                                                     \
 	SONDE_FOR("file.open")                                                                                         \
 	int call##__tracepoint(struct trace_event_raw_sys_exit *ctx)                                                   \
 	{                                                                                                              \
-		bpf_tail_call(ctx, &file_opens, 0);                                                                    \
+		SONDE_GOES_ON(ctx, openat__tracepoint);                                                                \
 		return 0;                                                                                              \
 	}
 OPENS_ON(open)

@@ -49,30 +49,6 @@ static const struct sonde_option options[] = {
 	{ 0 },
 };
 
-/* Programs that others of the module go on to, and the maps by which they do. */
-static const struct {
-	const char *map, *program;
-	bool needed;
-} targets[] = { { "file_exits", "mkdirat__tracepoint", true },
-		{ "file_opens", "openat__tracepoint", true },
-		{ "file_touches", "touched_set__raw_tp", false } };
-
-static int set_targets(struct sonde_host *host)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
-		int map = host->map(host, targets[i].map), program = host->program(host, targets[i].program);
-		uint32_t zero = 0;
-
-		if (program < 0 && !targets[i].needed)
-			continue;
-		if (map < 0 || program < 0)
-			return map < 0 ? map : program;
-		if (bpf_map_update_elem(map, &zero, &program, BPF_ANY) < 0)
-			return -errno;
-	}
-	return 0;
-}
-
 /* What `secrets` in modules.file.watch stands for; among them those that rules in circulation ask for. */
 static const char *const secrets[] = { "/etc/shadow",          "/etc/gshadow",  "/etc/sudoers",
 				       "/etc/sudoers.d/",      "/etc/ssh/",     "/etc/ssl/private/",
@@ -357,8 +333,6 @@ static int file_attach(struct sonde_host *host)
 	if (r == -E2BIG || r == -EINVAL)
 		host->notice(host, "modules.file.watch takes at most 128 absolute paths with commas between them, or "
 				   "the word secrets");
-	if (r == 0)
-		r = set_targets(host);
 	if (r < 0)
 		file_detach(host);
 	else

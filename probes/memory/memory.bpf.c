@@ -202,13 +202,25 @@ int mmap__tracepoint(struct trace_event_raw_sys_exit *ctx)
 	return 0;
 }
 
-sonde_inline int protect(struct trace_event_raw_sys_exit *ctx, enum memory_call call)
+#if defined(__TARGET_ARCH_arm64)
+#define NR_MPROTECT 226
+#else
+#define NR_MPROTECT 10
+#endif
+
+SONDE_ONWARD(mprotect__tracepoint);
+
+SEC("tracepoint/syscalls/sys_exit_mprotect")
+SONDE_FOR("memory.exec")
+SONDE_KEPT
+int mprotect__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	struct asked a = { .call = call };
+	struct asked a = {};
 
 	a.prot = asked_prot();
 	if (!(a.prot & PROT_EXEC))
 		return 0;
+	a.call = sonde_called(ctx) == NR_MPROTECT ? MEMORY_CALL_MPROTECT : MEMORY_CALL_PKEY_MPROTECT;
 	a.ret = ctx->ret;
 	a.address = sonde_argument(0);
 	a.length = sonde_argument(1);
@@ -216,35 +228,36 @@ sonde_inline int protect(struct trace_event_raw_sys_exit *ctx, enum memory_call 
 	return 0;
 }
 
-SEC("tracepoint/syscalls/sys_exit_mprotect")
-SONDE_FOR("memory.exec")
-int mprotect__tracepoint(struct trace_event_raw_sys_exit *ctx)
-{
-	return protect(ctx, MEMORY_CALL_MPROTECT);
-}
-
 SEC("tracepoint/syscalls/sys_exit_pkey_mprotect")
 SONDE_FOR("memory.exec")
 int pkey_mprotect__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	return protect(ctx, MEMORY_CALL_PKEY_MPROTECT);
+	SONDE_GOES_ON(ctx, mprotect__tracepoint);
+	return 0;
 }
 
-/* A function that the verifier checks by itself. */
+/* Functions that the verifier checks by themselves. */
+__attribute__((noinline)) int tell_count(__u32 kind, __u64 count)
+{
+	const struct asked nothing = { .call = MEMORY_CALL_NONE };
+	const struct found what = { .kind = kind };
+
+	send(&nothing, &what, count);
+	return 0;
+}
+
 __attribute__((noinline)) int tell_rest(void)
 {
 	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
 	struct folded *f = bpf_task_storage_get(&memory_folded, leader, NULL, 0);
-	const struct asked nothing = { .call = MEMORY_CALL_NONE };
 
 	if (!f)
 		return 0;
 	for (__u32 kind = 0; kind < MEMORY_KINDS; kind++) {
-		const struct found what = { .kind = kind };
 		__u64 count = f->kinds[kind].count ? __sync_lock_test_and_set(&f->kinds[kind].count, 0) : 0;
 
 		if (count)
-			send(&nothing, &what, count);
+			tell_count(kind, count);
 	}
 	return 0;
 }

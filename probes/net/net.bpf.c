@@ -260,15 +260,19 @@ sonde_inline int accepts(long ret)
 	return in_room_of(&t.place, say_accept, &t, fd, ret);
 }
 
+SONDE_ONWARD(accept4__tracepoint);
+
 SEC("tracepoint/syscalls/sys_exit_accept")
 SONDE_FOR("net.accept")
 int accept__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	return accepts(sonde_returned(ctx));
+	SONDE_GOES_ON(ctx, accept4__tracepoint);
+	return 0;
 }
 
 SEC("tracepoint/syscalls/sys_exit_accept4")
 SONDE_FOR("net.accept")
+SONDE_KEPT
 int accept4__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	return accepts(sonde_returned(ctx));
@@ -304,8 +308,11 @@ sonde_inline int dups(long ret)
 	return in_room_of(&t.place, say_dup, &t, ret);
 }
 
+SONDE_ONWARD(dup__tracepoint);
+
 SEC("tracepoint/syscalls/sys_exit_dup")
 SONDE_FOR("net.dup")
+SONDE_KEPT
 int dup__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	return dups(sonde_returned(ctx));
@@ -315,14 +322,16 @@ SEC("tracepoint/syscalls/sys_exit_dup2")
 SONDE_FOR("net.dup")
 int dup2__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	return dups(sonde_returned(ctx));
+	SONDE_GOES_ON(ctx, dup__tracepoint);
+	return 0;
 }
 
 SEC("tracepoint/syscalls/sys_exit_dup3")
 SONDE_FOR("net.dup")
 int dup3__tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	return dups(sonde_returned(ctx));
+	SONDE_GOES_ON(ctx, dup__tracepoint);
+	return 0;
 }
 
 /* Programs call it for much else, and often: find(1) five times for each folder. */

@@ -129,6 +129,15 @@ def sonde(*arguments, status=0, seconds=60, text=True, **options):
     return done
 
 
+def tool(name, *arguments):
+    """What a program of the build's tests/ says; its status must be 0."""
+    path = os.path.join(BUILD, "tests", name)
+    done = subprocess.run([path, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=bound(60))
+    if done.returncode:
+        raise AssertionError(f"{name} ended with {done.returncode}: {done.stdout[-1000:]} {done.stderr[-3000:]}")
+    return done.stdout
+
+
 def cat(journal, types="*", *more):
     """Rows of a journal folder, oldest first, as `sonde cat --format json` gives them."""
     out = sonde("cat", journal, "--type", types, "--format", "json", *more).stdout

@@ -318,3 +318,9 @@ class Schema(common.TestCase):
                 self.assertEqual(len(names), len(set(names)), f"{name}: {names}")
                 for one in names:
                     self.assertRegex(one, r"^@?[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")
+
+
+class Relocations(common.unittest.TestCase):
+    def test_few_types_relocate_as_all_do(self):
+        """What the agent loads its modules with is taken out of the kernel's types and of those of its modules (overlay)."""
+        self.assertNotIn("SKIPPED", common.tool("test_kernel_types"))

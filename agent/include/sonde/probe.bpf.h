@@ -30,10 +30,21 @@ extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __attribute
 /* What a pointer leads to, for reading: no helper takes the result. Of a pointer that the verifier trusts, it asks for each pointer that is loaded through
  * it whether that can be trusted too, and to answer searches all types of the kernel by name, most of a millisecond of the
  * agent's start. Linux 6.2, where the question is new too. */
-#define SONDE_CAN_CAST bpf_core_type_exists(struct mnt_idmap)
+#define SONDE_CAN_CAST(record) bpf_core_enum_value_exists(enum sonde_type_id, SONDE_TYPE_##record)
 #define SONDE_CAST(record, address)                                                                                    \
-	((struct record *)bpf_rdonly_cast((address), bpf_core_type_id_kernel(struct record)))
-#define SONDE_READS(record, pointer) (SONDE_CAN_CAST ? SONDE_CAST(record, pointer) : (pointer))
+	((struct record *)bpf_rdonly_cast((address), bpf_core_enum_value(enum sonde_type_id, SONDE_TYPE_##record)))
+#define SONDE_READS(record, pointer) (SONDE_CAN_CAST(record) ? SONDE_CAST(record, pointer) : (pointer))
+
+/* Programs of the same kind that do the same are checked and loaded once: SONDE_ONWARD(NAME) names one of them (which needs SONDE_KEPT if it has
+ * SONDE_FOR), to which the others go on by SONDE_GOES_ON(ctx, NAME). It finds out by `ctx` for which hook it runs. */
+#define SONDE_ONWARD(program)                                                                                          \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
+		__uint(max_entries, 1);                                                                                \
+		__type(key, __u32);                                                                                    \
+		__type(value, __u32);                                                                                  \
+	} program##__onward SEC(".maps")
+#define SONDE_GOES_ON(ctx, program) bpf_tail_call((ctx), &program##__onward, 0)
 
 #include "sonde/stack.bpf.h"
 

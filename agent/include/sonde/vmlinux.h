@@ -919,6 +919,17 @@ enum sk_rst_reason {
 	SK_RST_REASON_TCP_DISCONNECT_WITH_DATA,
 };
 
+/* Not the kernel's: the agent adds it to the types that it looks programs' relocations up in, with the kernel's numbers of these records. Without
+ * it, or without bpf_rdonly_cast() in the kernel, none of them exists. A module may have a flavour with others: enum sonde_type_id___mine. */
+enum sonde_type_id {
+	SONDE_TYPE_task_struct,
+	SONDE_TYPE_linux_binprm,
+	SONDE_TYPE_vm_area_struct,
+	SONDE_TYPE_file,
+	SONDE_TYPE_inode,
+	SONDE_TYPE_dentry,
+};
+
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
 #pragma clang attribute pop
 #endif
