@@ -12,6 +12,9 @@
  * clock is that of the last segment that came, if nothing but data came since the task looked last (arrival_of()). Only where that cannot be
  * said does it ask for what the arrival's hook wrote.
  *
+ * A connection with many answers in a window has one in some sixteen measured, which stands for those before it: of these only the number is known,
+ * from what the socket has received whenever its task sends, and that none was slow (passes()).
+ *
  * Sums are kept here, by service and window: an answer costs no record and no wake-up. A window's sums are read when the next
  * one is some time old, so that no program still adds to them.
  */
@@ -21,24 +24,39 @@
 #define NS_PER_SECOND 1000000000ull
 
 SONDE_SETTING(__u64, slow, 1000000000ull, 0, 0, "ns", "an answer that took as long is a tcp.slow");
+SONDE_SETTING(__u32, whole, 512, 0, 1000000, "",
+	      "how many answers of one connection in a window are measured each; of more, one in some sixteen is, and "
+	      "stands for those before it; 0: all are");
 SONDE_SETTING(__u32, slow_rate, 100, 0, 100000, "", "the most tcp.slow in a second");
 
 /* Of the task that reads and sends. The kernel puts eight bytes of its own before it in its first cache line. */
 struct turn {
-	__u64 received;        /* payload that had arrived as it looked last */
-	__u64 request;         /* monotonic clock: the last byte of the request so far */
-	__u64 seen;            /* server: when the request was read; 0: it was not */
-	__u32 segs, data_segs; /* that had arrived as it looked last: all, and those with payload */
-	bool waiting;          /* a request has no answer yet */
-	__u8 side;             /* enum tcp_side, as in the key */
-	bool unmatched;        /* by the filter of sockets: nothing is looked at any more */
-	__u8 _pad;
+	__u64 received; /* payload that had arrived as it looked last, before turns passed */
+	__u64 request; /* monotonic clock: the last byte of the request so far; while turns pass, in ticks: the last send */
+	__u64 seen; /* server: when the request was read; 0: it was not. Client, while turns pass: whether it has sent */
+	union {
+		struct {
+			__u32 segs, data_segs; /* that had arrived as it looked last: all, and those with payload */
+		};
+		__u32 end; /* while turns pass: payload_end() as it looked last */
+	};
+	bool waiting;             /* a request has no answer yet */
+	__u8 side;                /* enum tcp_side, as in the key */
+	bool unmatched;           /* by the filter of sockets: nothing is looked at any more */
+	__u8 to_pass;             /* so many turns are not measured, only counted */
 	__u32 pid;                /* whom the key names */
 	__u64 execs;              /* of that task: it is another program's after an exec */
 	__u32 window, slot;       /* where this window's sums of the key are, if it is that window */
 	__u64 ran_ns, delayed_ns; /* server: of the thread that read, as it did */
 	struct turnaround_key key;
-	__u32 tid; /* server: which thread read */
+	__u32 tid;   /* server: which thread read */
+	__u32 turns; /* in that window, measured */
+	__u64 ns;    /* of the one measured last */
+	/* Of the owner, what the key has not. */
+	__u64 parent;
+	char comm[16];
+	__u16 flags, filtered;
+	__u8 were_to_pass; /* to_pass as it was set */
 };
 
 /* Of the arrivals: monotonic clock; 0: there was none. */
@@ -47,7 +65,7 @@ struct arrivals {
 	__u64 first;    /* after this end had sent something */
 	__u64 last;
 	__u32 sent; /* the sequence number as of the first */
-	__u32 _pad;
+	bool pass;  /* nobody will ask */
 };
 
 struct {
@@ -103,6 +121,12 @@ sonde_inline __u8 side_of(struct tcp_sock *tp)
 sonde_inline __u64 received_of(struct tcp_sock *tp)
 {
 	return tp->bytes_received - !!(tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags & SOCK_DONE);
+}
+
+/* The same, as far as it tells whether anything has come: it lies where the kernel's own sending has just looked. */
+sonde_inline __u32 payload_end(struct tcp_sock *tp)
+{
+	return tp->rcv_nxt - !!(tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags & SOCK_DONE);
 }
 
 /* The kernel's clock and ours may differ by some nanoseconds. */
@@ -193,21 +217,21 @@ sonde_inline void take_owner(struct turn *t)
 	t->execs = task->self_exec_id;
 	t->key.proc = owner.proc;
 	t->key.cgroup = owner.cgroup;
+	t->parent = owner.parent;
+	t->flags = owner.flags;
+	t->filtered = owner.filtered;
+	__builtin_memcpy(t->comm, owner.comm, sizeof t->comm);
 }
 
 /* ---- sums ---- */
 
-/* The task that runs is the connection's. */
-sonde_inline void fill_owner(struct turnaround_sums *sums)
+sonde_inline void fill_owner(struct turnaround_sums *sums, const struct turn *t)
 {
-	struct sonde_owner owner = {};
-
-	sonde_owner_called(&owner);
-	sums->parent = owner.parent;
-	sums->flags = owner.flags;
-	sums->filtered = owner.filtered;
-	__builtin_memcpy(sums->comm, owner.comm, sizeof sums->comm);
-	sums->pid = owner.pid;
+	sums->parent = t->parent;
+	sums->flags = t->flags;
+	sums->filtered = t->filtered;
+	__builtin_memcpy(sums->comm, t->comm, sizeof sums->comm);
+	sums->pid = t->pid;
 }
 
 /* Room for a service of which nobody has counted anything in this window yet. Returns where it is. */
@@ -241,10 +265,11 @@ static __noinline int find_sums(struct turn *t, __u32 window)
 	slot = bpf_map_lookup_elem(&turnaround_services, &t->key);
 	t->slot = slot ? *slot : begin_sums(&t->key);
 	t->window = window;
+	t->turns = 0;
 	return 0;
 }
 
-sonde_inline struct turnaround_sums *sums_of(struct turn *t, bool here)
+sonde_inline struct turnaround_sums *sums_of(struct turn *t)
 {
 	__u32 window = turnaround_window;
 	struct turnaround_sums *sums;
@@ -252,14 +277,15 @@ sonde_inline struct turnaround_sums *sums_of(struct turn *t, bool here)
 	if (t->window != window)
 		find_sums(t, window);
 	sums = bpf_map_lookup_elem(&turnaround_sums, &t->slot);
-	if (sums && here && !sums->pid && t->slot >= TURNAROUND_RESTS)
-		fill_owner(sums);
+	if (sums && !sums->pid && t->pid && t->slot >= TURNAROUND_RESTS)
+		fill_owner(sums, t);
 	return sums;
 }
 
-sonde_inline void add(struct turn *t, __u64 ns, __u64 wait, bool here)
+/* `count` answers that took `ns` each. */
+sonde_inline void add_many(struct turn *t, __u64 ns, __u64 wait, __u32 count)
 {
-	struct turnaround_sums *sums = sums_of(t, here);
+	struct turnaround_sums *sums = sums_of(t);
 	__u32 bucket = turnaround_bucket(ns);
 
 	if (!sums) {
@@ -267,16 +293,72 @@ sonde_inline void add(struct turn *t, __u64 ns, __u64 wait, bool here)
 		return;
 	}
 	if (bucket < TURNAROUND_BUCKETS)
-		__sync_fetch_and_add(&sums->buckets[bucket], 1);
-	__sync_fetch_and_add(&sums->sum_ns, ns);
+		__sync_fetch_and_add(&sums->buckets[bucket], count);
+	__sync_fetch_and_add(&sums->sum_ns, ns * count);
 	if (wait)
-		__sync_fetch_and_add(&sums->socket_wait_ns, wait);
+		__sync_fetch_and_add(&sums->socket_wait_ns, wait * count);
 	for (int i = 0; i < 4; i++) {
 		__u64 max = sums->max_ns;
 
 		if (ns <= max || __sync_val_compare_and_swap(&sums->max_ns, max, ns) == max)
 			break;
 	}
+}
+
+/* ---- turns that are not measured ---- */
+
+/* The next arrival is asked for again. What has come until now is none. */
+sonde_inline void note_arrivals(struct sock *sk, struct tcp_sock *tp)
+{
+	struct arrivals *a = bpf_sk_storage_get(&turnaround_arrivals, sk, NULL, 0);
+
+	if (!a)
+		return;
+	a->received = received_of(tp);
+	a->first = a->last = 0;
+	a->pass = false;
+}
+
+/* By chance how many: what a program does in turns shall not be measured at the same one of them always. */
+static __noinline int begin_to_pass(struct sock *sk, struct turn *t)
+{
+	struct arrivals *a = bpf_sk_storage_get(&turnaround_arrivals, sk, NULL, 0);
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	if (!a || !tp)
+		return 0;
+	a->pass = true;
+	t->to_pass = t->were_to_pass = 1 + (bpf_get_prandom_u32() & 31);
+	t->end = payload_end(tp);
+	t->request = bpf_jiffies64();
+	t->seen = 0;
+	return 0;
+}
+
+sonde_inline void end_to_pass(struct sock *sk, struct turn *t, struct tcp_sock *tp)
+{
+	t->were_to_pass -= t->to_pass;
+	t->to_pass = 0;
+	/* One more with payload than all: when the next arrives the arrival's hook must say. */
+	t->segs = tp->segs_in;
+	t->data_segs = tp->data_segs_in - 1;
+	note_arrivals(sk, tp);
+}
+
+/* How long it is since then, by the clock of the kernel's ticks. */
+sonde_inline __u64 ns_since(__u32 ticks)
+{
+	return (__u64)((__u32)bpf_jiffies64() - ticks) * sonde_tick_ns;
+}
+
+/* With those that went before it. */
+sonde_inline void add(struct sock *sk, struct turn *t, __u64 ns, __u64 wait)
+{
+	add_many(t, ns, wait, 1 + t->were_to_pass - t->to_pass);
+	t->ns = ns;
+	t->were_to_pass = t->to_pass = 0;
+	if (++t->turns > whole && whole && (!slow || slow > 16ull * sonde_tick_ns))
+		begin_to_pass(sk, t);
 }
 
 /* ---- the slow ---- */
@@ -362,10 +444,12 @@ sonde_inline int data_arrives(struct sock *sk)
 
 	if (sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state == TCP_LISTEN)
 		return 0;
+	a = bpf_sk_storage_get(&turnaround_arrivals, sk, NULL, 0);
+	if (a && a->pass)
+		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
-	a = bpf_sk_storage_get(&turnaround_arrivals, sk, NULL, 0);
 	if (!a) {
 		if (turn_of(sk) || !turn_begin(sk, tp, TCP_SIDE_SERVER))
 			return 0;
@@ -450,17 +534,33 @@ sonde_inline void answer_read(struct sock *sk, struct turn *t, struct tcp_sock *
 	t->waiting = false;
 	look(t, tp, received_of(tp));
 	say_slow(sk, t, ns, wait, now);
-	add(t, ns, wait, true);
+	add(sk, t, ns, wait);
 }
 
 /* An answer that is there and was not read. */
-sonde_inline void answer_unread(struct sock *sk, struct turn *t, struct tcp_sock *tp, bool here)
+sonde_inline void answer_unread(struct sock *sk, struct turn *t, struct tcp_sock *tp)
 {
 	__u64 came = arrival_of(sk, t, tp, true);
 
 	t->waiting = false;
 	look(t, tp, received_of(tp));
-	add(t, since(t->request, came), 0, here);
+	add(sk, t, since(t->request, came), 0);
+}
+
+/* A client's turn that was not to be measured: if it took long it is, as from the tick in which its request was sent. */
+sonde_inline bool slow_passed(struct sock *sk, struct turn *t)
+{
+	__u64 ns = ns_since((__u32)t->request);
+	struct tcp_sock *tp;
+
+	if (!slow || ns < slow)
+		return false;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || payload_end(tp) == t->end)
+		return false;
+	end_to_pass(sk, t, tp);
+	t->request = bpf_ktime_get_ns() - ns;
+	return true;
 }
 
 /* Called for each segment that was copied to a reader. */
@@ -470,7 +570,9 @@ int BPF_PROG(read__tp_btf, struct sock *sk)
 	struct turn *t = turn_of(sk);
 	struct tcp_sock *tp;
 
-	if (t && (t->unmatched || (t->side == TCP_SIDE_CLIENT && !t->waiting)))
+	if (t && (t->unmatched || (t->side == TCP_SIDE_CLIENT ? !t->waiting : t->to_pass)))
+		return 0;
+	if (t && t->to_pass && !slow_passed(sk, t))
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
@@ -498,7 +600,7 @@ sonde_inline void answer(struct sock *sk, struct turn *t)
 	if (!t->seen)
 		take_owner(t);
 	say_slow(sk, t, since(t->request, now), wait, now);
-	add(t, since(t->request, now), wait, true);
+	add(sk, t, since(t->request, now), wait);
 }
 
 /* An answer that is there and was not read is counted now. */
@@ -508,12 +610,60 @@ sonde_inline void request_sent(struct sock *sk, struct turn *t, struct tcp_sock 
 
 	take_owner(t);
 	if (is_answered(t, tp))
-		answer_unread(sk, t, tp, true);
+		answer_unread(sk, t, tp);
 	if (received < t->received && !renew(t, tp))
 		return;
 	look(t, tp, received);
 	t->request = bpf_ktime_get_ns();
 	t->waiting = true;
+}
+
+/* A server's: as from the tick in which the last of the request came. */
+sonde_inline bool slow_answered(struct sock *sk, struct turn *t, struct tcp_sock *tp)
+{
+	__u64 ns = ns_since(tp->inet_conn.icsk_ack.lrcvtime);
+
+	if (ns < slow)
+		return false;
+	t->request = bpf_ktime_get_ns() - ns;
+	t->seen = 0;
+	t->waiting = true;
+	t->received = received_of(tp);
+	end_to_pass(sk, t, tp);
+	return true;
+}
+
+/* The last turn that was to pass has. */
+sonde_inline bool measure_next(struct sock *sk, struct turn *t, struct tcp_sock *tp)
+{
+	__u64 received = received_of(tp);
+
+	note_arrivals(sk, tp);
+	if (received < t->received)
+		return true; /* another connection's */
+	look(t, tp, received);
+	return t->side == TCP_SIDE_CLIENT;
+}
+
+/* As the task sends, in turns that are not measured: whether this is all that there is to do. What has come since it sent last was a client's answer, or
+ * a server's request. Between two sends lies all of a server's turn. */
+sonde_inline bool passes(struct sock *sk, struct turn *t, struct tcp_sock *tp)
+{
+	bool server = t->side == TCP_SIDE_SERVER, done;
+	__u32 end = payload_end(tp);
+
+	done = end != t->end && (server || t->seen);
+	if (server && done && slow && ns_since((__u32)t->request) >= slow && slow_answered(sk, t, tp))
+		return false;
+	t->request = bpf_jiffies64();
+	t->end = end;
+	if (!server) {
+		t->seen = true;
+		t->waiting = true;
+	}
+	if (!done || --t->to_pass)
+		return true;
+	return !measure_next(sk, t, tp);
 }
 
 sonde_inline int sends(struct sock *sk)
@@ -528,7 +678,7 @@ sonde_inline int sends(struct sock *sk)
 		return 0;
 	if (!t)
 		t = turn_begin(sk, tp, TCP_SIDE_CLIENT);
-	if (!t)
+	if (!t || (t->to_pass && passes(sk, t, tp)))
 		return 0;
 	if (t->side != TCP_SIDE_SERVER) {
 		request_sent(sk, t, tp);
@@ -569,13 +719,15 @@ sonde_inline int reset(struct sock *sk, __u8 side)
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
-	news = received_of(tp) > t->received;
+	news = t->to_pass ? payload_end(tp) != t->end : received_of(tp) > t->received;
 	if (side == TCP_SIDE_SERVER ? !t->waiting && !news : !t->waiting || news)
 		return 0;
 	t->waiting = false;
-	if (side == TCP_SIDE_SERVER)
+	if (t->to_pass)
+		t->end = payload_end(tp);
+	else if (side == TCP_SIDE_SERVER)
 		look(t, tp, received_of(tp));
-	sums = sums_of(t, false);
+	sums = sums_of(t);
 	if (sums)
 		__sync_fetch_and_add(&sums->errors, 1);
 	else
@@ -600,12 +752,22 @@ int BPF_PROG(destroy__tp_btf, struct sock *sk)
 {
 	struct turn *t = turn_of(sk);
 	struct tcp_sock *tp;
+	__u32 passed;
 
-	if (!t || t->unmatched || t->side != TCP_SIDE_CLIENT)
+	if (!t || t->unmatched)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (tp && is_answered(t, tp))
-		answer_unread(sk, t, tp, false);
+	if (!tp)
+		return 0;
+	if (!t->to_pass && t->side == TCP_SIDE_CLIENT && is_answered(t, tp)) {
+		answer_unread(sk, t, tp);
+		return 0;
+	}
+	passed = t->were_to_pass - t->to_pass;
+	if (t->to_pass && t->side == TCP_SIDE_CLIENT && t->seen && payload_end(tp) != t->end)
+		passed++;
+	if (passed)
+		add_many(t, t->ns, 0, passed);
 	return 0;
 }
 

@@ -41,6 +41,13 @@ static const struct sonde_option options[] = {
 	  .max = 100000,
 	  .unit = "",
 	  .help = "the most tcp.slow in a second; all others are in the histograms only" },
+	{ .type = SONDE_OPTION_UINT,
+	  .key = "whole",
+	  .value = "512",
+	  .max = 1000000,
+	  .unit = "",
+	  .help = "how many answers of one connection in a window are measured each; of more, one in some sixteen is, "
+		  "and stands for those before it; 0: all are" },
 	{ 0 },
 };
 

@@ -657,6 +657,7 @@ struct tcp_sock {
 	__u32 chrono_start, chrono_stat[3];
 	__u8 chrono_type : 2;
 	__u64 bytes_sent, bytes_retrans, bytes_acked, bytes_received;
+	__u32 rcv_nxt;
 	__u64 tcp_clock_cache;
 	struct minmax rtt_min;
 };
