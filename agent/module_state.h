@@ -47,7 +47,7 @@ struct module {
 	void *library; /* companion's .so */
 	const struct sonde_module *companion;
 	bool filters_sockets;
-	bool narrow; /* all that its relocations ask for is in loader->types */
+	bool narrow;                   /* all that its relocations ask for is in loader->types */
 	void *filtered;                /* a copy of the image with its filter, while it is being loaded */
 	struct sonde_option *settings; /* rows made from SONDE_SETTING variables, when there is no companion */
 	struct measure measures[MEASURES_MAX];
