@@ -1121,12 +1121,120 @@ sonde_inline bool is_watched(struct inode *inode, __u32 how)
 	return found && *found & how;
 }
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FILE_WATCHES_MAX);
+	__type(key, __u64);
+	__type(value, __u32);
+} file_named SEC(".maps");
+
+/* A place in a mount namespace, on its way up to the root. */
+struct place {
+	struct dentry *dentry;
+	struct mount *own;
+	struct sonde_mount mount;
+	__u64 hash;
+};
+
+static __noinline long name_step(__u32 i, struct place *p)
+{
+	__u64 component[FILE_NAMED_BYTES / 8] = {};
+	struct sonde_dentry d;
+
+	if (p->dentry == p->mount.top) {
+		if (p->mount.above == p->own)
+			return 1;
+		p->own = p->mount.above;
+		p->dentry = p->mount.point;
+		sonde_read_mount(&p->mount, p->own);
+		return 0;
+	}
+	sonde_read_dentry(&d, p->dentry);
+	if (p->dentry == d.parent || bpf_probe_read_kernel_str(component, sizeof component, d.name) < 1)
+		return 1;
+	p->hash = file_named_hash(p->hash, component);
+	p->dentry = d.parent;
+	return 0;
+}
+
+/* Whether a path is watched: a function that the verifier checks by itself. */
+__attribute__((noinline)) int is_named(__u64 dentry, __u64 own, __u32 how)
+{
+	struct place p = { .dentry = (struct dentry *)dentry, .own = (struct mount *)own, .hash = FILE_NAMED_SEED };
+	__u32 *found;
+
+	sonde_read_mount(&p.mount, p.own);
+	if (SONDE_HAS_LOOP)
+		bpf_loop(2 * FILE_NAMED_COMPONENTS, name_step, &p, 0);
+	else
+		for (__u32 i = 0; i < 2 * FILE_NAMED_COMPONENTS && !name_step(i, &p); i++)
+			;
+	if (p.dentry != p.mount.top || p.mount.above != p.own)
+		return 0;
+	found = bpf_map_lookup_elem(&file_named, &p.hash);
+	return found && *found & how;
+}
+
+/* The first eight bytes of a name are loaded as a struct of the kernel's that has two numbers there. */
+sonde_inline bool may_be_named(struct dentry *d)
+{
+	struct qstr *name = (void *)MEMBER(dentry, d, d_name.name);
+	__u32 bit = file_name_bit(MEMBER(qstr, name, hash), MEMBER(qstr, name, len), MEMBER(dentry, d, d_name.len));
+
+	return file_bits.names[bit / 64 % FILE_WATCH_WORDS] & 1ull << bit % 64;
+}
+
+/* A function takes no pointer as a number, but a copy of one. */
+sonde_inline __u64 number_of(struct dentry *d)
+{
+	struct dentry *on_stack = d;
+	__u64 number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof number, &on_stack);
+	return number;
+}
+
+/* In a mount namespace of its own, where the watched paths are of other files. */
+static __noinline int is_below_named(struct file *file)
+{
+	struct dentry *d = MEMBER(file, file, f_path.dentry);
+	void *vfsmount = BPF_CORE_READ(file, f_path.mnt);
+	struct mount *own = vfsmount - bpf_core_field_offset(struct mount, mnt);
+	__u32 how = FILE_WATCH_FILE | FILE_WATCH_FOLDER;
+	struct sonde_mount mount;
+
+	sonde_read_mount(&mount, own);
+	for (int i = 0; i < 32; i++) {
+		if (d == mount.top) {
+			if (mount.above == own)
+				return 0;
+			own = mount.above;
+			d = mount.point;
+			sonde_read_mount(&mount, own);
+			continue;
+		}
+		if (may_be_named(d) && is_named(number_of(d), (__u64)own, how))
+			return 1;
+		how = FILE_WATCH_FOLDER;
+		d = MEMBER(dentry, d, d_parent);
+	}
+	return 0;
+}
+
+sonde_inline bool is_elsewhere(void)
+{
+	return SONDE_READS(task_struct, bpf_get_current_task_btf())->nsproxy->mnt_ns->ns.inum != file_bits.mnt_ns;
+}
+
 sonde_inline bool reads_watched(struct file *file, struct inode *inode)
 {
 	__u64 ino = MEMBER(inode, inode, i_ino);
 	struct dentry *d, *above;
 
 	if (file_bits.files[FILE_WATCH_WORD(ino)] & FILE_WATCH_BIT(ino) && is_watched(inode, FILE_WATCH_FILE))
+		return true;
+	if (is_elsewhere() && is_below_named(file))
 		return true;
 	if (!file_bits.n_folders)
 		return false;

@@ -27,13 +27,17 @@ struct watch {
 	bool refused;             /* that it is there and cannot be watched was said */
 	struct file_watched seen; /* what stat(2) says of it: by this a change is noticed */
 	struct file_watched at;   /* what the kernel side sees */
+	bool named; /* the path can be compared: by file_named_hash(), and what file_name_bit() says of its end */
+	uint64_t hash;
+	uint32_t bit;
 };
 
 struct watches {
 	char *names;
 	struct watch items[FILE_WATCHES_MAX];
 	size_t n;
-	int map, bits;
+	int map, bits, named;
+	uint32_t mnt_ns;
 	uint64_t looked; /* boot clock, ns */
 };
 
@@ -62,13 +66,52 @@ static uint32_t how_named(const char *name)
 	return name[strlen(name) - 1] == '/' ? FILE_WATCH_FOLDER : FILE_WATCH_FILE;
 }
 
+/* Where the last component of the first `length` bytes of a path begins, 0 where there is none; `length` is without slashes at its end then. */
+static size_t last_component(const char *path, size_t *length)
+{
+	while (*length && path[*length - 1] == '/')
+		--*length;
+	for (size_t at = *length; at > 0; at--)
+		if (path[at - 1] == '/')
+			return at;
+	return 0;
+}
+
+static void hash_path(struct watch *item)
+{
+	size_t length = strlen(item->path), n = 0;
+
+	item->hash = FILE_NAMED_SEED;
+	for (size_t at; (at = last_component(item->path, &length)); length = at - 1, n++) {
+		__u64 component[FILE_NAMED_BYTES / 8] = { 0 };
+		uint32_t words[2];
+
+		if (length - at >= FILE_NAMED_BYTES || n == FILE_NAMED_COMPONENTS)
+			return;
+		memcpy(component, item->path + at, length - at);
+		memcpy(words, component, sizeof words);
+		if (n == 0)
+			item->bit = file_name_bit(words[0], words[1], (uint32_t)(length - at));
+		item->hash = file_named_hash(item->hash, component);
+	}
+	item->named = n > 0;
+}
+
+static void add_item(struct watches *w, const char *path, char *asked)
+{
+	struct watch *item = &w->items[w->n++];
+
+	*item = (struct watch){ .path = path, .asked = asked, .how = how_named(path) };
+	hash_path(item);
+}
+
 static int add_name(struct watches *w, const char *name)
 {
 	if (w->n == NAMES_MAX)
 		return -E2BIG;
 	if (*name != '/')
 		return -EINVAL;
-	w->items[w->n++] = (struct watch){ .path = name, .how = how_named(name) };
+	add_item(w, name, NULL);
 	return 0;
 }
 
@@ -194,11 +237,61 @@ static void refuse(struct sonde_host *host, struct watch *item)
 	host->notice(host, text);
 }
 
+/* ---- in other mount namespaces: by the path ---- */
+
+static bool is_named(const struct watches *w, uint64_t hash)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if (w->items[i].named && w->items[i].hash == hash)
+			return true;
+	return false;
+}
+
+static void forget_named(const struct watches *w)
+{
+	uint64_t gone[FILE_WATCHES_MAX], key, *at = NULL;
+	size_t n = 0;
+
+	while (n < ARRAY_SIZE(gone) && bpf_map_get_next_key(w->named, at, &key) == 0) {
+		if (!is_named(w, key))
+			gone[n++] = key;
+		at = &key;
+	}
+	while (n--)
+		bpf_map_delete_elem(w->named, &gone[n]);
+}
+
+static void tell_named(const struct watches *w, struct file_watch_bits *bits)
+{
+	forget_named(w);
+	for (size_t i = 0; i < w->n; i++) {
+		const struct watch *item = &w->items[i];
+		uint32_t how = item->how;
+
+		/* A name can be asked for both as a file and as a folder. */
+		for (size_t k = 0; k < i; k++)
+			if (w->items[k].named && w->items[k].hash == item->hash)
+				how |= w->items[k].how;
+		if (item->named && bpf_map_update_elem(w->named, &item->hash, &how, BPF_ANY) == 0)
+			bits->names[item->bit / 64 % FILE_WATCH_WORDS] |= 1ull << item->bit % 64;
+	}
+}
+
+/* The namespace in which numbers of inodes are looked up is that of the host's first process, if it can be seen: the agent itself may be in one of its own with
+ * the same mounts. */
+static uint32_t mount_namespace(void)
+{
+	struct stat st;
+
+	return stat("/proc/1/ns/mnt", &st) == 0 || stat("/proc/self/ns/mnt", &st) == 0 ? (uint32_t)st.st_ino : 0;
+}
+
 static void tell_bits(const struct watches *w)
 {
-	struct file_watch_bits bits = { 0 };
+	struct file_watch_bits bits = { .mnt_ns = w->mnt_ns };
 	uint32_t zero = 0;
 
+	tell_named(w, &bits);
 	for (size_t i = 0; i < w->n; i++)
 		if (w->items[i].known) {
 			bool folder = w->items[i].how == FILE_WATCH_FOLDER;
@@ -295,7 +388,7 @@ static void file_reads(struct sonde_host *host, const char *const *paths, size_t
 			copy = strdup(paths[i]);
 		missed += !copy;
 		if (copy)
-			w->items[w->n++] = (struct watch){ .path = copy, .asked = copy, .how = how_named(copy) };
+			add_item(w, copy, copy);
 	}
 	if (missed) {
 		snprintf(text, sizeof text, "rules ask for reads of more files than can be watched: %zu are left out",
@@ -329,14 +422,21 @@ static int file_attach(struct sonde_host *host)
 	host->module_data = w;
 	w->map = host->map(host, "file_watches");
 	w->bits = host->map(host, ".data");
-	r = w->map < 0 ? w->map : w->bits < 0 ? w->bits : read_names(w, host->text(host, "watch"));
+	w->named = host->map(host, "file_named");
+	w->mnt_ns = mount_namespace();
+	r = w->map < 0     ? w->map
+	    : w->bits < 0  ? w->bits
+	    : w->named < 0 ? w->named
+			   : read_names(w, host->text(host, "watch"));
 	if (r == -E2BIG || r == -EINVAL)
 		host->notice(host, "modules.file.watch takes at most 128 absolute paths with commas between them, or "
 				   "the word secrets");
 	if (r < 0)
 		file_detach(host);
-	else
+	else {
 		refresh(host, now_boottime_ns());
+		tell_bits(w);
+	}
 	return r;
 }
 

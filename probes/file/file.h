@@ -157,7 +157,36 @@ struct file_watched {
 #define FILE_WATCH_BIT(ino)  (1ull << (ino) % 64)
 struct file_watch_bits {
 	__u64 files[FILE_WATCH_WORDS], folders[FILE_WATCH_WORDS];
+	__u64 names[FILE_WATCH_WORDS]; /* by file_name_bit() */
 	__u64 n_folders;
+	__u32 mnt_ns; /* number of the mount namespace in which numbers of inodes do */
+	__u32 _pad;
 };
+
+/* In other mount namespaces (containers) paths are compared, which a container that has files of its own has too: by a hash of their components, last
+ * to first. A longer path, or one with a longer component, is not watched there. */
+#define FILE_NAMED_COMPONENTS 12
+#define FILE_NAMED_BYTES      32u /* of one, with its NUL */
+#define FILE_NAMED_SEED       0x736f6e6465ull
+
+static __attribute__((always_inline, unused)) inline __u64 file_named_hash(__u64 hash,
+									   const __u64 component[FILE_NAMED_BYTES / 8])
+{
+	for (unsigned i = 0; i < FILE_NAMED_BYTES / 8; i++) {
+		hash = (hash ^ component[i]) * 0x9e3779b97f4a7c15ull;
+		hash ^= hash >> 29;
+	}
+	return hash;
+}
+
+/* By the first eight bytes of a name, NULs behind its end: most names are found not to be the last one of a watched path by one look at this bit. */
+static __attribute__((always_inline, unused)) inline __u32 file_name_bit(__u32 low, __u32 high, __u32 length)
+{
+	if (length < 8)
+		high &= length > 4 ? (1u << (length - 4) * 8) - 1 : 0;
+	if (length < 4)
+		low &= (1u << length * 8) - 1;
+	return ((low ^ high * 0x85ebca6bu) * 0x9e3779b1u) >> 23; /* of 64 * FILE_WATCH_WORDS */
+}
 
 #endif

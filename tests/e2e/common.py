@@ -80,8 +80,10 @@ def host_only(reason):
     return unittest.skipIf(GUEST, HOST_ONLY + reason)
 
 
-# Decorator: what another kernel has no part in, and each agent that starts there takes seconds.
+# Decorators: what another kernel has no part in, and each agent that starts there takes seconds.
 user_space = host_only("it is about user space alone")
+# What runs there is what runs here, and it is long on an emulated processor; that it loads, and what it tells, is seen there by others.
+same_on_every_kernel = host_only("it is the same on every kernel")
 
 
 def guest_only(reason):

@@ -303,6 +303,7 @@ class Alone(common.TestCase):
                     self.assertEqual(row.get(key, 0), value, key)
                 self.assertEqual([r for r in rows if r["parent"] == began["proc"]], [])  # of the child
 
+    @common.same_on_every_kernel
     def test_small_and_whole(self):
         with common.Agent("cred") as agent:
             for i in range(50):

@@ -400,6 +400,7 @@ class Dns(common.TestCase):
             with common.Agent(modules="dns", settings={"modules.dns.ports": bad}) as agent:
                 self.assertIn("modules.dns.ports: 1 to 8 numbers", agent.output())
 
+    @common.same_on_every_kernel
     def test_filters(self):
         program = ("import os, socket, sys; sys.path.insert(0, sys.argv[1]); import test_dns as t\n"
                    "print(os.getpid(), flush=True); sys.stdin.read()\n"
@@ -440,6 +441,7 @@ class Dns(common.TestCase):
             for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
                 ask(family, kind, query(1, "asked.example.org"))
 
+    @common.same_on_every_kernel
     def test_filters_of_sockets(self):
         """Query and answer are of one flow, this end its source: both pass, or neither does."""
         everyone = [("asked.example.org", server, way) for server in (SERVER4, SERVER6) for way in ("tcp", "udp")]

@@ -314,6 +314,7 @@ class Drops(common.TestCase):
         self.assertGreaterEqual(self.filtered, (4 - len(found)) * truth["count"])
         return sorted(found)
 
+    @common.same_on_every_kernel
     def test_filters_of_sockets(self):
         """The packet's ends as its row has them: the port that it went to is this end's, and so the source."""
         self.assertEqual(self.flood("port 9"), [("ip", 9), ("ip6", 9)])
@@ -324,6 +325,7 @@ class Drops(common.TestCase):
         both = ("filter.socket", "udp port 9 or tcp"), ("modules.drops.filter", "net 127.0.0.0/8 or tcp")
         self.assertEqual(self.flood("both", *both), [("ip", 9)])
 
+    @common.same_on_every_kernel
     def test_a_filter_of_sockets_and_other_protocols(self):
         """ICMP has addresses and no ports; what has no addresses is not meant, by a filter's `not` neither."""
         program = """

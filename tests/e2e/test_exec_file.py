@@ -326,6 +326,7 @@ class Failed(common.TestCase):
         (row,), said = self.run_load("fail-at", self.folder, "none", "0x100")
         self.assertEqual((row["error"], row["fd"], row["path_given"], row["flags"]), (said[0], int(said[1]), "none", 0x100))
 
+    @common.same_on_every_kernel
     def test_path_that_changes_meanwhile(self):
         count = common.races(1000)
         self.agent.stop()
@@ -369,6 +370,7 @@ class Failed(common.TestCase):
 
 
 class Races(common.TestCase):
+    @common.same_on_every_kernel
     def test_path_and_argument_that_change_meanwhile(self):
         """What is told is what ran, as the program itself saw it."""
         folder, count = folder_for(self), common.races(300)

@@ -722,6 +722,7 @@ class Watched(Case):
             os.close(os.open(f"{self.folder}/{way}", os.O_RDONLY))
             self.one("open", path=f"{self.folder}/{path}", ino=st.st_ino, watched=True)
 
+    @common.same_on_every_kernel
     def test_a_name_of_another_mount_namespace(self):
         """It is there, but no mount of the agent's own shows it: that is said."""
         place = f"{self.folder}/elsewhere"
@@ -772,6 +773,7 @@ class Watched(Case):
             pass
         self.none(lambda r: r["pid"] == os.getpid() and r["type"] == "file.open")
 
+    @common.same_on_every_kernel
     def test_file_that_comes_later(self):
         """And one that takes the place of another."""
         for _ in range(2):
@@ -803,6 +805,56 @@ class Watched(Case):
         with common.Agent("file", [f"modules.file.watch={rest}/all/file"]) as agent:
             self.read(f"{rest}/all/file")
             agent.wait_row("file.open", lambda r: r.get("watched") and r["path"] == f"{rest}/all/file")
+
+
+class Contained(Case):
+    """In a mount namespace with a root of its own the watched paths are those that it has there."""
+    settings = ("modules.file.watch=secrets,/data/one,/etc/nested/,/a.name.longer.than.thirty-two.bytes/file",)
+    READ = ("/etc/shadow", "/data/one", "/etc/ssh/key", "/etc/ssh/more/key", "/etc/nested/token", "/etc/nested/sub/token", "/etc/nested")
+    OTHERS = ("/etc/shadow2", "/etc/passwd", "/shadow", "/srv/etc/shadow", "/data/onem", "/data/on", "/etc/s/ssh/key", "/data",
+              "/a.name.longer.than.thirty-two.bytes/file")
+
+    def enter(self, root):
+        """As a container's runtime does; where the root is the initial ramdisk, the other way."""
+        libc = ctypes.CDLL(None, use_errno=True)
+
+        def call(name, *arguments):
+            if getattr(libc, name)(*arguments):
+                raise OSError(ctypes.get_errno(), name)
+        call("unshare", 0x20000)
+        call("mount", None, b"/", None, 0x44000, None)  # MS_REC | MS_PRIVATE
+        call("mount", b"tmpfs", root.encode(), b"tmpfs", 0, None)
+        os.makedirs(f"{root}/etc/nested")
+        call("mount", b"tmpfs", f"{root}/etc/nested".encode(), b"tmpfs", 0, None)
+        for path in self.READ + self.OTHERS:
+            if path not in ("/etc/nested", "/data"):
+                os.makedirs(os.path.dirname(root + path), exist_ok=True)
+                with open(root + path, "w"):
+                    pass
+        os.mkdir(f"{root}/old")
+        os.chdir(root)
+        if libc.syscall(155, b".", b"old") == 0:  # pivot_root
+            os.chdir("/")
+            call("umount2", b"/old", 2)
+        else:
+            call("mount", b".", b"/", None, 0x2000, None)  # MS_MOVE
+            os.chroot(".")
+
+    def test_reads(self):
+        root = self.place("/var/tmp")
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(BaseException):
+                self.enter(root)
+                for path in self.OTHERS + self.READ:
+                    os.close(os.open(path, os.O_RDONLY))
+                os.close(os.open("/etc/last", os.O_WRONLY | os.O_CREAT))
+                os._exit(0)
+            os._exit(1)
+        self.assertEqual(os.waitpid(pid, 0)[1], 0)
+        self.agent.wait_row("file.open", lambda r: r["pid"] == pid and r["path"] == "/etc/last")
+        told = [r["path"] for r in self.agent.rows("file.open") if r["pid"] == pid and r.get("watched")]
+        self.assertEqual(told, list(self.READ))
 
 
 class Races(Case):
@@ -880,7 +932,7 @@ class Races(Case):
 
 
 class Whole(common.TestCase):
-    @common.host_only("it is the same on every kernel, and long on an emulated one")
+    @common.same_on_every_kernel
     def test_flood(self):
         """Nothing is lost in silence: the ledger has each event, in a ring that is too small for them too."""
         count = common.scaled(50000, 1000)
@@ -902,7 +954,7 @@ class Whole(common.TestCase):
                     self.assertLessEqual(mine, 2 * count)
                     self.assertGreaterEqual(mine + lost, 2 * count)
 
-    @common.host_only("it is the same on every kernel, and long on an emulated one")
+    @common.same_on_every_kernel
     def test_priority(self):
         """What goes by the priority ring is there while the bulk ring is full."""
         with tempfile.TemporaryDirectory(dir="/dev/shm") as place, common.Agent("file", ["rings.bulk=64KiB"]) as agent:
@@ -935,7 +987,7 @@ class Whole(common.TestCase):
             agent.wait_row("process.exec")
             self.assertEqual(agent.rows("file.*"), [])
 
-    @common.host_only("it is the same on every kernel, and long on an emulated one")
+    @common.same_on_every_kernel
     def test_size(self):
         """The mean record: at most 400 bytes of msgpack."""
         with tempfile.TemporaryDirectory(dir="/var/tmp") as place, common.Agent("file") as agent:

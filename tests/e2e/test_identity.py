@@ -97,6 +97,7 @@ class Identity(common.TestCase):
         self.assertEqual(end["parent"], before["proc"])
         self.assertNotEqual(before["proc"], after["proc"])
 
+    @common.same_on_every_kernel
     def test_pid_used_again(self):
         names = set()
         wanted = 0
@@ -179,6 +180,7 @@ class Identity(common.TestCase):
         self.assertEqual(names[0][1], own)
         self.assertEqual(self.exit_of(old.pid)["proc"], names[0][0])
 
+    @common.same_on_every_kernel
     def test_names_are_unique_and_parents_known(self):
         count = common.scaled(300, 60)
         common.spawn(["sh", "-c", f"i=0; while [ $i -lt {count} ]; do {LOAD} exit 0; ({LOAD} exit 0); i=$((i+1)); done"])

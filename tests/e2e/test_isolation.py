@@ -197,6 +197,7 @@ class Isolation(common.TestCase):
         found, rows = self.race("race-root", common.races(2000), "process.chroot")
         self.assertEqual([(str(r["ino"]), r["path"]) for r in rows], [(ino, places[ino]) for ino in found])
 
+    @common.same_on_every_kernel
     def test_race_of_mount(self):
         found, rows = self.race("race-mount", common.races(2000), "mount.attach")
         self.assertEqual([r["path"] for r in rows], [f"{self.folder}/{name}" for name in found])

@@ -159,6 +159,7 @@ class Memory(common.TestCase):
 
 
 class Whole(common.TestCase):
+    @common.same_on_every_kernel
     def test_small_and_whole(self):
         with common.Agent("memory") as agent:
             for _ in range(50):

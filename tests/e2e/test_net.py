@@ -375,6 +375,7 @@ class Net(common.TestCase):
         self.assertEqual((moved["path_given"], moved["family"], moved["fd"]), (path, "unspec", int(lines[0][1])))
         self.assertFalse({"error", "path"} & set(moved))
 
+    @common.same_on_every_kernel
     def test_stack(self):
         with self.agent(**{"modules.net.stack": "true"}) as agent:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -113,6 +113,7 @@ class OffCpu(common.TestCase):
         self.assertGreaterEqual(self.share([r for r in rows if r["tid"] in tids], lambda r: r.get("syscall") == "read" and
                                            r.get("file") in pipes and "pipe_read" in r.get("wait", "")), 0.99)
 
+    @common.same_on_every_kernel
     def test_sleepers(self):
         load, rows = self.observe("sleep")
         tids = [t.tid for t in load.threads]
@@ -125,6 +126,7 @@ class OffCpu(common.TestCase):
             if thread.tid == whole.tid:
                 self.assertGreaterEqual(len({r["ts"] for r in rows if r["tid"] == thread.tid}), min(len(windows) - 1, SECONDS // 2))
 
+    @common.same_on_every_kernel
     def test_slow_socket(self):
         self.check_socket(*self.observe("socket"))
 
@@ -150,12 +152,14 @@ class OffCpu(common.TestCase):
                                            (laddr, int(lport), raddr, int(rport))), 0.95,
                                 [(r.get("syscall"), r.get("laddr"), r.get("lport"), r.get("raddr"), r.get("rport")) for r in rows])
 
+    @common.same_on_every_kernel
     def test_waker_is_named(self):
         load, rows = self.observe("pipe", ["modules.offcpu.waker=true", "modules.offcpu.rate=10000"])
         first, second = (t.tid for t in load.threads)
         for tid, other in ((first, second), (second, first)):
             self.assertGreaterEqual(self.share([r for r in rows if r["tid"] == tid], lambda r: r.get("waker_tid") == other), 0.95)
 
+    @common.same_on_every_kernel
     def test_interval_grows_under_load(self):
         """More samples are due than may be: the sums stay right."""
         load, rows = self.observe("pipe", ["modules.offcpu.interval=1ms", "modules.offcpu.rate=100"])

@@ -274,6 +274,7 @@ class Process(common.TestCase):
         row = self.agent.wait_row("process.signal", lambda r: r["pid"] == first)
         self.assertEqual((row["target_pid"], row["signal"]), (fork["child_pid"], 15))
 
+    @common.same_on_every_kernel
     def test_small_and_whole(self):
         with common.Agent("process") as agent:
             target = Target(self)

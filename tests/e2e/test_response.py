@@ -167,6 +167,7 @@ class Response(common.TestCase):
         self.assertEqual({pid: KILLED if exe == bad else 0 for pid, exe in begun.items()}, ends)
         self.assertEqual(set(ends.values()), {0, KILLED})
 
+    @common.same_on_every_kernel
     def test_the_kernel_decides_as_user_space_does(self):
         """Rules of each kind of test, and programs that differ in each: killed in the kernel exactly where the alert fires."""
         conditions = {
@@ -275,6 +276,7 @@ class Response(common.TestCase):
                         os.unlink(os.path.join(place, path))
         return ends
 
+    @common.same_on_every_kernel
     def test_the_kernel_decides_on_opens_as_user_space_does(self):
         """Rules of each kind of test, each in a folder of its own, and opens that differ in each."""
         conditions = {
@@ -377,6 +379,7 @@ class Response(common.TestCase):
         self.check(rows)
         return rows, tries, rules
 
+    @common.same_on_every_kernel
     def test_block_refuses_connects(self):
         """Without LSM; also to an address that only the kernel knows (0.0.0.0 and :: are loopback)."""
         rows, tries, rules = self.connects("block")
@@ -389,6 +392,7 @@ class Response(common.TestCase):
         self.check_connects("kill", lambda said, status: status == KILLED, rules, rows, tries)
         self.assertEqual({said for _, said, status, _ in tries if status == KILLED}, {""})
 
+    @common.same_on_every_kernel
     def test_neither_is_the_agent_denied_nor_are_its_connects_blocked(self):
         """A rule that means everybody: what the agent itself opens and connects to goes on."""
         with socket.create_server(("127.0.0.1", 0)) as broker:

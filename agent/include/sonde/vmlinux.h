@@ -201,7 +201,7 @@ struct pid {
 };
 
 struct qstr {
-	unsigned int len;
+	unsigned int hash, len;
 	const unsigned char *name;
 };
 
@@ -929,6 +929,7 @@ enum sonde_type_id {
 	SONDE_TYPE_file,
 	SONDE_TYPE_inode,
 	SONDE_TYPE_dentry,
+	SONDE_TYPE_qstr,
 };
 
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
