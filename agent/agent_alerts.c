@@ -140,7 +140,7 @@ int agent_load_rules(struct agent *a, struct fault *fault)
 struct asked_reads {
 	struct agent *agent;
 	char *paths[READS_MAX];
-	size_t n, n_anywhere;
+	size_t n, n_anywhere, n_missed;
 	const char *anywhere; /* the first rule that asks for reads of files that it does not name */
 };
 
@@ -155,20 +155,29 @@ static void take_read(void *context, uint32_t rule, const struct rule_path *path
 			reads->anywhere = rules_at(alerts_rules(reads->agent->alerts), rule)->name;
 		return;
 	}
-	if (asprintf(&text, "%.*s%s", (int)path->length, path->text, path->folder ? "/" : "") < 0)
+	if (asprintf(&text, "%.*s%s", (int)path->length, path->text, path->folder ? "/" : "") < 0) {
+		reads->n_missed++;
 		return;
+	}
 	for (size_t i = 0; i < reads->n; i++)
 		known |= !strcmp(reads->paths[i], text);
-	if (!known && reads->n < READS_MAX)
+	if (!known && reads->n < READS_MAX) {
 		reads->paths[reads->n++] = text;
-	else
-		free(text);
+		return;
+	}
+	reads->n_missed += !known;
+	free(text);
 }
 
 static void say_anywhere(struct agent *a, const struct asked_reads *reads)
 {
 	char text[320];
 
+	if (reads->n_missed) {
+		snprintf(text, sizeof text, "rules ask for reads of more than %d files: %zu paths are left out",
+			 READS_MAX, reads->n_missed);
+		agent_say(a, text);
+	}
 	if (!reads->n_anywhere)
 		return;
 	snprintf(text, sizeof text,
@@ -184,8 +193,10 @@ void agent_tell_reads(struct agent *a)
 	struct asked_reads *reads = calloc(1, sizeof *reads);
 	bool told = false;
 
-	if (!reads)
+	if (!reads) {
+		agent_say(a, "out of memory: which reads rules ask for is not known");
 		return;
+	}
 	reads->agent = a;
 	if (a->alerts)
 		live_reads(alerts_rules(a->alerts), take_read, reads);

@@ -164,7 +164,7 @@ bool plan_may_hold_for_read(const struct program *program, uint32_t node, const 
 
 static bool need_kind_of(enum rule_operator op, const struct literal *l, struct need *ret)
 {
-	*ret = (struct need){ NEED_EXACT, l->text, l->length };
+	*ret = (struct need){ .kind = NEED_EXACT, .text = l->text, .length = l->length };
 	switch (op) {
 	case OP_EQUAL:
 	case OP_IN:
@@ -193,7 +193,7 @@ static bool need_kind_of(enum rule_operator op, const struct literal *l, struct 
 /* Which needs are looked for. */
 struct search {
 	const struct program *program;
-	uint32_t ref;
+	uint32_t ref;                                               /* RULE_NO_REF: any */
 	bool (*fits)(const void *context, const struct need *need); /* NULL: any */
 	const void *context;
 };
@@ -202,14 +202,19 @@ struct search {
 static uint32_t test_needs(const struct search *s, const struct plan_node *node, struct need *room, uint32_t max)
 {
 	const struct rule_test *test = &s->program->tests[node->first];
+	uint32_t ref = test->left.ref;
 
-	if (node->negated || test->left.ref != s->ref || test->left.n_transforms || test->right.ref != RULE_NO_REF ||
-	    test->n_literals > max || test->many == RULE_LIST)
+	if (node->negated || ref == RULE_NO_REF || (s->ref != RULE_NO_REF && ref != s->ref) ||
+	    test->left.n_transforms || test->right.ref != RULE_NO_REF || test->n_literals > max ||
+	    test->many == RULE_LIST)
 		return 0;
-	for (uint32_t i = 0; i < test->n_literals; i++)
-		if (!need_kind_of(test->op, &s->program->literals[test->literals + i], &room[i]) ||
-		    (s->fits && !s->fits(s->context, &room[i])))
+	for (uint32_t i = 0; i < test->n_literals; i++) {
+		if (!need_kind_of(test->op, &s->program->literals[test->literals + i], &room[i]))
 			return 0;
+		room[i].ref = ref;
+		if (s->fits && !s->fits(s->context, &room[i]))
+			return 0;
+	}
 	return test->n_literals;
 }
 
@@ -269,11 +274,11 @@ uint32_t plan_needs(const struct program *program, uint32_t node, uint32_t ref, 
 	return node_needs(&s, node, room, NEEDS_MAX);
 }
 
-uint32_t plan_needs_that(const struct program *program, uint32_t node, uint32_t ref,
+uint32_t plan_needs_that(const struct program *program, uint32_t node,
 			 bool (*fits)(const void *context, const struct need *need), const void *context,
 			 struct need *room)
 {
-	const struct search s = { program, ref, fits, context };
+	const struct search s = { program, RULE_NO_REF, fits, context };
 
 	return node_needs(&s, node, room, NEEDS_MAX);
 }

@@ -160,12 +160,13 @@ struct need {
 	enum need_kind kind;
 	const char *text;
 	uint32_t length;
+	uint32_t ref; /* of which slot */
 };
 #define NEEDS_MAX 1024u
 /* The needs of what slot `ref` holds; 0: it may have any value, or none. At most NEEDS_MAX. */
 uint32_t plan_needs(const struct program *program, uint32_t node, uint32_t ref, struct need *room);
-/* Likewise, by such tests alone whose needs all fit. */
-uint32_t plan_needs_that(const struct program *program, uint32_t node, uint32_t ref,
+/* Likewise of whatever slots, by such tests alone whose needs all fit. */
+uint32_t plan_needs_that(const struct program *program, uint32_t node,
 			 bool (*fits)(const void *context, const struct need *need), const void *context,
 			 struct need *room);
 

@@ -9,7 +9,6 @@
 struct asking {
 	const struct rules *rules;
 	uint32_t rule;
-	bool of_folders; /* what the field has is the folder of the file */
 	void (*take)(void *context, uint32_t rule, const struct rule_path *path);
 	void *context;
 };
@@ -38,9 +37,27 @@ static uint32_t folder_of(const struct need *need)
 	return slash ? (uint32_t)(slash - need->text) : 0;
 }
 
+static bool is_field(const struct asking *a, const struct need *need, const char *name)
+{
+	const struct rule_ref *ref = &a->rules->program->refs[need->ref];
+
+	return ref->field && strcmp(ref->field->name, name) == 0;
+}
+
+/* What the field has is the folder of the file. */
+static bool is_of_folders(const struct asking *a, const struct need *need)
+{
+	return is_field(a, need, "fd.directory");
+}
+
+static bool is_of_files(const struct asking *a, const struct need *need)
+{
+	return is_field(a, need, "fd.name") || is_field(a, need, "fs.path.name");
+}
+
 static bool names_folder(const struct asking *a, const struct need *need)
 {
-	return a->of_folders || need->kind == NEED_PREFIX || need->kind == NEED_BELOW;
+	return is_of_folders(a, need) || need->kind == NEED_PREFIX || need->kind == NEED_BELOW;
 }
 
 static uint32_t named(const struct need *need)
@@ -53,7 +70,7 @@ static bool names_file(const void *context, const struct need *need)
 {
 	const struct asking *a = context;
 
-	if (need->kind == NEED_SUFFIX || need->kind == NEED_PART)
+	if (!(is_of_folders(a, need) || is_of_files(a, need)) || need->kind == NEED_SUFFIX || need->kind == NEED_PART)
 		return false;
 	if (need->length == 0 || need->text[0] != '/')
 		return need->kind == NEED_EXACT;
@@ -66,30 +83,17 @@ static void take_need(const struct asking *a, const struct need *need)
 
 	if (need->length == 0 || need->text[0] != '/')
 		return;
-	if (need->kind == NEED_BELOW && !a->of_folders)
+	if (need->kind == NEED_BELOW && !is_of_folders(a, need))
 		a->take(a->context, a->rule, &path);
 	path.folder = names_folder(a, need);
 	a->take(a->context, a->rule, &path);
 }
 
-static bool is_field(const struct rule_ref *ref, const char *name)
-{
-	return ref->field && strcmp(ref->field->name, name) == 0;
-}
-
-/* By the first field that names files by their paths. */
+/* By the fields that name files by their paths. */
 static void ask_of(struct asking *a, struct need *room)
 {
-	const struct program *program = a->rules->program;
-	uint32_t root = a->rules->rules[a->rule].condition.root, n = 0;
+	uint32_t n = plan_needs_that(a->rules->program, a->rules->rules[a->rule].condition.root, names_file, a, room);
 
-	for (uint32_t i = 0; i < program->n_refs && n == 0; i++) {
-		const struct rule_ref *ref = &program->refs[i];
-
-		a->of_folders = is_field(ref, "fd.directory");
-		if (a->of_folders || is_field(ref, "fd.name") || is_field(ref, "fs.path.name"))
-			n = plan_needs_that(program, root, i, names_file, a, room);
-	}
 	if (n == 0)
 		a->take(a->context, a->rule, NULL);
 	for (uint32_t i = 0; i < n; i++)
