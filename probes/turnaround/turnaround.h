@@ -17,7 +17,7 @@ struct tcp_turnaround {
 	__u64 count SONDE_DOC("requests that were answered");
 	__u64 errors SONDE_DOC("requests whose connection was reset by who should have answered");
 	__u64 sum_ns SONDE_DOC("all turnaround times, in sum");
-	__u64 max_ns SONDE_DOC("the longest");
+	__u64 max_ns SONDE_DOC("the longest of those measured");
 	__u64 p50_ns SONDE_DOC("half of all took no longer, right to a 32nd of it, as all percentiles here");
 	__u64 p90_ns SONDE_DOC("nine of ten took no longer");
 	__u64 p99_ns SONDE_DOC("99 of 100 took no longer");
