@@ -809,10 +809,19 @@ class Watched(Case):
 
 class Contained(Case):
     """In a mount namespace with a root of its own the watched paths are those that it has there."""
-    settings = ("modules.file.watch=secrets,/data/one,/etc/nested/,/a.name.longer.than.thirty-two.bytes/file",)
-    READ = ("/etc/shadow", "/data/one", "/etc/ssh/key", "/etc/ssh/more/key", "/etc/nested/token", "/etc/nested/sub/token", "/etc/nested")
+    READ = ("/etc/shadow", "/data/one", "/data/ruled", "/etc/ssh/key", "/etc/ssh/more/key", "/etc/nested/token", "/etc/nested/sub/token", "/etc/nested")
     OTHERS = ("/etc/shadow2", "/etc/passwd", "/shadow", "/srv/etc/shadow", "/data/onem", "/data/on", "/etc/s/ssh/key", "/data",
               "/a.name.longer.than.thirty-two.bytes/file")
+
+    @classmethod
+    def setUpClass(cls):
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", prefix="sonde-rules-", delete=False) as rules:
+            rules.write("- {rule: Ruled, desc: a file that the host has not, condition: evt.type = openat and fd.name = /data/ruled, "
+                        "output: read %fd.name, priority: WARNING}\n")
+        cls.addClassCleanup(os.unlink, rules.name)
+        cls.settings = ("modules.file.watch=secrets,/data/one,/etc/nested/,/a.name.longer.than.thirty-two.bytes/file",
+                        f"rules.files=[{rules.name}]")
+        super().setUpClass()
 
     def enter(self, root):
         """As a container's runtime does; where the root is the initial ramdisk, the other way."""
@@ -855,6 +864,8 @@ class Contained(Case):
         self.agent.wait_row("file.open", lambda r: r["pid"] == pid and r["path"] == "/etc/last")
         told = [r["path"] for r in self.agent.rows("file.open") if r["pid"] == pid and r.get("watched")]
         self.assertEqual(told, list(self.READ))
+        alert = self.agent.wait_row("alert", lambda r: r["pid"] == pid)
+        self.assertEqual((alert["rule"], alert["output"]), ("Ruled", "read /data/ruled"))
 
 
 class Races(Case):
