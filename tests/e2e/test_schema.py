@@ -320,6 +320,16 @@ class Schema(common.TestCase):
                     self.assertRegex(one, r"^@?[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")
 
 
+class Stacks(common.TestCase):
+    def test_every_hook_is_there_with_stacks(self):
+        """What each module has to do more then does not make a program too large for this kernel's verifier."""
+        names = [n for n in re.findall(r"(?m)^(\w+): ", common.sonde("probes").stdout) if n not in ("identity", "cpu", "offcpu", "sched")]
+        self.assertGreater(len(names), 15)
+        with common.Agent(",".join(names), [f"modules.{name}.stack=true" for name in names]) as agent:
+            said = agent.output()
+        self.assertNotRegex(said, "Permission denied|Invalid argument|Argument list too long|cannot be loaded")
+
+
 class Relocations(common.unittest.TestCase):
     def test_few_types_relocate_as_all_do(self):
         """What the agent loads its modules with is taken out of the kernel's types and of those of its modules (overlay)."""

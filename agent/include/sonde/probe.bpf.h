@@ -414,12 +414,14 @@ sonde_inline void sonde_end(void *ring, struct sonde_event *e, __u32 used)
 
 #define SONDE_EVENT_SLICE 16384u /* bytes of the program's stack, at most */
 
-/* `room` is a constant. 0: there was no room, counted. */
-sonde_inline __u64 sonde_write_stack(void *ring, const struct sonde_owner *owner, struct task_struct *task,
-				     const struct sonde_stack *head, const struct sonde_extent *x, const __u32 room)
+/* Written where it is sent from: a program's own stack has no room for all registers, up to Linux 6.12. `room` is a constant. 0: there was no room,
+ * counted. */
+sonde_inline __u64 sonde_write_stack(void *ring, const struct sonde_owner *owner, const struct sonde_extent *x,
+				     const bool user, const __u32 room)
 {
 	const __u32 kernel_bytes = SONDE_STACK_KERNEL_MAX * sizeof(__u64);
 	struct sonde_counts *counts = sonde_counts_of(sonde_stack_type);
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct sonde_stack_sample *s;
 	__u64 number;
 	long got;
@@ -436,7 +438,13 @@ sonde_inline __u64 sonde_write_stack(void *ring, const struct sonde_owner *owner
 	/* No two threads have the same moment and number. */
 	number = (s->event.time << 22 ^ owner->tid) | 1;
 	s->number = number;
-	s->stack = *head;
+	__builtin_memset(&s->stack, 0, sizeof s->stack);
+	if (user) {
+		struct pt_regs *saved = (struct pt_regs *)bpf_task_pt_regs(task);
+
+		s->stack.flags = SONDE_STACK_USER;
+		sonde_take_registers(&s->stack, SONDE_PT_REGS(saved));
+	}
 	got = bpf_get_task_stack(task, s + 1, kernel_bytes, 0);
 	sonde_end(ring, &s->event, sizeof *s + sonde_fill_stack(&s->stack, x, got, room));
 	return number;
@@ -446,21 +454,18 @@ sonde_inline __u64 sonde_write_stack(void *ring, const struct sonde_owner *owner
 sonde_inline __u64 sonde_take_stack(void *ring, const struct sonde_owner *owner)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct sonde_stack head = {};
 	struct sonde_extent x = {};
 	struct pt_regs *saved;
 
 	if (!sonde_stack_wanted || owner->filtered || owner->tid != (__u32)bpf_get_current_pid_tgid())
 		return 0;
-	if (sonde_is_program(task)) {
-		head.flags = SONDE_STACK_USER;
-		saved = (struct pt_regs *)bpf_task_pt_regs(task);
-		sonde_take_registers(&head, SONDE_PT_REGS(saved));
-		sonde_measure_stack(task, head.registers[SONDE_REGISTER_SP], SONDE_EVENT_SLICE, &x);
-	}
+	if (!sonde_is_program(task))
+		return sonde_write_stack(ring, owner, &x, false, 0);
+	saved = (struct pt_regs *)bpf_task_pt_regs(task);
+	sonde_measure_stack(task, SONDE_PT_REGS(saved)->sp, SONDE_EVENT_SLICE, &x);
 	if (x.wanted <= 2048)
-		return sonde_write_stack(ring, owner, task, &head, &x, 2048);
-	return sonde_write_stack(ring, owner, task, &head, &x, SONDE_EVENT_SLICE);
+		return sonde_write_stack(ring, owner, &x, true, 2048);
+	return sonde_write_stack(ring, owner, &x, true, SONDE_EVENT_SLICE);
 }
 
 /* In a record of `room` bytes (a constant) and eight more, whose header is filled. */
