@@ -273,10 +273,10 @@ class Outage(Kafka):
                 try:
                     time.sleep(seconds)  # the outage itself
                     most, grown = memory.end()
+                    journaled_by_then = agent_counts(agent, "journaled")
+                    self.assertLess(agent_counts(agent, "acknowledged"), journaled_by_then)
                 finally:
                     broker.verb(*up)
-                journaled_by_then = agent_counts(agent, "journaled")
-                self.assertLess(agent_counts(agent, "acknowledged"), journaled_by_then)
                 common.wait_until(lambda: agent_counts(agent, "acknowledged") > journaled_by_then, 60, "the backlog's acknowledgement")
                 load.stop()
             agent.stop(seconds=90)
