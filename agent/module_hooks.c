@@ -80,9 +80,10 @@ static bool find_tracefs(void)
 /* A mount namespace is the thread's that made it, and its children's: asked once, by the first one. */
 static bool tracefs_ready(struct loader *loader)
 {
-	if (!loader->tracefs_asked)
+	if (!loader->tracefs_asked) {
 		loader->tracefs = find_tracefs();
-	loader->tracefs_asked = true;
+		loader->tracefs_asked = true;
+	}
 	return loader->tracefs;
 }
 
