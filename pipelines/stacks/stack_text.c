@@ -36,32 +36,50 @@ static void bare_frame(const struct stack_view *v, unsigned i, char text[40], st
 	*ret = (struct symbols_frame){ .text = text, .length = (size_t)n, .id = hash_bytes(text, (size_t)n) };
 }
 
-/* How the kernel gets from a tracepoint to a program. */
-static bool is_of_hook(const char *text)
+static bool begins_with(const char *text, const char *const *begins, size_t n)
 {
-	static const char *const begins[] = { "bpf_prog_",          "bpf_trace_run",  "__bpf_trace_",
-					      "__traceiter_",       "bpf_get_",       "__bpf_get_",
-					      "get_perf_callchain", "trace_call_bpf", "bpf_trampoline_",
-					      "perf_trace_",        "perf_syscall_",  "perf_ftrace_",
-					      "___bpf_prog_run",    "__bpf_prog_run" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(begins); i++)
+	for (size_t i = 0; i < n; i++)
 		if (!strncmp(text, begins[i], strlen(begins[i])))
 			return true;
 	return false;
 }
 
-/* The first frame behind those of the hook. */
+/* How the kernel takes a stack, and what it has run for that. */
+static bool is_of_program(const char *text)
+{
+	static const char *const begins[] = { "bpf_prog_",       "bpf_trace_run",      "bpf_get_",
+					      "__bpf_get_",      "get_perf_callchain", "trace_call_bpf",
+					      "___bpf_prog_run", "__bpf_prog_run" };
+
+	return begins_with(text, begins, ARRAY_SIZE(begins));
+}
+
+/* How the kernel gets from a tracepoint or a function to a program. */
+static bool is_of_hook(const char *text)
+{
+	static const char *const begins[] = { "__bpf_trace_", "__traceiter_",  "bpf_trampoline_",
+					      "perf_trace_",  "perf_syscall_", "perf_ftrace_" };
+
+	return begins_with(text, begins, ARRAY_SIZE(begins));
+}
+
+/* The first frame behind those of the hook, which follow each other: a trampoline further out is another hook's, on a function that the thread is in. */
 static unsigned first_of(struct symbols *symbols, const struct stack_view *v)
 {
 	unsigned first = 0;
+	bool hook = false;
 
 	for (unsigned i = 0; v->from_hook && symbols && i < MIN_OF(v->n_kernel, HOOK_FRAMES_MAX); i++) {
 		struct symbols_frame frame;
 
 		name_frame(symbols, v, i, &frame);
 		if (is_of_hook(frame.text))
-			first = i + 1;
+			hook = true;
+		else if (hook)
+			break;
+		else if (!is_of_program(frame.text))
+			continue;
+		first = i + 1;
 	}
 	return first;
 }

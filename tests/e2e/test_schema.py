@@ -327,7 +327,10 @@ class Stacks(common.TestCase):
         self.assertGreater(len(names), 15)
         with common.Agent(",".join(names), [f"modules.{name}.stack=true" for name in names]) as agent:
             said = agent.output()
-        self.assertNotRegex(said, "Permission denied|Invalid argument|Argument list too long|cannot be loaded")
+        lost = [line for line in said.splitlines() if re.search("Permission denied|Invalid argument|Argument list too long|cannot be loaded", line)]
+        if common.KERNEL < (6, 3):  # probes/uring/README.md
+            lost = [line for line in lost if "'uring' runs without its measure 'submit'" not in line]
+        self.assertEqual(lost, [])
 
 
 class Relocations(common.unittest.TestCase):
