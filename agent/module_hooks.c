@@ -214,9 +214,17 @@ static void try_trampoline(struct loader *loader)
 
 void loader_prepare(struct loader *loader)
 {
+	char text[160];
+	int r;
+
 	if (loader->prepared)
 		return;
-	kernel_types_make(loader->types, kernel_types_all()); /* without it libbpf looks for itself */
+	r = kernel_types_make(loader->types, kernel_types_all());
+	if (r < 0) { /* libbpf looks for itself, but what hooks there are is not known */
+		snprintf(text, sizeof text, "the kernel's types cannot be looked through, hooks may be missed: %s",
+			 strerror(-r));
+		loader->notice(loader->context, text);
+	}
 	tracefs_ready(loader);
 	try_trampoline(loader);
 	loader->prepared = true;

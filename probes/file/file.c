@@ -277,13 +277,17 @@ static void tell_named(const struct watches *w, struct file_watch_bits *bits)
 	}
 }
 
-/* The namespace in which numbers of inodes are looked up is that of the host's first process, if it can be seen: the agent itself may be in one of its own with
- * the same mounts. */
+/* The namespace in which numbers of inodes do is that of the host's first process or, where that cannot be seen, of whoever started the agent: its own it may
+ * have left, for one with the same mounts and tracefs. Another number costs the comparison of paths, and nothing else. */
 static uint32_t mount_namespace(void)
 {
+	char parent[40];
 	struct stat st;
 
-	return stat("/proc/1/ns/mnt", &st) == 0 || stat("/proc/self/ns/mnt", &st) == 0 ? (uint32_t)st.st_ino : 0;
+	snprintf(parent, sizeof parent, "/proc/%d/ns/mnt", (int)getppid());
+	return stat("/proc/1/ns/mnt", &st) == 0 || stat(parent, &st) == 0 || stat("/proc/self/ns/mnt", &st) == 0
+		       ? (uint32_t)st.st_ino
+		       : 0;
 }
 
 static void tell_bits(const struct watches *w)

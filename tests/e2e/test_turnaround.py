@@ -229,12 +229,7 @@ class Turnaround(common.TestCase):
                     receive(client, 8)
                     server.sendall(b"one more")
                     receive(client, 8)
-                client.sendall(b"question")
-                receive(server, 8)
-                server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                server.close()
-                self.assertRaises(ConnectionResetError, receive, client, 8)
-                client.close()
+                self.end_unanswered(client, server)
             listener.close()
             sides, _ = self.rows_of(agent, port)
         for side, rows in sides.items():
@@ -333,6 +328,15 @@ class Turnaround(common.TestCase):
             self.assertTrue(near(sum(r["socket_wait_ns"] for r in rows), waited[side], count), (rows, waited))
             self.assertTrue(near(sum(r["sum_ns"] for r in rows), took, count), (rows, took))
 
+    def end_unanswered(self, client, server):
+        """A question, and a reset instead of its answer."""
+        client.sendall(b"question")
+        receive(server, 8)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server.close()
+        self.assertRaises(ConnectionResetError, receive, client, 8)
+        client.close()
+
     def test_resets_are_errors(self):
         with self.agent() as agent:
             listener = socket.create_server(("127.0.0.1", 0))
@@ -340,12 +344,7 @@ class Turnaround(common.TestCase):
             for _ in range(5):
                 client = socket.create_connection(listener.getsockname())
                 server, _ = listener.accept()
-                client.sendall(b"question")
-                receive(server, 8)
-                server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                server.close()
-                self.assertRaises(ConnectionResetError, receive, client, 8)
-                client.close()
+                self.end_unanswered(client, server)
             listener.close()
             sides, _ = self.rows_of(agent, port)
         for side, rows in sides.items():

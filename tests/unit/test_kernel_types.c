@@ -86,8 +86,9 @@ static size_t compare_programs(struct bpf_object *whole, struct bpf_object *narr
 			if (!memcmp(&a[i], &b[i], sizeof a[i]) || (names_a_map(&a[i]) && names_a_map(&b[i])))
 				continue;
 			if (!is_number(&a[i], &b[i]))
-				fail_msg("%s: instruction %zu is %02x %d, with all types %02x %d",
-					 bpf_program__name(program), i, b[i].code, b[i].imm, a[i].code, a[i].imm);
+				fail_msg("%s: instruction %zu is %02x %d %d, with all types %02x %d %d",
+					 bpf_program__name(program), i, b[i].code, b[i].off, b[i].imm, a[i].code,
+					 a[i].off, a[i].imm);
 			++*numbers;
 		}
 	}
