@@ -23,15 +23,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
-#include <time.h>
 
 #include "stacks/debuginfod_talk.h"
+#include "stacks/sandbox.h"
 
 #define ENTRIES_MAX 8192u
 #define QUEUE_MAX   64u
 #define HELD_MAX    32u
-#define END_MS      2000
 #define ENV_MAX     24u
 
 enum state { NEW, WAITING, ASKED, HELD, MISSING };
@@ -168,16 +166,13 @@ int debuginfod_start(struct debuginfod **ret, const struct debuginfod_options *o
 
 /* ---- ending ---- */
 
-/* It ends by itself when the socket is closed; one that the disk holds up is left behind. */
+/* It ends by itself when the socket is closed. */
 static void end_helper(struct debuginfod *d)
 {
-	const struct timespec pause = { .tv_nsec = 5 * (long)NS_PER_MS };
-
 	if (d->socket < 0)
 		return;
 	close_fd(&d->socket);
-	for (int ms = 0; ms < END_MS && waitpid(d->pid, NULL, WNOHANG) == 0; ms += 5)
-		nanosleep(&pause, NULL);
+	sandbox_reap(d->pid);
 }
 
 /* Without its helper nothing more comes. */

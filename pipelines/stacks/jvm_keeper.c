@@ -237,7 +237,7 @@ static _Noreturn void begin_keeper(const struct sandbox *sandbox, unsigned uid, 
 	prctl(PR_SET_NAME, "sonde-jvm");
 	socket = sandbox_keep_only(socket);
 	sandbox_forget_secrets();
-	if (socket < 0 || give_up(uid) < 0 || sandbox_enter(sandbox) < 0)
+	if (socket < 0 || give_up(uid) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || sandbox_enter(sandbox) < 0)
 		_exit(1);
 	run_keeper(socket);
 }
@@ -276,8 +276,7 @@ void jvm_keeper_stop(struct jvm_keeper *k)
 	if (!k)
 		return;
 	close(k->socket);
-	while (waitpid(k->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	sandbox_reap(k->pid);
 	free(k);
 }
 

@@ -23,9 +23,13 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
+
+#define END_MS 2000
 
 static const int worker_calls[] = {
 	SCMP_SYS(recvmsg),    SCMP_SYS(sendmsg),      SCMP_SYS(pread64),         SCMP_SYS(close),   SCMP_SYS(exit),
@@ -243,4 +247,22 @@ int sandbox_forget(unsigned uid)
 	if (r == 0 && prctl(PR_SET_DUMPABLE, 0) < 0)
 		r = -errno;
 	return r;
+}
+
+static bool is_reaped_within(int pid, unsigned ms)
+{
+	const struct timespec pause = { .tv_nsec = 2 * (long)NS_PER_MS };
+
+	for (uint64_t until = now_boottime_ns() + ms * NS_PER_MS;; nanosleep(&pause, NULL)) {
+		if (waitpid(pid, NULL, WNOHANG) != 0)
+			return true;
+		if (now_boottime_ns() >= until)
+			return false;
+	}
+}
+
+void sandbox_reap(int pid)
+{
+	if (!is_reaped_within(pid, END_MS) && kill(pid, SIGKILL) == 0)
+		is_reaped_within(pid, END_MS);
 }

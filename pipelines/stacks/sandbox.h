@@ -32,4 +32,7 @@ int sandbox_forget(unsigned uid);
 /* Of that, the secrets alone: heap and environment. */
 void sandbox_forget_secrets(void);
 
+/* Waits for a child that was told to end, 2 s at most; one that does not is killed, and one that is held up even then is left behind. */
+void sandbox_reap(int pid);
+
 #endif

@@ -157,7 +157,9 @@ static _Noreturn void begin_keeper(struct keeper *k, unsigned uid, int control)
 {
 	prctl(PR_SET_NAME, "sonde-stacks");
 	control = sandbox_keep_only(control);
-	if (control < 0 || sandbox_forget(uid) < 0 || sandbox_enter(&k->keeper) < 0)
+	/* It ends when its socket is closed; where the agent may not kill it (another uid), what holds it up ends with the agent. */
+	if (control < 0 || sandbox_forget(uid) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
+	    sandbox_enter(&k->keeper) < 0)
 		_exit(1);
 	run_keeper(k, control);
 }
@@ -280,6 +282,5 @@ int worker_receive(int worker, struct worker_answer *answer)
 void worker_stop_keeper(int control, int pid)
 {
 	close(control);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	sandbox_reap(pid);
 }

@@ -136,11 +136,17 @@ static void wait_for_worker(struct symbols *s, int other_than)
 	assert_int_not_equal(health_of(s).worker_pid, other_than);
 }
 
-/* Compiles a program that prints the address of its function `known_place` and waits for its input's end. */
-static void build_program(const char *flags, const char *path)
+/*
+ * Compiles a program that prints the address of its function `known_place` and waits for its input's end, into a new file that replaces the X in
+ * `path`. Before symbols_open(): a child that inherited the open file would keep the program from being run.
+ */
+static void build_program(const char *flags, char *path)
 {
+	int fd = mkstemp(path);
 	char command[512];
 
+	assert_true(fd >= 0);
+	close(fd);
 	snprintf(command, sizeof command,
 		 "printf '%%s' '#include <stdio.h>\n"
 		 "__attribute__((noinline)) void known_place(void) { __asm__ volatile(\"nop;nop;nop\"); }\n"
@@ -406,12 +412,10 @@ static void test_vdso(void **state)
 static void check_program(const char *flags, bool remove, const char *expected)
 {
 	char path[] = "/tmp/sonde-test-XXXXXX", after[300], text[128];
-	int fd = mkstemp(path);
-	struct symbols *s = open_symbols(8u << 20);
 
-	assert_true(fd >= 0);
-	close(fd);
 	build_program(flags, path);
+
+	struct symbols *s = open_symbols(8u << 20);
 
 	struct program p = start_program(path);
 
@@ -447,11 +451,10 @@ static void test_deleted_program(void **state)
 static void test_stripped_shows_build_id(void **state)
 {
 	char path[] = "/tmp/sonde-test-XXXXXX";
-	int fd = mkstemp(path);
-	struct symbols *s = open_symbols(8u << 20);
 
-	close(fd);
 	build_program("-O1 -pie -s -Wl,--build-id=0x0123456789abcdef", path);
+
+	struct symbols *s = open_symbols(8u << 20);
 
 	struct program p = start_program(path);
 	const char *text = user_text(s, p.pid, p.address + 1, false);
@@ -690,8 +693,10 @@ static void test_memory_stays_bounded(void **state)
 	struct symbols_frame frame;
 	uint64_t highest = 0;
 
+	uint64_t until = now_boottime_ns() + 2 * WAIT_NS;
+
 	place = place_in(s, getpid(), (uint64_t)(uintptr_t)getpid);
-	for (uint64_t i = 0; i < 40000; i++) {
+	for (uint64_t i = 0; i < 40000 || (!health_of(s).evicted && now_boottime_ns() < until); i++) {
 		place.at = (0x30000 + i * 8) | UNWIND_EXACT;
 		symbols_user_frame(s, &place, &frame);
 		if (i % 256 == 0)
@@ -804,13 +809,12 @@ static void test_closing_brings_samples_home(void **state)
 static void test_exec_gives_new_mappings(void **state)
 {
 	char path[] = "/tmp/sonde-test-XXXXXX", expected[64];
-	int fd = mkstemp(path);
-	struct symbols *s = open_symbols(8u << 20);
 
 	if (geteuid() != 0)
 		skip();
-	close(fd);
 	build_program("-O1 -no-pie", path);
+
+	struct symbols *s = open_symbols(8u << 20);
 
 	struct program p = start_program(path);
 
