@@ -22,6 +22,7 @@ import fnmatch
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -39,6 +40,7 @@ SANITIZED = bool(os.environ.get("SONDE_SANITIZED"))
 SANITIZER_REPORT = re.compile(r"(Address|Thread|Leak|UndefinedBehavior)Sanitizer|: runtime error: ")
 MODULES = ("exec", "cpu", "tcp", "offcpu", "sched", "turnaround", "udp", "drops", "dns", "capture",
            "file", "process", "cred", "isolation", "memory")
+FOLLOWERS = 4
 HOST_ONLY = "host only: "
 GUEST_ONLY = "guest only: "
 
@@ -192,6 +194,32 @@ def schema_types():
     return set(json.loads(sonde("schema", "--format", "json").stdout)["$defs"])
 
 
+class Follower:
+    """The rows of some types of a journal from its beginning on, as `sonde tap` tells them."""
+
+    def __init__(self, journal, types):
+        self.process = subprocess.Popen([SONDE, "tap", "--journal", journal, "--from", "start", "--type", types, "--format", "json"],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        self.rows, self.rest = [], b""
+
+    def wait(self, seconds):
+        """Waits for further rows. False: there are none within that time."""
+        out = self.process.stdout.fileno()
+        if not select.select([out], [], [], max(0, seconds))[0]:
+            return False
+        new = os.read(out, 1 << 20)
+        if not new:
+            raise AssertionError(f"sonde tap ended with {self.process.wait()}")
+        lines = (self.rest + new).split(b"\n")
+        self.rest = lines.pop()
+        self.rows += [json.loads(line) for line in lines]
+        return True
+
+    def close(self):
+        """It sees that nobody reads any more, and ends."""
+        self.process.stdout.close()
+
+
 class Agent:
     """One run of `sonde run` on a journal folder. Leaving the `with` stops it by SIGTERM, and its status must be 0.
 
@@ -217,6 +245,7 @@ class Agent:
         self.argv += list(arguments)
         self.environment = {**os.environ, **(environment or {})}
         self.process = None
+        self.followers, self.gone = {}, []
         self.start_seconds = None
         if start:
             try:
@@ -236,6 +265,9 @@ class Agent:
                 self.kill()
                 print(f"\n--- log of the agent ---\n{self.output()[-4000:]}\n--- end ---")
         finally:
+            self.unfollow()
+            for process in self.gone:
+                process.wait(bound(30))
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -282,6 +314,7 @@ class Agent:
         """SIGTERM: drains, writes the last ledger, and must end with 0."""
         if self.process is None or self.process.returncode is not None:
             return
+        self.unfollow()
         self.signal(signal.SIGTERM)
         try:
             status = self.process.wait(bound(seconds))
@@ -303,12 +336,32 @@ class Agent:
     def rows(self, types="*", *more):
         return cat(self.journal, types, *more)
 
+    def follow(self, types):
+        """The few last asked for go on; each costs a process."""
+        follower = self.followers.pop(types, None) or Follower(self.journal, types)
+        self.followers[types] = follower
+        while len(self.followers) > FOLLOWERS:
+            oldest = self.followers.pop(next(iter(self.followers)))
+            oldest.close()
+            self.gone.append(oldest.process)
+        return follower
+
+    def unfollow(self):
+        for follower in self.followers.values():
+            follower.close()
+            self.gone.append(follower.process)
+        self.followers = {}
+
     def wait_rows(self, types, condition=lambda row: True, count=1, seconds=20):
         """At least `count` rows of these types that satisfy the condition."""
-        def enough():
-            found = [r for r in self.rows(types) if condition(r)]
-            return found if len(found) >= count else None
-        return wait_until(enough, seconds, f"{count} of {types}")
+        follower, end, looked, found = self.follow(types), time.monotonic() + bound(seconds), 0, []
+        while True:
+            found += [dict(r) for r in follower.rows[looked:] if condition(r)]
+            looked = len(follower.rows)
+            if len(found) >= count:
+                return found
+            if not follower.wait(end - time.monotonic()):
+                raise TimedOut(f"not within {bound(seconds):g} s: {count} of {types}")
 
     def wait_row(self, types, condition=lambda row: True, seconds=20):
         return self.wait_rows(types, condition, 1, seconds)[0]

@@ -351,9 +351,9 @@ class Capture(common.TestCase):
     def test_large_captures_come_in_parts(self):
         with listener() as server, self.agent(server.getsockname()[1], capture_packets=128, capture_payload=1400) as agent:
             theirs, _ = reset(*converse(server, words=b"w" * 1000, answers=90))
-            rows = agent.wait_rows("packet.capture", lambda r: ends(r) == theirs, 2)
-            self.finish(agent)
-        rows = sorted(rows, key=lambda r: r["part"])
+            agent.wait_rows("packet.capture", lambda r: ends(r) == theirs, 2)
+            rows = self.finish(agent)
+        rows = sorted((r for r in rows if r["type"] == "packet.capture" and ends(r) == theirs), key=lambda r: r["part"])
         self.assertEqual([r["part"] for r in rows], list(range(1, len(rows) + 1)))
         times = [p[0] for r in rows for p in frames(r)]
         self.assertEqual(times, sorted(times))

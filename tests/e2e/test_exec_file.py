@@ -156,8 +156,9 @@ class Streams(Case):
         """A load that holds with these streams, compared with /proc."""
         done = subprocess.Popen([LOAD, "burn", "2000000"], preexec_fn=lambda: [os.close(fd) for fd in closed], **streams)
         try:
-            expected = {name: stream(done.pid, fd) for fd, name in enumerate(NAMES)}
-            self.holds(self.row(done.pid), **expected)
+            row = self.row(done.pid)
+            expected = {name: stream(done.pid, fd) for fd, name in enumerate(NAMES)}  # no more what the loader opens for a moment
+            self.holds(row, **expected)
             return expected
         finally:
             done.kill()
