@@ -394,7 +394,7 @@ static int begin_probes(struct agent *a, struct fault *fault)
 	if (r == 0) {
 		agent_tell_guard(a);
 		agent_tell_urgent(a);
-		agent_tell_reads(a);
+		agent_tell_opens(a);
 	}
 	if (r == 0)
 		agent_list_processes(a);

@@ -135,47 +135,67 @@ int agent_load_rules(struct agent *a, struct fault *fault)
 
 /* ---- what rules ask modules for ---- */
 
-#define READS_MAX 1024u
+#define ASKED_MAX 1024u
 
-struct asked_reads {
+struct asked {
 	struct agent *agent;
-	char *paths[READS_MAX];
+	char *paths[ASKED_MAX];
 	size_t n, n_anywhere, n_missed;
-	const char *anywhere; /* the first rule that asks for reads of files that it does not name */
+	const char *anywhere; /* the first rule that asks for files that it does not name */
 };
 
-static void take_read(void *context, uint32_t rule, const struct rule_path *path)
+static void take_asked(void *context, uint32_t rule, const struct rule_path *path)
 {
-	struct asked_reads *reads = context;
+	struct asked *asked = context;
 	bool known = false;
 	char *text;
 
 	if (!path) {
-		if (!reads->n_anywhere++)
-			reads->anywhere = rules_at(alerts_rules(reads->agent->alerts), rule)->name;
+		if (!asked->n_anywhere++)
+			asked->anywhere = rules_at(alerts_rules(asked->agent->alerts), rule)->name;
 		return;
 	}
 	if (asprintf(&text, "%.*s%s", (int)path->length, path->text, path->folder ? "/" : "") < 0) {
-		reads->n_missed++;
+		asked->n_missed++;
 		return;
 	}
-	for (size_t i = 0; i < reads->n; i++)
-		known |= !strcmp(reads->paths[i], text);
-	if (!known && reads->n < READS_MAX) {
-		reads->paths[reads->n++] = text;
+	for (size_t i = 0; i < asked->n; i++)
+		known |= !strcmp(asked->paths[i], text);
+	if (!known && asked->n < ASKED_MAX) {
+		asked->paths[asked->n++] = text;
 		return;
 	}
-	reads->n_missed += !known;
+	asked->n_missed += !known;
 	free(text);
 }
 
-static void say_anywhere(struct agent *a, const struct asked_reads *reads)
+static void free_asked(struct asked **asked)
+{
+	for (size_t i = 0; *asked && i < (*asked)->n; i++)
+		free((*asked)->paths[i]);
+	free(*asked);
+}
+
+/* NULL: there is no memory to say it by. */
+static struct asked *ask_rules(struct agent *a, enum rules_opens which)
+{
+	struct asked *asked = calloc(1, sizeof *asked);
+
+	if (!asked)
+		return NULL;
+	asked->agent = a;
+	if (a->alerts && live_opens(alerts_rules(a->alerts), which, take_asked, asked) < 0)
+		free_asked(&asked);
+	return asked;
+}
+
+static void say_reads(struct agent *a, const struct asked *reads)
 {
 	char text[320];
 
 	if (reads->n_missed) {
-		snprintf(text, sizeof text, "rules ask for reads of more than %d files: %zu paths are left out",
-			 READS_MAX, reads->n_missed);
+		snprintf(text, sizeof text, "rules ask for reads of more than %u files: %zu paths are left out",
+			 ASKED_MAX, reads->n_missed);
 		agent_say(a, text);
 	}
 	if (!reads->n_anywhere)
@@ -188,18 +208,15 @@ static void say_anywhere(struct agent *a, const struct asked_reads *reads)
 	agent_say(a, text);
 }
 
-void agent_tell_reads(struct agent *a)
+static void tell_reads(struct agent *a)
 {
-	struct asked_reads *reads = calloc(1, sizeof *reads);
+	_cleanup_(free_asked) struct asked *reads = ask_rules(a, RULES_READS);
 	bool told = false;
 
 	if (!reads) {
 		agent_say(a, "out of memory: which reads rules ask for is not known");
 		return;
 	}
-	reads->agent = a;
-	if (a->alerts)
-		live_reads(alerts_rules(a->alerts), take_read, reads);
 	for (size_t i = 0; i < ARRAY_SIZE(a->guests); i++) {
 		struct guest *g = &a->guests[i];
 		const struct sonde_module *companion = g->module ? module_companion(g->module) : NULL;
@@ -210,10 +227,52 @@ void agent_tell_reads(struct agent *a)
 		told = true;
 	}
 	if (told)
-		say_anywhere(a, reads);
-	for (size_t i = 0; i < reads->n; i++)
-		free(reads->paths[i]);
-	free(reads);
+		say_reads(a, reads);
+}
+
+static void say_opens(struct agent *a, const struct asked *opens, bool all)
+{
+	char text[320];
+
+	if (all && !opens->n_anywhere)
+		snprintf(text, sizeof text,
+			 "opens for writing are told of all files: those that rules name are too many, or their paths "
+			 "too long");
+	else if (all)
+		snprintf(text, sizeof text,
+			 "opens for writing are told of all files: no path names those that '%.120s' is about%s",
+			 opens->anywhere, opens->n_anywhere > 1 ? ", and other rules" : "");
+	else
+		snprintf(text, sizeof text,
+			 "opens for writing are told of files alone that rules name by %zu path%s (rules.only)",
+			 opens->n, opens->n == 1 ? "" : "s");
+	agent_say(a, text);
+}
+
+/* With rules.only, where each rule on opens names its files. */
+static void tell_opens(struct agent *a)
+{
+	bool only = config_bool(a->setup.config, "rules.only"), told = false;
+	_cleanup_(free_asked) struct asked *opens = only ? ask_rules(a, RULES_OPENS) : NULL;
+	bool all = !opens || opens->n_anywhere || opens->n_missed;
+
+	for (size_t i = 0; i < ARRAY_SIZE(a->guests); i++) {
+		struct guest *g = &a->guests[i];
+		const struct sonde_module *companion = g->module ? module_companion(g->module) : NULL;
+
+		if (!companion || !companion->opens)
+			continue;
+		all |= !companion->opens(&g->host, all ? NULL : (const char *const *)opens->paths, all ? 0 : opens->n);
+		told = true;
+	}
+	if (told && opens)
+		say_opens(a, opens, all);
+}
+
+void agent_tell_opens(struct agent *a)
+{
+	tell_reads(a);
+	tell_opens(a);
 }
 
 /* One event into the journal, and what rules say of it behind it. An alert does not depend on whether there was room for its event. `ret_seq` (may be NULL):

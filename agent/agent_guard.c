@@ -230,7 +230,7 @@ static const char *missing(const struct module *guard, const char *measure, stru
 	return "module guard does not run";
 }
 
-/* Of a rule that names its files the reads are told, so that it can be decided by them; by others user space sees few (agent_tell_reads). */
+/* Of a rule that names its files the reads are told, so that it can be decided by them; by others user space sees few (agent_tell_opens). */
 static void take_read(void *context, uint32_t rule, const struct rule_path *path)
 {
 	((bool *)context)[rule] = path != NULL;
@@ -291,7 +291,7 @@ void agent_tell_guard(struct agent *a)
 		return;
 	}
 	if (a->alerts)
-		live_reads(alerts_rules(a->alerts), take_read, t.reads);
+		live_opens(alerts_rules(a->alerts), RULES_READS, take_read, t.reads);
 	bpf_map_lookup_elem(t.control, &zero, &old);
 	t.fresh = (struct guard_control){ .first = old.first ? 0 : GUARD_RULES_MAX,
 					  .kill_rate = (uint32_t)config_number(a->setup.config, "rules.kill_rate"),

@@ -125,7 +125,7 @@ static int restart_changed(struct agent *a, struct changes *c, struct fault *fau
 		agent_list_processes(a);
 		agent_tell_guard(a);
 		agent_tell_urgent(a);
-		agent_tell_reads(a);
+		agent_tell_opens(a);
 	}
 	return r;
 }

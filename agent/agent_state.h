@@ -110,8 +110,8 @@ int agent_open_processes(struct agent *a, struct fault *fault);
 void agent_list_processes(struct agent *a);
 void agent_note_process(struct agent *a, const struct event_type *type, const struct sonde_event *e);
 int agent_load_rules(struct agent *a, struct fault *fault);
-/* Which files' reads rules ask for, told to modules. */
-void agent_tell_reads(struct agent *a);
+/* Which files' opens rules ask for, told to modules. */
+void agent_tell_opens(struct agent *a);
 /* Which events somebody asks for, and what the kernel side is to decide, told to the loader. */
 void agent_tell_asked(struct agent *a);
 int agent_write(struct agent *a, const struct sonde_event *e, const struct stack_text *stack, uint64_t *ret_seq);

@@ -102,11 +102,11 @@ void live_calls(const char *type, struct event_types *ret)
 		event_types_add(ret, calls[i]);
 }
 
-int live_reads(const struct rules *rules, void (*take)(void *context, uint32_t rule, const struct rule_path *path),
-	       void *context)
+int live_opens(const struct rules *rules, enum rules_opens which,
+	       void (*take)(void *context, uint32_t rule, const struct rule_path *path), void *context)
 {
 	struct event_types types;
 
 	live_calls("file.open", &types);
-	return rules_reads(rules, &types, live_category("file.open"), take, context);
+	return rules_opens(rules, which, &types, live_category("file.open"), take, context);
 }

@@ -59,9 +59,9 @@ bool live_is_served(const struct live_setup *setup, uint32_t rule, const char **
 /* The system calls or other values of evt.type that events of a type stand for. */
 void live_calls(const char *type, struct event_types *ret);
 
-/* As rules_reads(), of the events of opens. */
-int live_reads(const struct rules *rules, void (*take)(void *context, uint32_t rule, const struct rule_path *path),
-	       void *context);
+/* As rules_opens(), of the events of opens. */
+int live_opens(const struct rules *rules, enum rules_opens which,
+	       void (*take)(void *context, uint32_t rule, const struct rule_path *path), void *context);
 
 /* Whether a field is served: by live.h itself, or made of one that is. */
 bool live_serves(const struct rule_field *field);

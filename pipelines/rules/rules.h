@@ -92,10 +92,13 @@ struct rule_path {
 	bool folder;
 };
 
-/* Of which files rules ask for opens for reading; `types` and `category` are those of the events of opens. `path` NULL: the rule's condition names none,
- * or only such a folder as /usr. Rules that name no evt.type ask for nothing. -ENOMEM. */
-int rules_reads(const struct rules *rules, const struct event_types *types, const char *category,
-		void (*take)(void *context, uint32_t rule, const struct rule_path *path), void *context);
+/* Of which files rules ask for opens, which are either told of few files or of all that rules do not rule out; `types` and `category` are those of
+ * the events of opens. `path` NULL: the rule's condition names none. RULES_READS: of opens for reading alone; such a folder as /usr is none, and rules
+ * that name no evt.type ask for nothing. RULES_OPENS: of all others. -ENOMEM. */
+enum rules_opens { RULES_READS, RULES_OPENS };
+int rules_opens(const struct rules *rules, enum rules_opens which, const struct event_types *types,
+		const char *category, void (*take)(void *context, uint32_t rule, const struct rule_path *path),
+		void *context);
 
 /* The field without which the rule, which is matched, can never fire, and that nothing gives; NULL: there is none. */
 const char *rules_lack(const struct rules *rules, uint32_t rule);

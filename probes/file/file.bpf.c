@@ -1124,7 +1124,7 @@ sonde_inline bool is_watched(struct inode *inode, __u32 how)
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, FILE_WATCHES_MAX);
+	__uint(max_entries, 2 * FILE_WATCHES_MAX);
 	__type(key, __u64);
 	__type(value, __u32);
 } file_named SEC(".maps");
@@ -1195,13 +1195,13 @@ sonde_inline __u64 number_of(struct dentry *d)
 	return number;
 }
 
-/* In a mount namespace of its own, where the watched paths are of other files. */
-static __noinline int is_below_named(struct file *file)
+/* Whether the path of a file, or one above it, is one for which `how` asks. A file that lies deeper than can be looked is one that is opened for writing,
+ * and none that is watched. */
+static __noinline int is_below_named(struct file *file, __u32 how)
 {
 	struct dentry *d = MEMBER(file, file, f_path.dentry);
 	void *vfsmount = BPF_CORE_READ(file, f_path.mnt);
 	struct mount *own = vfsmount - bpf_core_field_offset(struct mount, mnt);
-	__u32 how = FILE_WATCH_FILE | FILE_WATCH_FOLDER;
 	struct sonde_mount mount;
 
 	sonde_read_mount(&mount, own);
@@ -1216,12 +1216,13 @@ static __noinline int is_below_named(struct file *file)
 		}
 		if (may_be_named(d) && is_named(number_of(d), (__u64)own, how))
 			return 1;
-		how = FILE_WATCH_FOLDER;
+		how &= FILE_WATCH_FOLDER | FILE_OPENS_FOLDER;
 		d = MEMBER(dentry, d, d_parent);
 	}
-	return 0;
+	return how & FILE_OPENS_FOLDER;
 }
 
+/* In a mount namespace of its own, where the watched paths are of other files. */
 sonde_inline bool is_elsewhere(void)
 {
 	return SONDE_READS(task_struct, bpf_get_current_task_btf())->nsproxy->mnt_ns->ns.inum != file_bits.mnt_ns;
@@ -1233,8 +1234,6 @@ sonde_inline bool reads_watched(struct file *file, struct inode *inode)
 	struct dentry *d, *above;
 
 	if (file_bits.files[FILE_WATCH_WORD(ino)] & FILE_WATCH_BIT(ino) && is_watched(inode, FILE_WATCH_FILE))
-		return true;
-	if (is_elsewhere() && is_below_named(file))
 		return true;
 	if (!file_bits.n_folders)
 		return false;
@@ -1277,9 +1276,10 @@ sonde_inline struct file *opened_file(long fd)
 /* Whether an open that succeeded is told: OPEN_*. */
 __attribute__((noinline)) int look_at(long fd)
 {
+	__u32 mode, how = FILE_WATCH_FILE | FILE_WATCH_FOLDER;
 	struct file *file = opened_file(fd);
+	int why = OPEN_WATCHED;
 	struct inode *inode;
-	__u32 mode;
 
 	if (!file)
 		return OPEN_NO;
@@ -1287,9 +1287,18 @@ __attribute__((noinline)) int look_at(long fd)
 	inode = MEMBER(file, file, f_inode);
 	if (mode & FMODE_PATH || !inode)
 		return OPEN_NO;
-	if (mode & (FMODE_WRITE | FMODE_CREATE))
-		return is_sink(inode) ? OPEN_NO : OPEN_WRITES;
-	return reads_watched(file, inode) ? OPEN_WATCHED : OPEN_NO;
+	if (mode & (FMODE_WRITE | FMODE_CREATE)) {
+		if (is_sink(inode))
+			return OPEN_NO;
+		if (!file_bits.opens_named)
+			return OPEN_WRITES;
+		why = OPEN_WRITES;
+		how = FILE_OPENS_FILE | FILE_OPENS_FOLDER;
+	} else if (reads_watched(file, inode))
+		return OPEN_WATCHED;
+	else if (!is_elsewhere())
+		return OPEN_NO;
+	return is_below_named(file, how) ? why : OPEN_NO;
 }
 
 sonde_inline void fill_open(struct file_open *e, struct file *file)

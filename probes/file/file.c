@@ -19,6 +19,14 @@
 
 extern const struct sonde_module sonde_module_file;
 
+/* A path to compare with. */
+struct name {
+	bool known; /* it is none too long */
+	uint64_t hash;
+	uint32_t bit; /* what file_name_bit() says of its end */
+	uint32_t how; /* FILE_WATCH_*, FILE_OPENS_* */
+};
+
 struct watch {
 	const char *path; /* in `names`, of `secrets`, or `asked` */
 	char *asked;      /* by rules; NULL: by the configuration */
@@ -27,15 +35,16 @@ struct watch {
 	bool refused;             /* that it is there and cannot be watched was said */
 	struct file_watched seen; /* what stat(2) says of it: by this a change is noticed */
 	struct file_watched at;   /* what the kernel side sees */
-	bool named; /* the path can be compared: by file_named_hash(), and what file_name_bit() says of its end */
-	uint64_t hash;
-	uint32_t bit;
+	struct name name;
 };
 
 struct watches {
 	char *names;
 	struct watch items[FILE_WATCHES_MAX];
 	size_t n;
+	struct name opens[FILE_WATCHES_MAX];
+	size_t n_opens;
+	bool opens_named; /* of opens for writing those of `opens` alone are told */
 	int map, bits, named;
 	uint32_t mnt_ns;
 	uint64_t looked; /* boot clock, ns */
@@ -77,32 +86,32 @@ static size_t last_component(const char *path, size_t *length)
 	return 0;
 }
 
-static void hash_path(struct watch *item)
+static struct name hash_path(const char *path, uint32_t how)
 {
-	size_t length = strlen(item->path), n = 0;
+	struct name name = { .hash = FILE_NAMED_SEED, .how = how };
+	size_t length = strlen(path), n = 0;
 
-	item->hash = FILE_NAMED_SEED;
-	for (size_t at; (at = last_component(item->path, &length)); length = at - 1, n++) {
+	for (size_t at; (at = last_component(path, &length)); length = at - 1, n++) {
 		__u64 component[FILE_NAMED_BYTES / 8] = { 0 };
 		uint32_t words[2];
 
 		if (length - at >= FILE_NAMED_BYTES || n == FILE_NAMED_COMPONENTS)
-			return;
-		memcpy(component, item->path + at, length - at);
+			return name;
+		memcpy(component, path + at, length - at);
 		memcpy(words, component, sizeof words);
 		if (n == 0)
-			item->bit = file_name_bit(words[0], words[1], (uint32_t)(length - at));
-		item->hash = file_named_hash(item->hash, component);
+			name.bit = file_name_bit(words[0], words[1], (uint32_t)(length - at));
+		name.hash = file_named_hash(name.hash, component);
 	}
-	item->named = n > 0;
+	name.known = n > 0;
+	return name;
 }
 
 static void add_item(struct watches *w, const char *path, char *asked)
 {
-	struct watch *item = &w->items[w->n++];
+	uint32_t how = how_named(path);
 
-	*item = (struct watch){ .path = path, .asked = asked, .how = how_named(path) };
-	hash_path(item);
+	w->items[w->n++] = (struct watch){ .path = path, .asked = asked, .how = how, .name = hash_path(path, how) };
 }
 
 static int add_name(struct watches *w, const char *name)
@@ -237,23 +246,29 @@ static void refuse(struct sonde_host *host, struct watch *item)
 	host->notice(host, text);
 }
 
-/* ---- in other mount namespaces: by the path ---- */
+/* ---- by the path: reads in other mount namespaces, and opens for writing ---- */
 
-static bool is_named(const struct watches *w, uint64_t hash)
+/* All that a path is asked for as. */
+static uint32_t how_asked(const struct watches *w, uint64_t hash)
 {
+	uint32_t how = 0;
+
 	for (size_t i = 0; i < w->n; i++)
-		if (w->items[i].named && w->items[i].hash == hash)
-			return true;
-	return false;
+		if (w->items[i].name.known && w->items[i].name.hash == hash)
+			how |= w->items[i].name.how;
+	for (size_t i = 0; i < w->n_opens; i++)
+		if (w->opens[i].hash == hash)
+			how |= w->opens[i].how;
+	return how;
 }
 
 static void forget_named(const struct watches *w)
 {
-	uint64_t gone[FILE_WATCHES_MAX], key, *at = NULL;
+	uint64_t gone[2 * FILE_WATCHES_MAX], key, *at = NULL;
 	size_t n = 0;
 
 	while (n < ARRAY_SIZE(gone) && bpf_map_get_next_key(w->named, at, &key) == 0) {
-		if (!is_named(w, key))
+		if (!how_asked(w, key))
 			gone[n++] = key;
 		at = &key;
 	}
@@ -261,20 +276,26 @@ static void forget_named(const struct watches *w)
 		bpf_map_delete_elem(w->named, &gone[n]);
 }
 
+static bool tell_name(const struct watches *w, const struct name *name, struct file_watch_bits *bits)
+{
+	uint32_t how = how_asked(w, name->hash);
+
+	if (!name->known || bpf_map_update_elem(w->named, &name->hash, &how, BPF_ANY) < 0)
+		return false;
+	bits->names[name->bit / 64 % FILE_WATCH_WORDS] |= 1ull << name->bit % 64;
+	return true;
+}
+
 static void tell_named(const struct watches *w, struct file_watch_bits *bits)
 {
-	forget_named(w);
-	for (size_t i = 0; i < w->n; i++) {
-		const struct watch *item = &w->items[i];
-		uint32_t how = item->how;
+	bool all = w->opens_named;
 
-		/* A name can be asked for both as a file and as a folder. */
-		for (size_t k = 0; k < i; k++)
-			if (w->items[k].named && w->items[k].hash == item->hash)
-				how |= w->items[k].how;
-		if (item->named && bpf_map_update_elem(w->named, &item->hash, &how, BPF_ANY) == 0)
-			bits->names[item->bit / 64 % FILE_WATCH_WORDS] |= 1ull << item->bit % 64;
-	}
+	forget_named(w);
+	for (size_t i = 0; i < w->n; i++)
+		tell_name(w, &w->items[i].name, bits);
+	for (size_t i = 0; i < w->n_opens; i++)
+		all &= tell_name(w, &w->opens[i], bits);
+	bits->opens_named = all;
 }
 
 /* The namespace in which numbers of inodes do is that of the host's first process or, where that cannot be seen, of whoever started the agent: its own it may
@@ -290,7 +311,8 @@ static uint32_t mount_namespace(void)
 		       : 0;
 }
 
-static void tell_bits(const struct watches *w)
+/* Whether opens for writing are told of named files alone. */
+static bool tell_bits(const struct watches *w)
 {
 	struct file_watch_bits bits = { .mnt_ns = w->mnt_ns };
 	uint32_t zero = 0;
@@ -304,7 +326,7 @@ static void tell_bits(const struct watches *w)
 			(folder ? bits.folders : bits.files)[FILE_WATCH_WORD(ino)] |= FILE_WATCH_BIT(ino);
 			bits.n_folders += folder;
 		}
-	bpf_map_update_elem(w->bits, &zero, &bits, BPF_ANY);
+	return bpf_map_update_elem(w->bits, &zero, &bits, BPF_ANY) == 0 && bits.opens_named;
 }
 
 static bool look_again(struct sonde_host *host, struct watch *item)
@@ -403,6 +425,33 @@ static void file_reads(struct sonde_host *host, const char *const *paths, size_t
 	tell_bits(w);
 }
 
+static bool take_opens(struct watches *w, const char *const *paths, size_t n)
+{
+	bool all = paths && n <= ARRAY_SIZE(w->opens);
+
+	w->n_opens = all ? n : 0;
+	for (size_t i = 0; i < w->n_opens; i++) {
+		bool folder = how_named(paths[i]) == FILE_WATCH_FOLDER;
+
+		w->opens[i] = hash_path(paths[i], folder ? FILE_OPENS_FOLDER : FILE_OPENS_FILE);
+		all &= w->opens[i].known;
+	}
+	return all;
+}
+
+/* Meanwhile all are told. */
+static bool file_opens(struct sonde_host *host, const char *const *paths, size_t n)
+{
+	struct watches *w = host->module_data;
+
+	w->opens_named = false;
+	tell_bits(w);
+	w->opens_named = take_opens(w, paths, n);
+	if (!w->opens_named)
+		w->n_opens = 0;
+	return tell_bits(w);
+}
+
 static void file_detach(struct sonde_host *host)
 {
 	struct watches *w = host->module_data;
@@ -462,4 +511,5 @@ const struct sonde_module sonde_module_file = {
 	.detach = file_detach,
 	.tick = file_tick,
 	.reads = file_reads,
+	.opens = file_opens,
 };

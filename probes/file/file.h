@@ -149,6 +149,8 @@ struct file_watched {
 
 #define FILE_WATCH_FILE   1u /* itself */
 #define FILE_WATCH_FOLDER 2u /* all below it */
+#define FILE_OPENS_FILE   4u /* of opens for writing, where few are told: likewise */
+#define FILE_OPENS_FOLDER 8u
 #define FILE_WATCHES_MAX  256
 
 /* A bit, by the last of the number, is set for each watched inode: most files are found not to be watched by one look at this. */
@@ -160,7 +162,7 @@ struct file_watch_bits {
 	__u64 names[FILE_WATCH_WORDS]; /* by file_name_bit() */
 	__u64 n_folders;
 	__u32 mnt_ns; /* number of the mount namespace in which numbers of inodes do */
-	__u32 _pad;
+	__u32 opens_named; /* opens for writing are told of files with FILE_OPENS_* alone, by their paths in every namespace */
 };
 
 /* In other mount namespaces (containers) paths are compared, which a container that has files of its own has too: by a hash of their components, last

@@ -77,7 +77,7 @@ class Only(Case):
         self.assertTrue(hooks["process", "signal"][0])
         self.assertEqual(hooks["process", "ptrace"][0], None)
         killed = self.make(agent, "two")
-        agent.wait_row("file.mkdir", lambda r: r["path"] == f"{self.folder}/two")
+        agent.wait_row("file.mkdir", lambda r: r.get("path") == f"{self.folder}/two")
         agent.stop()
         rows = agent.rows()
         own = [r for r in rows if r.get("pid") == os.getpid()]
@@ -102,6 +102,68 @@ class Only(Case):
         os.close(fd)
         agent.wait_row("alert", lambda r: r["rule"] == "Opens")
         self.assertEqual({r["type"] for r in agent.rows("file.*")}, {"file.open"})
+
+    def make_file(self, name, flags=os.O_CREAT | os.O_WRONLY):
+        os.close(os.open(f"{self.folder}/{name}", flags, 0o600))
+
+    def opened(self, agent):
+        """Names of files below our folder that we opened, as told so far, without the rules."""
+        return [r["path"].removeprefix(self.folder + "/") for r in agent.rows("file.open")
+                if r["pid"] == os.getpid() and r.get("path", self.path) != self.path and r["path"].startswith(self.folder)]
+
+    def test_opens_of_named_files(self):
+        """Where each rule on opens names its files, opens for writing are told of these alone: also of new ones, and in other mount namespaces."""
+        write = "evt.type in (open, openat, creat) and evt.is_open_write = true and "
+        self.write(rule("One", f"{write} fd.name = {self.folder}/one"), rule("Below", f"{write} fd.name startswith {self.folder}/below/"),
+                   rule("Unlinks", f"evt.type = unlinkat and fs.path.name startswith {self.folder}/"))
+        for name in ("below/deep", "belowx", "other", "elsewhere"):
+            os.makedirs(f"{self.folder}/{name}")
+        agent = self.start("rules.only=true", modules="file")
+        self.assertIn("opens for writing are told of files alone that rules name by 2 paths (rules.only)", agent.output())
+        names = ("one", "onex", "other/one", "below/a", "belowx/a", "below/deep/b", "other/below", "one", "oneX")
+        for name in names:
+            self.make_file(name)
+        self.make_file("below/a", os.O_RDWR)
+        self.make_file("below/a", os.O_RDONLY)  # not for writing, and not watched
+        os.link(f"{self.folder}/other/one", f"{self.folder}/below/link")
+        self.make_file("below/link", os.O_WRONLY)
+        os.symlink(f"{self.folder}/below/deep", f"{self.folder}/link")
+        self.make_file("link/c")
+        with self.assertRaises(FileExistsError):
+            self.make_file("other/one", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        # There the folder `below` is mounted at another place, and another one at its.
+        subprocess.run(["unshare", "-m", "sh", "-c", "mount --bind $0/below $0/elsewhere && mount --bind $0/other $0/below && : >$0/elsewhere/x && : >$0/below/y",
+                        self.folder], check=True)
+        self.make_file("below/last")
+        agent.wait_row("file.open", lambda r: r.get("path") == f"{self.folder}/below/last")
+        rows = [r for r in agent.rows("file.open") if r.get("path", r.get("path_given", "")).startswith(self.folder)]
+        told = [r["path"].removeprefix(self.folder + "/") for r in rows if "error" not in r]
+        self.assertEqual(told, ["one", "below/a", "below/deep/b", "one", "below/a", "below/link", "below/deep/c", "below/y", "below/last"])
+        self.assertEqual([r["path_given"] for r in rows if "error" in r], [f"{self.folder}/other/one"])
+        # A rule that names none: all are told; and then again few.
+        self.write(rule("One", f"{write} fd.name = {self.folder}/one"), rule("Any", f"{write} proc.name = nobody_is_called_this"))
+        self.reload(agent)
+        self.assertIn("opens for writing are told of all files: no path names those that 'Any' is about", agent.output())
+        self.make_file("other/two")
+        agent.wait_row("file.open", lambda r: r.get("path") == f"{self.folder}/other/two")
+        self.write(rule("Two", f"{write} fd.name = {self.folder}/two"))
+        self.reload(agent)
+        for name in ("one", "other/three", "two"):
+            self.make_file(name)
+        agent.wait_row("alert", lambda r: r["rule"] == "Two")
+        agent.stop()
+        self.assertEqual(self.opened(agent)[-2:], ["other/two", "two"])
+        self.assertLedgerExact(agent.rows())
+
+    def test_a_path_too_long_to_be_compared(self):
+        name = "n" * 40
+        self.write(rule("Long", f"evt.type = openat and evt.is_open_write = true and fd.name = {self.folder}/{name}"))
+        agent = self.start("rules.only=true", modules="file")
+        self.assertIn("opens for writing are told of all files: those that rules name are too many, or their paths too long", agent.output())
+        for one in (name, "other"):
+            self.make_file(one)
+        agent.wait_row("file.open", lambda r: r["path"] == f"{self.folder}/other")
+        self.assertEqual(self.opened(agent), [name, "other"])
 
     def test_without_rules(self):
         done = subprocess.run([common.SONDE, "run", "--journal", os.path.join(self.folder, "journal"), "--set", "rules.only=true"],

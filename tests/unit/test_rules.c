@@ -586,7 +586,46 @@ static void test_reads(void **state)
 		struct rules *rules = load(rule_text(rows[i].condition));
 		struct reads reads = { "" };
 
-		assert_int_equal(rules_reads(rules, &opens, "file", take_read, &reads), 0);
+		assert_int_equal(rules_opens(rules, RULES_READS, &opens, "file", take_read, &reads), 0);
+		if (strcmp(reads.text, rows[i].paths))
+			fail_msg("%s: %s", rows[i].condition, reads.text);
+		rules_free(rules);
+	}
+}
+
+/* Of which files conditions ask for other opens. */
+static void test_opens(void **state)
+{
+	static const struct {
+		const char *condition, *paths;
+	} rows[] = {
+		{ "evt.type = openat and evt.is_open_write = true and fd.name = /etc/a", "/etc/a" },
+		{ "evt.type = openat and fd.name = /etc/a", "/etc/a" },
+		/* One that is for both is for writing too. */
+		{ "evt.type = openat and evt.is_open_read = true and fd.name = /etc/a", "/etc/a" },
+		{ "evt.type = openat and evt.is_open_write = true and fd.name startswith /etc/", "/etc/" },
+		{ "evt.type = openat and evt.is_open_write = true and fd.name startswith /etc", "any" },
+		{ "evt.type = openat and fd.directory in (/usr, /etc/ssl)", "/usr/ /etc/ssl/" },
+		{ "evt.type = openat and fd.name pmatch (/usr, /etc)", "/usr /usr/ /etc /etc/" },
+		{ "evt.type = openat and fd.name startswith /", "any" },
+		{ "evt.type = openat and proc.name = x", "any" },
+		{ "evt.type = openat and not fd.name = /etc/a", "any" },
+		{ "evt.type = openat and fd.filename = shadow", "any" },
+		{ "proc.name = x", "any" },
+		{ "fd.name = /etc/a", "/etc/a" },
+		{ "evt.type = unlink and proc.name = x", "" },
+		{ "evt.category = net and proc.name = x", "" },
+		{ "evt.type = openat and evt.category = net", "" },
+		{ "(evt.type = openat and fd.name = /a) or (evt.type = rename and fd.name = /b)", "/a /b" },
+	};
+	struct event_types opens;
+
+	types_named("open openat", &opens);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct rules *rules = load(rule_text(rows[i].condition));
+		struct reads reads = { "" };
+
+		assert_int_equal(rules_opens(rules, RULES_OPENS, &opens, "file", take_read, &reads), 0);
 		if (strcmp(reads.text, rows[i].paths))
 			fail_msg("%s: %s", rows[i].condition, reads.text);
 		rules_free(rules);
@@ -1073,6 +1112,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_known_of_a_rule),
 		cmocka_unit_test(test_event_types),
 		cmocka_unit_test(test_reads),
+		cmocka_unit_test(test_opens),
 		cmocka_unit_test(test_types_of_a_category),
 		cmocka_unit_test(test_explaining),
 		cmocka_unit_test(test_mistakes_in_conditions),

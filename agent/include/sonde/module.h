@@ -82,6 +82,9 @@ struct sonde_module {
 	/* Files, and folders by a slash at their end, whose reads rules ask for: in place of those that they asked for before. Called after attach, and
 	 * when the rules change. May be NULL. */
 	void (*reads)(struct sonde_host *host, const char *const *paths, size_t n);
+	/* Likewise of the other opens, of which these alone are told then; `paths` NULL: all are. False: they cannot be told apart, and all are told. May
+	 * be NULL. */
+	bool (*opens)(struct sonde_host *host, const char *const *paths, size_t n);
 };
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which files' reads rules ask for: an open for reading is told of few files only, and by these it can be known of which. */
+/* Which files' opens rules ask for: an open for reading is told of few files only, and by these it can be known of which. */
 #include "rules/load_state.h"
 
 #include <errno.h>
@@ -8,16 +8,19 @@
 
 struct asking {
 	const struct rules *rules;
+	enum rules_opens which;
 	uint32_t rule;
 	void (*take)(void *context, uint32_t rule, const struct rule_path *path);
 	void *context;
 };
 
 /* All reads of a host below one of the folders that make up a system are more than one wants to be told. */
-static bool is_narrow(const char *folder, uint32_t length)
+static bool is_narrow(const struct asking *a, const char *folder, uint32_t length)
 {
 	static const char *const narrow[] = { "/root", "/boot" };
 
+	if (a->which == RULES_OPENS)
+		return length > 1;
 	for (size_t i = 0; i < ARRAY_SIZE(narrow); i++)
 		if (strlen(narrow[i]) == length && memcmp(narrow[i], folder, length) == 0)
 			return true;
@@ -74,7 +77,7 @@ static bool names_file(const void *context, const struct need *need)
 		return false;
 	if (need->length == 0 || need->text[0] != '/')
 		return need->kind == NEED_EXACT;
-	return !names_folder(a, need) || is_narrow(need->text, named(need));
+	return !names_folder(a, need) || is_narrow(a, need->text, named(need));
 }
 
 static void take_need(const struct asking *a, const struct need *need)
@@ -100,13 +103,15 @@ static void ask_of(struct asking *a, struct need *room)
 		take_need(a, &room[i]);
 }
 
-static bool asks(const struct rules *rules, uint32_t rule, const struct event_types *types, const char *category)
+static bool asks(const struct asking *a, const struct event_types *types, const char *category)
 {
-	const struct rule *r = &rules->rules[rule];
+	const struct rules *rules = a->rules;
+	const struct rule *r = &rules->rules[a->rule];
 
 	for (unsigned i = 0; i < event_types_known(); i++)
 		if (event_types_have(types, i) && event_types_have(&r->info.types, i) &&
-		    plan_may_hold_for_read(rules->program, r->condition.root, event_type_name(i), category))
+		    (a->which == RULES_READS ? plan_may_hold_for_read : plan_may_hold)(
+			    rules->program, r->condition.root, event_type_name(i), category))
 			return true;
 	return false;
 }
@@ -117,17 +122,18 @@ static bool names_types(const struct rule_info *info)
 	return event_types_count(&info->types) < event_types_known();
 }
 
-int rules_reads(const struct rules *rules, const struct event_types *types, const char *category,
-		void (*take)(void *context, uint32_t rule, const struct rule_path *path), void *context)
+int rules_opens(const struct rules *rules, enum rules_opens which, const struct event_types *types,
+		const char *category, void (*take)(void *context, uint32_t rule, const struct rule_path *path),
+		void *context)
 {
-	struct asking a = { .rules = rules, .take = take, .context = context };
+	struct asking a = { .rules = rules, .which = which, .take = take, .context = context };
 	struct need *room = calloc(NEEDS_MAX, sizeof *room);
 
 	if (!room)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < rules->n_untyped; i++) {
 		a.rule = rules->untyped[i];
-		if (names_types(&rules->rules[a.rule].info) && asks(rules, a.rule, types, category))
+		if ((which == RULES_OPENS || names_types(&rules->rules[a.rule].info)) && asks(&a, types, category))
 			ask_of(&a, room);
 	}
 	free(room);
