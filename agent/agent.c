@@ -24,6 +24,7 @@
 #include "control.h"
 #include "filter.h"
 #include "metrics.h"
+#include "perf_opener.h"
 #include "privilege.h"
 #include "sinks/kafka.h"
 
@@ -461,6 +462,11 @@ static int begin(struct agent *a, struct fault *fault)
 				 "sonde run must be started by root (uid 0, not %u): it loads programs into the kernel",
 				 geteuid());
 	r = loader_check_kernel(fault);
+	if (r == 0 && perf_opener_needed()) {
+		r = perf_opener_start(&a->opener);
+		if (r < 0)
+			fault_set(fault, r, "no helper for perf events can be started: %s", strerror(-r));
+	}
 	if (r == 0)
 		r = open_signals(a);
 	if (r == 0)
@@ -617,6 +623,7 @@ static void close_all(struct agent *a)
 	close_fd(&a->signals);
 	close_fd(&a->epoll);
 	setup_free(&a->setup);
+	perf_opener_stop(a->opener);
 }
 
 int agent_run(const struct agent_options *options, struct fault *fault)

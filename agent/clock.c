@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 
 #include "base/base.h"
+#include "base/perf_open.h"
 
 #define TRIES 4
 
@@ -33,11 +33,11 @@ int sched_clock_open(struct sched_clock **ret)
 		return -ENOMEM;
 	clock->page = (size_t)sysconf(_SC_PAGESIZE);
 	clock->size = 2 * clock->page;
-	clock->fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	clock->fd = perf_open(&attr, 0, -1);
 	clock->control =
 		clock->fd < 0 ? MAP_FAILED : mmap(NULL, clock->size, PROT_READ | PROT_WRITE, MAP_SHARED, clock->fd, 0);
 	if (clock->control == MAP_FAILED) {
-		int error = -errno;
+		int error = clock->fd < 0 ? clock->fd : -errno;
 
 		close_fd(&clock->fd);
 		free(clock);

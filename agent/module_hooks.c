@@ -23,6 +23,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "base/perf_open.h"
 #include "identity/cgroup.h"
 
 #define ONWARD_SUFFIX "__onward"
@@ -596,11 +597,53 @@ static bool attaches_itself(const char *section)
 	return strncmp(section, "iter/", 5) && strncmp(section, "iter.s/", 7) && strncmp(section, "perf_event", 10);
 }
 
+/* CATEGORY/NAME, by whoever may open it; -errno. */
+static int open_tracepoint(const char *name)
+{
+	struct perf_event_attr attr = { .size = sizeof attr, .type = PERF_TYPE_TRACEPOINT };
+	char path[160];
+	FILE *file;
+	int id, n;
+
+	snprintf(path, sizeof path, "/sys/kernel/tracing/events/%s/id", name);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	n = fscanf(file, "%d", &id);
+	fclose(file);
+	if (n != 1)
+		return -EINVAL;
+	attr.config = (uint64_t)id;
+	return perf_open(&attr, -1, 0);
+}
+
+static struct bpf_link *attach_tracepoint(struct bpf_program *program, const char *name)
+{
+	struct bpf_link *link = bpf_program__attach(program);
+	int fd, error;
+
+	if (link || errno != EACCES)
+		return link;
+	fd = open_tracepoint(name);
+	if (fd < 0) {
+		errno = -fd;
+		return NULL;
+	}
+	link = bpf_program__attach_perf_event(program, fd);
+	error = errno;
+	if (!link)
+		close(fd);
+	errno = error;
+	return link;
+}
+
 /* Programs of a cgroup are links beside those of others, and apply to all cgroups below. */
 static struct bpf_link *attach_program(struct bpf_program *program, const char *section)
 {
 	_cleanup_(close_fd) int cgroup = -1;
 
+	if (!strncmp(section, "tracepoint/", 11))
+		return attach_tracepoint(program, section + 11);
 	if (!is_cgroup_hook(section))
 		return bpf_program__attach(program);
 	cgroup = open_top_cgroup();

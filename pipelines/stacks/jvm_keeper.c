@@ -82,63 +82,6 @@ static const int calls[] = {
 	SCMP_SYS(restart_syscall),
 };
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-/* What the sanitizers' runtimes do of their own accord; never in a release. */
-static const int sanitizer_calls[] = {
-	SCMP_SYS(sigaltstack), SCMP_SYS(mmap),   SCMP_SYS(munmap),  SCMP_SYS(prlimit64),
-	SCMP_SYS(futex),       SCMP_SYS(gettid), SCMP_SYS(madvise),
-};
-#else
-static const int sanitizer_calls[0];
-#endif
-
-static void close_filter(scmp_filter_ctx *filter)
-{
-	if (*filter)
-		seccomp_release(*filter);
-}
-
-static int allow(scmp_filter_ctx filter, const int *list, size_t n)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < n && r == 0; i++)
-		/* Negative numbers are other architectures' calls. */
-		if (list[i] >= 0)
-			r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, list[i], 0);
-	return r;
-}
-
-/* libseccomp allocates, so this comes before the heap is forgotten. */
-static int compile(struct sandbox *ret)
-{
-	_cleanup_(close_filter) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	_cleanup_(close_fd) int memory = memfd_create("sonde-filter", MFD_CLOEXEC);
-	ssize_t n;
-	int r;
-
-	if (!filter)
-		return -ENOMEM;
-	if (memory < 0)
-		return -errno;
-	r = allow(filter, calls, ARRAY_SIZE(calls));
-	if (r == 0)
-		r = allow(filter, sanitizer_calls, ARRAY_SIZE(sanitizer_calls));
-	if (r == 0)
-		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_EQ, SIGCHLD));
-	if (r == 0)
-		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
-	if (r == 0)
-		r = seccomp_export_bpf(filter, memory);
-	if (r < 0)
-		return r;
-	n = pread(memory, ret->code, sizeof ret->code, 0);
-	if (n <= 0 || (size_t)n == sizeof ret->code || (size_t)n % sizeof ret->code[0])
-		return -E2BIG;
-	ret->count = (unsigned short)((size_t)n / sizeof ret->code[0]);
-	return 0;
-}
-
 /* ---- the keeper's life ---- */
 
 static _Noreturn void run_child(int keeper, int pid)
@@ -196,48 +139,13 @@ static _Noreturn void run_keeper(int socket)
 	}
 }
 
-static int limit_resources(void)
-{
-	static const struct {
-		__rlimit_resource_t resource;
-		rlim_t value;
-	} limits[] = { { RLIMIT_CORE, 0 }, { RLIMIT_FSIZE, 0 }, { RLIMIT_NOFILE, 16 } };
-
-	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
-		struct rlimit limit = { limits[i].value, limits[i].value };
-
-		if (setrlimit(limits[i].resource, &limit) < 0)
-			return -errno;
-	}
-	return 0;
-}
-
-/* Another user, with the three capabilities kept over that change; then nothing more can be had. */
-static int give_up(unsigned uid)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct kept[2] = { { .effective = CAPS, .permitted = CAPS } };
-
-	for (int c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
-		if (c > 31 || !(CAPS & 1u << c))
-			prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
-	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
-		return -errno;
-	if (uid && (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, uid, uid, uid) < 0 ||
-		    syscall(SYS_setresuid, uid, uid, uid) < 0))
-		return -errno;
-	if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 || syscall(SYS_capset, &header, kept) < 0 ||
-	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
-		return -errno;
-	return limit_resources();
-}
-
 static _Noreturn void begin_keeper(const struct sandbox *sandbox, unsigned uid, int socket)
 {
 	prctl(PR_SET_NAME, "sonde-jvm");
 	socket = sandbox_keep_only(socket);
 	sandbox_forget_secrets();
-	if (socket < 0 || give_up(uid) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || sandbox_enter(sandbox) < 0)
+	if (socket < 0 || sandbox_give_up(uid, CAPS) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
+	    sandbox_enter(sandbox) < 0)
 		_exit(1);
 	run_keeper(socket);
 }
@@ -248,7 +156,7 @@ int jvm_keeper_start(struct jvm_keeper **ret, unsigned uid)
 {
 	struct jvm_keeper *k = calloc(1, sizeof *k);
 	struct sandbox sandbox; /* on the stack: the heap is going to be forgotten */
-	int ends[2], r = k ? compile(&sandbox) : -ENOMEM;
+	int ends[2], r = k ? sandbox_compile(calls, ARRAY_SIZE(calls), SANDBOX_FORK | SANDBOX_UNIX, &sandbox) : -ENOMEM;
 
 	if (r == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		r = -errno;

@@ -19,9 +19,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <time.h>
 
+#include "base/perf_open.h"
 #include "stacks/perf_merge.h"
 #include "stacks/perf_record.h"
 #include "stacks/perf_ring.h"
@@ -69,9 +69,8 @@ static int open_event(unsigned cpu, size_t data_size)
 		.watermark = 1,
 		.wakeup_watermark = (uint32_t)(data_size / 4),
 	};
-	int fd = (int)syscall(SYS_perf_event_open, &attr, -1, (int)cpu, -1, PERF_FLAG_FD_CLOEXEC);
 
-	return fd < 0 ? -errno : fd;
+	return perf_open(&attr, -1, (int)cpu);
 }
 
 static int ring_open(struct perf_events *p, unsigned cpu)

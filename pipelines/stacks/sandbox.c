@@ -22,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -31,23 +32,15 @@
 
 #define END_MS 2000
 
-static const int worker_calls[] = {
-	SCMP_SYS(recvmsg),    SCMP_SYS(sendmsg),      SCMP_SYS(pread64),         SCMP_SYS(close),   SCMP_SYS(exit),
-	SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall), SCMP_SYS(madvise),
-};
-
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 /* What the sanitizers' runtimes do of their own accord; never in a release. */
 static const int sanitizer_calls[] = {
-	SCMP_SYS(sigaltstack), SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(prlimit64), SCMP_SYS(futex), SCMP_SYS(gettid),
+	SCMP_SYS(sigaltstack), SCMP_SYS(mmap),   SCMP_SYS(munmap),  SCMP_SYS(prlimit64),
+	SCMP_SYS(futex),       SCMP_SYS(gettid), SCMP_SYS(madvise),
 };
 #else
 static const int sanitizer_calls[0];
 #endif
-
-static const int keeper_calls[] = {
-	SCMP_SYS(wait4), SCMP_SYS(kill), SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(prctl),
-};
 
 static void close_filter(scmp_filter_ctx *filter)
 {
@@ -55,18 +48,18 @@ static void close_filter(scmp_filter_ctx *filter)
 		seccomp_release(*filter);
 }
 
-static int allow(scmp_filter_ctx filter, const int *calls, size_t count)
+static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
 {
-	for (size_t i = 0; i < count; i++) {
-		int r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+	int r = 0;
 
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (calls[i] >= 0) /* others are of other architectures */
+			r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+	return r;
 }
 
-int sandbox_compile(bool keeper, struct sandbox *ret)
+/* libseccomp allocates, so this comes before the heap is forgotten. */
+int sandbox_compile(const int *calls, size_t count, unsigned more, struct sandbox *ret)
 {
 	_cleanup_(close_filter) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	_cleanup_(close_fd) int memory = memfd_create("sonde-filter", MFD_CLOEXEC);
@@ -77,13 +70,13 @@ int sandbox_compile(bool keeper, struct sandbox *ret)
 		return -ENOMEM;
 	if (memory < 0)
 		return -errno;
-	r = allow(filter, worker_calls, ARRAY_SIZE(worker_calls));
+	r = allow(filter, calls, count);
 	if (r == 0)
 		r = allow(filter, sanitizer_calls, ARRAY_SIZE(sanitizer_calls));
-	if (r == 0 && keeper)
-		r = allow(filter, keeper_calls, ARRAY_SIZE(keeper_calls));
-	if (r == 0 && keeper)
+	if (r == 0 && more & SANDBOX_FORK)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_EQ, SIGCHLD));
+	if (r == 0 && more & SANDBOX_UNIX)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
 	if (r == 0)
 		r = seccomp_export_bpf(filter, memory);
 	if (r < 0)
@@ -247,6 +240,44 @@ int sandbox_forget(unsigned uid)
 	if (r == 0 && prctl(PR_SET_DUMPABLE, 0) < 0)
 		r = -errno;
 	return r;
+}
+
+static int limit_resources(void)
+{
+	static const struct {
+		__rlimit_resource_t resource;
+		rlim_t value;
+	} limits[] = { { RLIMIT_CORE, 0 }, { RLIMIT_FSIZE, 0 }, { RLIMIT_NOFILE, 16 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		struct rlimit limit = { limits[i].value, limits[i].value };
+
+		if (setrlimit(limits[i].resource, &limit) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int sandbox_give_up(unsigned uid, uint64_t capabilities)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct kept[2] = { 0 };
+
+	for (unsigned i = 0; i < 2; i++)
+		kept[i].effective = kept[i].permitted = (uint32_t)(capabilities >> 32 * i);
+	for (int c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
+		if (c > 63 || !(capabilities >> c & 1))
+			prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
+	/* The capabilities are kept over the change of the user; then nothing more can be had. */
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return -errno;
+	if (uid && (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, uid, uid, uid) < 0 ||
+		    syscall(SYS_setresuid, uid, uid, uid) < 0))
+		return -errno;
+	if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 || syscall(SYS_capset, &header, kept) < 0 ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
+		return -errno;
+	return limit_resources();
 }
 
 static bool is_reaped_within(int pid, unsigned ms)

@@ -5,7 +5,8 @@
 #define SONDE_SANDBOX_H
 
 #include <linux/filter.h>
-#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #define SANDBOX_CODE_MAX 256
 
@@ -14,9 +15,12 @@ struct sandbox {
 	struct sock_filter code[SANDBOX_CODE_MAX];
 };
 
-/* The allow-list of the worker or (with `keeper`) of both, as the keeper's holds for the workers it forks too. Any
- * other call kills. */
-int sandbox_compile(bool keeper, struct sandbox *ret);
+/* What may be done besides calls: a child may be forked; a socket made in the file system's namespace. */
+#define SANDBOX_FORK 1u
+#define SANDBOX_UNIX 2u
+
+/* These calls (SCMP_SYS) and SANDBOX_* alone; any other call kills. */
+int sandbox_compile(const int *calls, size_t n, unsigned more, struct sandbox *ret);
 
 /* Of a process that has just been forked: keeps `socket` alone, as the descriptor that is returned; 0 to 2 lead nowhere, and the signals that end
  * the agent are ignored. -errno. */
@@ -28,6 +32,10 @@ int sandbox_enter(const struct sandbox *sandbox);
 /* Drops groups, uid (0: keeps it), every capability, sets no_new_privs and limits; overwrites what the process
  * inherited of the agent's secrets (heap, environment). The caller may not use malloc after it. */
 int sandbox_forget(unsigned uid);
+
+/* Another user (0: keeps it) with these capabilities and no way to others, and limits of a helper that
+ * opens at most 16 files. */
+int sandbox_give_up(unsigned uid, uint64_t capabilities);
 
 /* Of that, the secrets alone: heap and environment. */
 void sandbox_forget_secrets(void);

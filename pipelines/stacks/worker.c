@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -22,8 +23,18 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "base/message.h"
 #include "stacks/sandbox.h"
 #include "stacks/shelf.h"
+
+#define WORKER_CALLS                                                                                                   \
+	SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(pread64), SCMP_SYS(close), SCMP_SYS(exit),                      \
+		SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall), SCMP_SYS(madvise)
+
+static const int worker_calls[] = { WORKER_CALLS };
+/* With those of the workers that it forks, for which its filter holds too. */
+static const int keeper_calls[] = { WORKER_CALLS,     SCMP_SYS(wait4),   SCMP_SYS(kill),
+				    SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(prctl) };
 
 struct keeper {
 	struct sandbox keeper, worker;
@@ -32,84 +43,23 @@ struct keeper {
 	size_t mapped;
 };
 
-#define FILES_A_MESSAGE 2
-
-union control {
-	struct cmsghdr header;
-	char room[CMSG_SPACE(FILES_A_MESSAGE * sizeof(int))];
-};
-
-/* Sends `size` bytes and the first `n_fds` of `fds`. */
-static int send_message(int socket, const void *bytes, size_t size, const int *fds, unsigned n_fds, int flags)
-{
-	union control control = { 0 };
-	struct iovec part = { .iov_base = (void *)bytes, .iov_len = size };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
-
-	if (n_fds) {
-		message.msg_control = &control;
-		message.msg_controllen = CMSG_SPACE(n_fds * sizeof *fds);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN(n_fds * sizeof *fds);
-		memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof *fds);
-	}
-	for (;;) {
-		if (sendmsg(socket, &message, flags | MSG_NOSIGNAL) >= 0)
-			return 0;
-		if (errno == EINTR)
-			continue;
-		return errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS ? -EAGAIN : -EPIPE;
-	}
-}
-
-/* Receives one message. Returns its size, 0 at the end of the connection. Descriptors that were not asked for (`fds` NULL) are not
- * taken; of others, those not sent are -1. */
-static ssize_t receive_message(int socket, void *bytes, size_t size, int *fds, int flags)
-{
-	union control control;
-	struct iovec part = { .iov_base = bytes, .iov_len = size };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
-	ssize_t n;
-
-	for (unsigned i = 0; fds && i < FILES_A_MESSAGE; i++)
-		fds[i] = -1;
-	if (fds) {
-		message.msg_control = &control;
-		message.msg_controllen = sizeof control.room;
-	}
-	do
-		n = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-
-	struct cmsghdr *header = fds ? CMSG_FIRSTHDR(&message) : NULL;
-
-	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-	    header->cmsg_len >= CMSG_LEN(sizeof(int)))
-		memcpy(fds, CMSG_DATA(header),
-		       MIN_OF(header->cmsg_len - CMSG_LEN(0), (size_t)FILES_A_MESSAGE * sizeof(int)));
-	return n;
-}
-
 static _Noreturn void run_worker(struct keeper *k, int socket)
 {
 	struct worker_state *state = &k->state;
 
 	for (;;) {
-		int fds[FILES_A_MESSAGE];
-		ssize_t n = receive_message(socket, &state->ask, sizeof state->ask, fds, 0);
+		int fds[MESSAGE_FILES];
+		ssize_t n = message_receive(socket, &state->ask, sizeof state->ask, fds, 0);
 
 		if (n != sizeof state->ask)
 			_exit(0);
 
 		size_t size = worker_answer(state, fds[0], fds[1]);
 
-		for (unsigned i = 0; i < FILES_A_MESSAGE; i++)
+		for (unsigned i = 0; i < MESSAGE_FILES; i++)
 			if (fds[i] >= 0)
 				close(fds[i]);
-		if (send_message(socket, &state->answer, size, NULL, 0, 0) < 0)
+		if (message_send(socket, &state->answer, size, NULL, 0, 0) < 0)
 			_exit(0);
 	}
 }
@@ -135,8 +85,8 @@ static _Noreturn void run_keeper(struct keeper *k, int control)
 
 	for (;;) {
 		char request;
-		int fds[FILES_A_MESSAGE], socket;
-		ssize_t n = receive_message(control, &request, 1, fds, 0);
+		int fds[MESSAGE_FILES], socket;
+		ssize_t n = message_receive(control, &request, 1, fds, 0);
 
 		socket = fds[0];
 
@@ -149,7 +99,7 @@ static _Noreturn void run_keeper(struct keeper *k, int control)
 			_exit(0);
 		worker = fork_worker(k, control, socket);
 		close(socket);
-		send_message(control, &worker, sizeof worker, NULL, 0, 0);
+		message_send(control, &worker, sizeof worker, NULL, 0, 0);
 	}
 }
 
@@ -170,6 +120,11 @@ static void unmap_keeper(struct keeper **k)
 		munmap(*k, (*k)->mapped);
 }
 
+int worker_sandbox(struct sandbox *ret)
+{
+	return sandbox_compile(worker_calls, ARRAY_SIZE(worker_calls), 0, ret);
+}
+
 /* One mapping holds everything the two processes will ever write. */
 static int map_keeper(const struct worker_options *options, struct keeper **ret)
 {
@@ -185,9 +140,9 @@ static int map_keeper(const struct worker_options *options, struct keeper **ret)
 	k->state.shelf = &k->shelf;
 	k->state.work = (uint8_t *)k + size - WORKER_WORK;
 	k->state.arena = *options->arena;
-	r = sandbox_compile(true, &k->keeper);
+	r = sandbox_compile(keeper_calls, ARRAY_SIZE(keeper_calls), SANDBOX_FORK, &k->keeper);
 	if (r == 0)
-		r = sandbox_compile(false, &k->worker);
+		r = worker_sandbox(&k->worker);
 	if (r < 0)
 		unmap_keeper(&k);
 	else
@@ -224,7 +179,7 @@ int worker_spawn(int control)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
-	r = send_message(control, "", 1, &ends[1], 1, MSG_DONTWAIT);
+	r = message_send(control, "", 1, &ends[1], 1, MSG_DONTWAIT);
 	close(ends[1]);
 	if (r < 0) {
 		close(ends[0]);
@@ -237,7 +192,7 @@ int worker_spawn(int control)
 int worker_spawned(int control)
 {
 	int pid;
-	ssize_t n = receive_message(control, &pid, sizeof pid, NULL, MSG_DONTWAIT);
+	ssize_t n = message_receive(control, &pid, sizeof pid, NULL, MSG_DONTWAIT);
 
 	if (n == -EAGAIN)
 		return -EAGAIN;
@@ -248,7 +203,7 @@ int worker_send(int worker, const struct worker_ask *ask, int fd, int debug_fd)
 {
 	const int fds[] = { fd, debug_fd };
 
-	return send_message(worker, ask, sizeof *ask, fds, (fd >= 0) + (fd >= 0 && debug_fd >= 0), MSG_DONTWAIT);
+	return message_send(worker, ask, sizeof *ask, fds, (fd >= 0) + (fd >= 0 && debug_fd >= 0), MSG_DONTWAIT);
 }
 
 /* All within what was sent, and the inlined ones ended by a NUL. */
@@ -264,7 +219,7 @@ static bool is_name_sound(const struct worker_answer *answer, uint32_t i, size_t
 int worker_receive(int worker, struct worker_answer *answer)
 {
 	size_t head = offsetof(struct worker_answer, text);
-	ssize_t n = receive_message(worker, answer, sizeof *answer, NULL, MSG_DONTWAIT);
+	ssize_t n = message_receive(worker, answer, sizeof *answer, NULL, MSG_DONTWAIT);
 
 	if (n == -EAGAIN)
 		return -EAGAIN;

@@ -97,6 +97,11 @@ int worker_send(int worker, const struct worker_ask *ask, int fd, int debug_fd);
 /* Takes in one answer, checked: 0, -EAGAIN, -EPIPE (the worker is gone), -EBADMSG. */
 int worker_receive(int worker, struct worker_answer *answer);
 
+struct sandbox;
+
+/* What a worker may do. 0 or a negative errno. */
+int worker_sandbox(struct sandbox *ret);
+
 /* Closes the control socket and waits for the keeper's end. */
 void worker_stop_keeper(int control, int pid);
 

@@ -25,6 +25,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
+#include "base/perf_open.h"
 #include "probes/cpu/burst_map.h"
 
 #define YOUNG_NS (50 * NS_PER_MS)
@@ -146,9 +147,8 @@ static int open_event(uint32_t tid, uint64_t period_ns)
 		.inherit = 1,
 		.inherit_thread = 1,
 	};
-	int fd = (int)syscall(SYS_perf_event_open, &attr, (int)tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 
-	return fd < 0 ? -errno : fd;
+	return perf_open(&attr, (int)tid, -1);
 }
 
 static bool has_thread(const struct burst *b, uint32_t tid)

@@ -7,10 +7,10 @@
 #include <linux/perf_event.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #include "base/base.h"
+#include "base/perf_open.h"
 #include "probes/cpu/burst.h"
 #include "probes/cpu/cpu.h"
 #include "sonde/module.h"
@@ -72,9 +72,8 @@ static int open_event(const struct cpu *c, unsigned cpu, bool hardware)
 		.exclude_idle = 1,
 		.disabled = 1,
 	};
-	int fd = (int)syscall(SYS_perf_event_open, &attr, -1, (int)cpu, -1, PERF_FLAG_FD_CLOEXEC);
 
-	return fd < 0 ? -errno : fd;
+	return perf_open(&attr, -1, (int)cpu);
 }
 
 /* Opens the event of one CPU and hangs the program on it. -ENODEV: the CPU is not there. */

@@ -387,6 +387,7 @@ class Checked(common.TestCase):
         self.assertNotIn("error  configuration", said.stdout + said.stderr)
         self.assertNotIn("error  rules", said.stdout + said.stderr)
 
+    @common.user_space
     def test_modules_that_are_off_are_said(self):
         said = common.sonde("rules", "check", "-c", os.path.join(common.ROOT, "config", "sonde.yaml"), RULES).stderr
         for module in ("file", "kernel", "memory", "process"):

@@ -135,7 +135,7 @@ class Kafka(common.TestCase):
         want, got = journaled(folder), {}
         for record in records:
             got.setdefault(identity(record), record.value)
-        self.assertEqual(len(got), len(want), f"missing {sorted(set(want) - set(got))[:3]}, unknown {sorted(set(got) - set(want))[:3]}")
+        self.assertEqual(len(got), len(want), f"missing {[(k, want[k][:60]) for k in sorted(set(want) - set(got))[:3]]}, unknown {sorted(set(got) - set(want))[:3]}")
         self.assertTrue(got == want, "records differ from the journal")
         place = {key: i for i, key in enumerate(want)}  # the journal's order
         back = 0

@@ -154,7 +154,7 @@ class Response(common.TestCase):
             thread = threading.Thread(target=turn)
             thread.start()
             try:
-                for _ in range(common.scaled(3000, 300)):
+                for _ in range(common.scaled(3000, 100)):
                     pid = os.posix_spawn(link, [good], os.environ)
                     ends[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             finally:

@@ -87,6 +87,7 @@ class Only(Case):
         self.assertGapless(rows)
         self.assertLedgerExact(rows)
 
+    @common.user_space
     def test_a_rule_of_no_type_asks_for_all(self):
         self.write(rule("All", "proc.name = nobody_is_called_this", warn_evttypes="false"))
         hooks = self.hooks(self.start("rules.only=true"))
@@ -165,6 +166,7 @@ class Only(Case):
         agent.wait_row("file.open", lambda r: r["path"] == f"{self.folder}/other")
         self.assertEqual(self.opened(agent), [name, "other"])
 
+    @common.user_space
     def test_without_rules(self):
         done = subprocess.run([common.SONDE, "run", "--journal", os.path.join(self.folder, "journal"), "--set", "rules.only=true"],
                               capture_output=True, text=True, timeout=common.bound(30))
@@ -206,6 +208,7 @@ class Reads(Case):
         self.assertEqual(opens, ["one", "keys/deep/key", "one", "two"])
         self.assertLedgerExact(rows)
 
+    @common.user_space
     def test_a_file_that_comes_later(self):
         path = f"{self.folder}/later"
         self.write(rule("Later", f"evt.type in (open, openat) and evt.is_open_read = true and fd.name = {path}"))
@@ -218,6 +221,7 @@ class Reads(Case):
             return agent.rows("alert")
         common.wait_until(seen, 10, "the read of a file that was made while it was watched")
 
+    @common.user_space
     def test_more_than_can_be_watched(self):
         self.write(rule("Many", f"evt.type in (open, openat) and fd.name in ({', '.join(f'{self.folder}/f{i}' for i in range(300))})"))
         agent = self.start(modules="file")

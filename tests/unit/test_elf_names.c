@@ -23,6 +23,7 @@
 #include "made_elf.h"
 #include "stacks/elf_table.h"
 #include "stacks/sandbox.h"
+#include "stacks/worker.h"
 #include "stacks/xz.h"
 
 static char folder[] = "/tmp/sonde-test-XXXXXX";
@@ -274,7 +275,7 @@ static void test_sandbox_allows_all_that_is_done(void **state)
 	struct sandbox sandbox;
 	int status, pid;
 
-	assert_int_equal(sandbox_compile(false, &sandbox), 0);
+	assert_int_equal(worker_sandbox(&sandbox), 0);
 	pid = fork();
 	if (pid == 0) {
 		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || sandbox_enter(&sandbox) < 0)

@@ -25,6 +25,7 @@
 #include "stacks/elf_table.h"
 #include "stacks/inline_table.h"
 #include "stacks/sandbox.h"
+#include "stacks/worker.h"
 
 #define ADDRESSES 4000u
 #define CHAIN_MAX 96u
@@ -449,7 +450,7 @@ static void test_in_sandbox(void **state)
 	static const char *const names[] = { "stl-gcc-5", "stl-clang-gz" };
 	static struct sandbox sandbox;
 
-	assert_int_equal(sandbox_compile(false, &sandbox), 0);
+	assert_int_equal(worker_sandbox(&sandbox), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		struct built b = open_program(names[i]);
 		uint8_t *memory = mmap(NULL, b.room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
