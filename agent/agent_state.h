@@ -61,7 +61,7 @@ struct agent {
 	struct ledger *ledger;
 	struct intake *intake;
 	struct cgroups *cgroups;
-	int v1_hierarchy; /* the kernel's number of the chosen v1 hierarchy, or -1 */
+	int v1_hierarchy;           /* the kernel's number of the chosen v1 hierarchy, or -1 */
 	struct perf_opener *opener; /* NULL: it is not needed */
 	struct symbols *symbols;
 	struct event_stacks *stacks; /* of events: modules.NAME.stack */
