@@ -246,23 +246,27 @@ def rate(service, seconds):
     return float(re.search(r"Requests/sec:\s+([\d.]+)", run(["wrk", "-t1", "-c50", f"-d{round(seconds)}s", f"http://127.0.0.1:{service.port}/plain"]))[1])
 
 
-def loss(common, name, modules, rounds=5, seconds=3):
-    """Of a service's rate at full speed, by turns without sonde and with these modules: (median without, median of each with beside the one before it
-    without: the machine's own pace changes over minutes)."""
+def loss(common, name, modules, rounds=15, seconds=2):
+    """Of a service's rate at full speed, by turns without sonde and with these modules: (median without; median of each with beside the ones before and
+    after it without, as the machine's own pace changes by the second; the standard error of that median)."""
     with tempfile.TemporaryDirectory(prefix="sonde-bench-") as folder:
         os.chmod(folder, 0o755)
         service = SERVICES[name](folder, free_port())
         service.start()
         try:
             rate(service, seconds)
-            without, factors = [], []
+            without, factors = [rate(service, seconds)], []
             for _ in range(rounds):
+                with common.Agent(modules=modules, settings=[f"agent.modules={os.path.join(common.BUILD, 'tests', 'empty')}"] if modules == "empty" else ()):
+                    beside = rate(service, seconds)
                 without.append(rate(service, seconds))
-                with common.Agent(modules=modules):
-                    factors.append(rate(service, seconds) / without[-1])
+                factors.append(2 * beside / sum(without[-2:]))
         finally:
             service.stop()
-    return statistics.median(without), statistics.median(factors)
+    # 1.253: of a median beside a mean, for errors that are normal; their spread by the median of the deviations, which outliers do not widen.
+    middle = statistics.median(factors)
+    spread = 1.483 * statistics.median(abs(f - middle) for f in factors)
+    return statistics.median(without), middle, 1.253 * spread / len(factors) ** 0.5
 
 
 def apart(ours, theirs, wait):
@@ -289,8 +293,8 @@ def main():
     import common
 
     for name in ("redis", "nginx") if arguments.loss else ():
-        without, factor = loss(common, name, arguments.loss)
-        print(f"{name}: {without:,.0f} answers/s without, with {arguments.loss}: {100 * (factor - 1):+.1f} %", flush=True)
+        without, factor, error = loss(common, name, arguments.loss)
+        print(f"{name}: {without:,.0f} answers/s without, with {arguments.loss}: {100 * (factor - 1):+.1f} ± {100 * error:.1f} %", flush=True)
     for name in arguments.services or (() if arguments.loss else SERVICES):
         print(text_of(measure(common, name, arguments.seconds)) if possible(name) else f"{name}: not installed", flush=True)
 
