@@ -117,7 +117,7 @@ class Postgres(Service):
                     "-c", f"unix_socket_directories={self.folder}", "-c", "fsync=off"])
         self.script = os.path.join(self.folder, "script.sql")
         with open(self.script, "w") as file:
-            file.write("SELECT pg_sleep(random() * 0.004);\n")
+            file.write("SELECT pg_sleep(random() * 0.005);\n")  # whole milliseconds, that is: of five of them the middle one has the median
 
     def as_user(self, argv, **options):
         return run(["runuser", "-u", "postgres", "--", f"{self.bin}/{argv[0]}", *argv[1:]], cwd=self.folder, **options)
