@@ -265,7 +265,7 @@ static void tell_opens(struct agent *a)
 		all |= !companion->opens(&g->host, all ? NULL : (const char *const *)opens->paths, all ? 0 : opens->n);
 		told = true;
 	}
-	if (told && opens)
+	if (told && opens && (all || opens->n))
 		say_opens(a, opens, all);
 }
 

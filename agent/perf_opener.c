@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -26,6 +27,8 @@
 
 /* Above it Debian's kernels ask for CAP_SYS_ADMIN; others know no such value. */
 #define PARANOID_MAX 2
+
+#define ANSWER_S 2 /* an answer takes, at most */
 
 struct question {
 	struct perf_event_attr attr;
@@ -90,8 +93,10 @@ int perf_opener_open(struct perf_opener *o, const struct perf_event_attr *attr, 
 
 	pthread_mutex_lock(&o->lock);
 	if (message_send(o->socket, &q, sizeof q, NULL, 0, 0) < 0 ||
-	    message_receive(o->socket, &error, sizeof error, fds, 0) != sizeof error)
-		error = EACCES; /* it is gone: as without it */
+	    message_receive(o->socket, &error, sizeof error, fds, 0) != sizeof error) {
+		close_fd(&o->socket); /* it is gone, or held up: as without it, from now on */
+		error = EACCES;
+	}
 	pthread_mutex_unlock(&o->lock);
 	return fds[0] >= 0 ? fds[0] : -(error ? error : EACCES);
 }
@@ -121,22 +126,24 @@ bool perf_opener_needed(void)
 
 static int start(struct perf_opener *o)
 {
+	const struct timeval longest = { .tv_sec = ANSWER_S };
 	struct sandbox sandbox; /* on the stack: the heap is going to be forgotten */
 	int ends[2], r = sandbox_compile(calls, ARRAY_SIZE(calls), 0, &sandbox);
 
+	if (r == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		r = -errno;
 	if (r < 0)
 		return r;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		return -errno;
-	o->pid = (int)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-	r = -errno;
+	o->socket = ends[0];
+	o->pid = setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest) < 0
+			 ? -1
+			 : (int)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+	r = o->pid < 0 ? -errno : 0;
 	if (o->pid == 0)
 		begin_helper(&sandbox, ends[1]);
 	close(ends[1]);
-	o->socket = ends[0];
-	if (o->pid > 0)
-		return 0;
-	close(o->socket);
+	if (r < 0)
+		close_fd(&o->socket);
 	return r;
 }
 
@@ -163,7 +170,7 @@ void perf_opener_stop(struct perf_opener *o)
 	if (!o)
 		return;
 	perf_open_by(NULL, NULL);
-	close(o->socket);
+	close_fd(&o->socket);
 	sandbox_reap(o->pid);
 	pthread_mutex_destroy(&o->lock);
 	free(o);

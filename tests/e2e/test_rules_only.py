@@ -132,6 +132,9 @@ class Only(Case):
         self.make_file("link/c")
         with self.assertRaises(FileExistsError):
             self.make_file("other/one", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        deep = "other/" + "d/" * 40
+        os.makedirs(f"{self.folder}/{deep}")
+        self.make_file(f"{deep}x")  # too far down to look
         # There the folder `below` is mounted at another place, and another one at its.
         subprocess.run(["unshare", "-m", "sh", "-c", "mount --bind $0/below $0/elsewhere && mount --bind $0/other $0/below && : >$0/elsewhere/x && : >$0/below/y",
                         self.folder], check=True)
@@ -139,7 +142,7 @@ class Only(Case):
         agent.wait_row("file.open", lambda r: r.get("path") == f"{self.folder}/below/last")
         rows = [r for r in agent.rows("file.open") if r.get("path", r.get("path_given", "")).startswith(self.folder)]
         told = [r["path"].removeprefix(self.folder + "/") for r in rows if "error" not in r]
-        self.assertEqual(told, ["one", "below/a", "below/deep/b", "one", "below/a", "below/link", "below/deep/c", "below/y", "below/last"])
+        self.assertEqual(told, ["one", "below/a", "below/deep/b", "one", "below/a", "below/link", "below/deep/c", f"{deep}x", "below/y", "below/last"])
         self.assertEqual([r["path_given"] for r in rows if "error" in r], [f"{self.folder}/other/one"])
         # A rule that names none: all are told; and then again few.
         self.write(rule("One", f"{write} fd.name = {self.folder}/one"), rule("Any", f"{write} proc.name = nobody_is_called_this"))

@@ -98,11 +98,27 @@ static void test_gone(void **state)
 
 	kill(perf_opener_pid(o), SIGKILL);
 	assert_int_equal(open_one(o, &attr), -EACCES);
+	assert_int_equal(open_one(o, &attr), -EACCES);
 	/* Only what the kernel refuses is asked of it. */
 	int fd = perf_open(&attr, 0, -1);
 
 	assert_true(fd >= 0);
 	close(fd);
+	perf_opener_stop(o);
+}
+
+/* One that does not answer holds nobody up for long, and an answer that comes too late is for no other question. */
+static void test_held_up(void **state)
+{
+	struct perf_opener *o = start();
+	struct perf_event_attr attr = dummy();
+	uint64_t begin = now_boottime_ns();
+
+	kill(perf_opener_pid(o), SIGSTOP);
+	assert_int_equal(open_one(o, &attr), -EACCES);
+	assert_true(now_boottime_ns() - begin < 4 * NS_PER_SEC);
+	kill(perf_opener_pid(o), SIGCONT);
+	assert_int_equal(open_one(o, &attr), -EACCES);
 	perf_opener_stop(o);
 }
 
@@ -112,6 +128,7 @@ int main(void)
 		cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_rights),
 		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_held_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
