@@ -98,6 +98,18 @@ static int load_rules(struct agent *a, struct changes *c, struct fault *fault)
 	return r;
 }
 
+static int restart(struct agent *a, struct module *m, struct fault *fault)
+{
+	struct module_hold *hold = module_running(m) ? module_hold(m) : NULL;
+	int r = 0;
+
+	agent_stop_module(a, m, RELOAD_FLUSH_NS / NS_PER_MS);
+	if (agent_wants_module(a, m))
+		r = agent_start_module(a, m, fault);
+	module_let_go(hold);
+	return r;
+}
+
 static int restart_changed(struct agent *a, struct changes *c, struct fault *fault)
 {
 	int r = load_rules(a, c, fault);
@@ -107,11 +119,8 @@ static int restart_changed(struct agent *a, struct changes *c, struct fault *fau
 	for (size_t i = 1; i < loader_count(a->setup.loader) && i < MODULES_MAX && r == 0; i++) {
 		struct module *m = loader_module(a->setup.loader, i);
 
-		if (c->modules[i]) {
-			agent_stop_module(a, m, RELOAD_FLUSH_NS / NS_PER_MS);
-			if (agent_wants_module(a, m))
-				r = agent_start_module(a, m, fault);
-		}
+		if (c->modules[i])
+			r = restart(a, m, fault);
 		if (r == 0 && module_running(m))
 			intake_set_overflow(a->intake, module_name(m), agent_overflow_of(a->setup.config, m));
 	}

@@ -64,6 +64,10 @@ void module_detach(struct module *module, void (*between)(void *context), void *
 void loader_detach(struct loader *loader, void (*between)(void *context), void *context);
 void module_unload(struct module *module);
 bool module_running(const struct module *module);
+/* Keeps the tracepoints of a module's hooks in use, by nobody, over a restart of the module: the kernel waits for every processor, one tracepoint after
+ * the other, when the last user leaves one, and meanwhile nothing would be told. NULL, which is fine: there is no memory. */
+struct module_hold *module_hold(const struct module *module);
+void module_let_go(struct module_hold *hold);
 /* Whether it has programs of cgroups: attaching these takes CAP_NET_ADMIN, which the agent gives up after its start, so that stopped and started
  * again the module would be without them. */
 bool module_must_stay(const struct module *module);

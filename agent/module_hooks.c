@@ -597,10 +597,17 @@ static bool attaches_itself(const char *section)
 	return strncmp(section, "iter/", 5) && strncmp(section, "iter.s/", 7) && strncmp(section, "perf_event", 10);
 }
 
+#define TRACEPOINT_LENGTH 11
+
+static bool is_tracepoint(const char *section)
+{
+	return !strncmp(section, "tracepoint/", TRACEPOINT_LENGTH);
+}
+
 /* CATEGORY/NAME, by whoever may open it; -errno. */
 static int open_tracepoint(const char *name)
 {
-	struct perf_event_attr attr = { .size = sizeof attr, .type = PERF_TYPE_TRACEPOINT };
+	struct perf_event_attr attr = { .size = sizeof attr, .type = PERF_TYPE_TRACEPOINT, .disabled = 1 };
 	char path[160];
 	FILE *file;
 	int id, n;
@@ -642,8 +649,8 @@ static struct bpf_link *attach_program(struct bpf_program *program, const char *
 {
 	_cleanup_(close_fd) int cgroup = -1;
 
-	if (!strncmp(section, "tracepoint/", 11))
-		return attach_tracepoint(program, section + 11);
+	if (is_tracepoint(section))
+		return attach_tracepoint(program, section + TRACEPOINT_LENGTH);
 	if (!is_cgroup_hook(section))
 		return bpf_program__attach(program);
 	cgroup = open_top_cgroup();
@@ -661,6 +668,32 @@ static void say_attach_error(const char *section, int error, char *why, size_t w
 	snprintf(why, why_size, "attach: %s%s", strerror(error),
 		 forbidden ? "; CAP_NET_ADMIN is gone: restart sonde, or another program has the top cgroup to itself"
 			   : "");
+}
+
+struct module_hold {
+	size_t n;
+	int fds[];
+};
+
+struct module_hold *module_hold(const struct module *module)
+{
+	struct module_hold *hold = calloc(1, sizeof *hold + module->n_measures * sizeof hold->fds[0]);
+
+	for (size_t i = 0; hold && module->object && i < module->n_measures; i++) {
+		const struct hook *h = hook_in_use(&module->measures[i]);
+		int fd = h && is_tracepoint(h->section) ? open_tracepoint(h->section + TRACEPOINT_LENGTH) : -1;
+
+		if (fd >= 0)
+			hold->fds[hold->n++] = fd;
+	}
+	return hold;
+}
+
+void module_let_go(struct module_hold *hold)
+{
+	for (size_t i = 0; hold && i < hold->n; i++)
+		close(hold->fds[i]);
+	free(hold);
 }
 
 bool module_must_stay(const struct module *module)
