@@ -450,10 +450,23 @@ static void say_debuginfod(struct agent *a)
 	agent_say(a, text);
 }
 
+/* First of all: it has what memory the agent has by then. */
+static int start_opener(struct agent *a, struct fault *fault)
+{
+	int r = geteuid() == 0 && perf_opener_needed() ? perf_opener_start(&a->opener) : 0;
+
+	if (r < 0)
+		fault_set(fault, r, "no helper for perf events can be started: %s", strerror(-r));
+	return r;
+}
+
 static int begin(struct agent *a, struct fault *fault)
 {
-	int r = setup_make(&a->setup, a->options->file, a->options->sets, a->options->n_sets, agent_say, a, fault);
+	int r = start_opener(a, fault);
 
+	if (r < 0)
+		return r;
+	r = setup_make(&a->setup, a->options->file, a->options->sets, a->options->n_sets, agent_say, a, fault);
 	if (r < 0)
 		return r == -ENOMEM ? r : -EINVAL; /* whatever it is, it lies in the configuration */
 	name_run(a);
@@ -462,11 +475,6 @@ static int begin(struct agent *a, struct fault *fault)
 				 "sonde run must be started by root (uid 0, not %u): it loads programs into the kernel",
 				 geteuid());
 	r = loader_check_kernel(fault);
-	if (r == 0 && perf_opener_needed()) {
-		r = perf_opener_start(&a->opener);
-		if (r < 0)
-			fault_set(fault, r, "no helper for perf events can be started: %s", strerror(-r));
-	}
 	if (r == 0)
 		r = open_signals(a);
 	if (r == 0)
