@@ -256,6 +256,9 @@ static void tell_opens(struct agent *a)
 	_cleanup_(free_asked) struct asked *opens = only ? ask_rules(a, RULES_OPENS) : NULL;
 	bool all = !opens || opens->n_anywhere || opens->n_missed;
 
+	if (only && !opens)
+		agent_say(a,
+			  "out of memory: which opens rules ask for is not known, and those for writing are all told");
 	for (size_t i = 0; i < ARRAY_SIZE(a->guests); i++) {
 		struct guest *g = &a->guests[i];
 		const struct sonde_module *companion = g->module ? module_companion(g->module) : NULL;

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -143,6 +144,30 @@ def kill(common, count=50):
             rows = running.wait_rows("response.action", lambda r: r["action"] == "kill", count)
             running.stop()
     return sorted(r["latency_ns"] for r in rows)
+
+
+def gap(common):
+    """ms between two files of those made every 2 ms that the stream has, at most, while other rules restart the module about files."""
+    def write(path, **rules):
+        with open(path, "w") as file:
+            file.writelines(f"- {{rule: {name}, desc: d, condition: \"{condition}\", output: o, priority: INFO}}\n" for name, condition in rules.items())
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        rules = os.path.join(folder, "rules.yaml")
+        made = f"evt.type in (open, openat) and evt.is_open_write = true and fd.name startswith {folder}/"
+        write(rules, made=made, gone=f"evt.type = unlinkat and fs.path.name startswith {folder}/", folders=f"evt.type = mkdir and fs.path.name startswith {folder}/")
+        with common.Agent(modules="file", settings=[f"rules.files=[{rules}]", "rules.only=true"]) as running:
+            write(rules, made=made)
+            running.signal(signal.SIGHUP)
+            until, n = None, 0
+            while until is None or time.monotonic() < until:
+                n += 1
+                with open(os.path.join(folder, f"made-{n}"), "w"):
+                    time.sleep(0.002)
+                if until is None and "configuration reloaded" in running.output():
+                    until = time.monotonic() + 1
+            running.stop()
+            times = sorted(r["ts"] for r in running.rows("file.open") if r.get("path", "").startswith(f"{folder}/made-"))
+    return max(b - a for a, b in zip(times, times[1:])) / 1e6
 
 
 def judged(common, measured):
