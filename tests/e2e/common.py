@@ -388,17 +388,28 @@ class Agent:
         return sum(cpu_seconds(pid) for pid in self.processes())
 
     def resident_bytes(self):
-        """RssAnon + RssShmem of the agent and its workers; the journal's mapped pages are page cache."""
-        total = 0
+        """What the agent and its workers hold in memory that no file has: their anonymous pages and their memfds. Pages of the program and of the
+        journal are page cache, also where these lie in a tmpfs, as in a guest, whose pages RssShmem counts."""
+        return sum(self.resident_kib().values()) * 1024
+
+    def resident_kib(self):
+        """{(pid, name): KiB} of resident_bytes."""
+        held = {}
         for pid in self.processes():
             try:
-                with open(f"/proc/{pid}/status") as status:
-                    for line in status:
-                        if line.startswith(("RssAnon:", "RssShmem:")):
-                            total += int(line.split()[1]) * 1024
+                with open(f"/proc/{pid}/status") as status, open(f"/proc/{pid}/smaps") as smaps:
+                    of = dict(line.split(":\t", 1) for line in status if ":\t" in line)
+                    total, ours = int(of["RssAnon"].split()[0]), False
+                    for line in smaps:
+                        if line.split(" ", 1)[0].endswith(":"):
+                            if ours and line.startswith("Rss:"):
+                                total += int(line.split()[1])
+                        else:
+                            ours = "/memfd:" in line or "/dev/zero" in line
+                    held[pid, of["Name"].strip()] = total
             except OSError:
                 continue
-        return total
+        return held
 
 
 class TestCase(unittest.TestCase):

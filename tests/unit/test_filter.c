@@ -15,6 +15,7 @@
 #include <pthread.h>
 
 #include "filter_compare.h"
+#include "test_times.h"
 
 /* --- nobody asks the resolver: libpcap's calls end here --- */
 
@@ -118,7 +119,7 @@ static void no_name_is_looked_up(void **state)
 	uint64_t seed = 11;
 	unsigned compiled = 0;
 
-	for (int i = 0; i < 60000; i++) {
+	for (int i = 0; i < TEST_TIMES(60000); i++) {
 		uint32_t n = 1 + made_below(&seed, 5);
 		struct made_text t = { .n = 0 };
 
@@ -128,7 +129,7 @@ static void no_name_is_looked_up(void **state)
 		if (names_asked)
 			fail_msg("'%s' asked for a name", t.text);
 	}
-	assert_true(compiled > 100);
+	assert_true(compiled > TEST_TIMES(100));
 }
 
 static void mistakes_are_explained(void **state)
@@ -326,13 +327,13 @@ static void filters_do_as_libpcap_does(void **state)
 	static struct comparison c;
 
 	compare_begin(&c, 1, NULL);
-	for (int i = 0; i < 6000; i++)
+	for (int i = 0; i < TEST_TIMES(6000); i++)
 		compare_expression(&c);
 	compare_print(&c, "expressions");
 	assert_int_equal(c.differences + c.too_large, 0);
 	assert_true(c.refused < 1500);
 	compare_begin(&c, 2, NULL);
-	for (int i = 0; i < 12000; i++)
+	for (int i = 0; i < TEST_TIMES(12000); i++)
 		compare_program(&c);
 	compare_print(&c, "programs");
 	assert_int_equal(c.differences + c.too_large, 0);
@@ -347,12 +348,12 @@ static void the_kernel_does_as_libpcap_does(void **state)
 		skip();
 	assert_int_equal(kernel_open(&kernel), 0);
 	compare_begin(&c, 3, &kernel);
-	for (int i = 0; i < 3000; i++)
+	for (int i = 0; i < TEST_TIMES(3000); i++)
 		compare_expression(&c);
 	compare_print(&c, "expressions");
 	assert_int_equal(c.differences + c.too_large, 0);
 	compare_begin(&c, 4, &kernel);
-	for (int i = 0; i < 3000; i++)
+	for (int i = 0; i < TEST_TIMES(3000); i++)
 		compare_program(&c);
 	compare_print(&c, "programs");
 	assert_int_equal(c.differences + c.too_large, 0);

@@ -22,6 +22,7 @@
 #include <cmocka.h>
 #include "journal/crc32c.h"
 #include "journal/journal.h"
+#include "test_times.h"
 
 #define SEGMENT 65536u
 
@@ -891,7 +892,7 @@ static void live(struct model *m, uint64_t seed)
 static void test_property(void **state)
 {
 	const char *rounds = getenv("SONDE_TEST_ROUNDS"), *given = getenv("SONDE_TEST_SEED");
-	uint64_t n = rounds ? strtoull(rounds, NULL, 10) : 200;
+	uint64_t n = rounds ? strtoull(rounds, NULL, 10) : TEST_TIMES(200);
 	uint64_t seed = given ? strtoull(given, NULL, 0) : now_realtime_ns();
 	uint64_t *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
