@@ -189,13 +189,16 @@ class Turnaround(common.TestCase):
         times = sorted(server.times)
         for side, rows in sides.items():
             self.assertEqual(sum(r["count"] for r in rows), truth.count, side)
-            self.assertAlmostEqual(sum(r["sum_ns"] for r in rows), truth.sum, delta=(0.7 if common.GUEST else 0.25) * truth.sum)
             hist = collections.Counter()
             for row in rows:
                 hist.update({int(ns): n for ns, n in row["hist"].items()})
             told = sorted(hist.elements())
+            self.assertEqual(len(told), truth.count, side)
+            if common.GUEST:
+                continue  # a guest that stands still for a moment has that moment sixteen times
+            self.assertAlmostEqual(sum(r["sum_ns"] for r in rows), truth.sum, delta=0.25 * truth.sum)
             for part in (0.5, 0.9):
-                self.assertTrue(common.GUEST or near(told[int(part * len(told))], times[int(part * len(times))]), (side, part, hist))
+                self.assertTrue(near(told[int(part * len(told))], times[int(part * len(times))]), (side, part, hist))
 
     def test_slow_ones_are_not_passed_over(self):
         """Also where none is measured but one in sixteen, a slow answer is a tcp.slow, as from the tick of the kernel's clock."""
