@@ -24,9 +24,10 @@
 #define NS_PER_SECOND 1000000000ull
 
 SONDE_SETTING(__u64, slow, 1000000000ull, 0, 0, "ns", "an answer that took as long is a tcp.slow");
-SONDE_SETTING(__u32, whole, 512, 0, 1000000, "",
-	      "how many answers of one connection in a window are measured each; of more, one in some sixteen is, and "
-	      "stands for those before it; 0: all are");
+SONDE_SETTING(
+	__u32, whole, 512, 0, 1000000, "",
+	"how many answers of one connection in a window are measured each, and eight times as many of one service; of "
+	"more, one in some sixteen is, and stands for those before it; 0: all are");
 SONDE_SETTING(__u32, slow_rate, 100, 0, 100000, "", "the most tcp.slow in a second");
 
 /* Of the task that reads and sends. The kernel puts eight bytes of its own before it in its first cache line. */
@@ -58,6 +59,11 @@ struct turn {
 	__u16 flags, filtered;
 	__u8 were_to_pass; /* to_pass as it was set */
 };
+
+/* Of a service, TURNAROUND_WHOLE times as many answers as of one connection are measured each; of each connection, one in TURNAROUND_FIRST of
+ * those, whatever its service has. */
+#define TURNAROUND_WHOLE 8
+#define TURNAROUND_FIRST 16
 
 /* Of the arrivals: monotonic clock; 0: there was none. */
 struct arrivals {
@@ -282,15 +288,15 @@ sonde_inline struct turnaround_sums *sums_of(struct turn *t)
 	return sums;
 }
 
-/* `count` answers that took `ns` each. */
-sonde_inline void add_many(struct turn *t, __u64 ns, __u64 wait, __u32 count)
+/* `count` answers that took `ns` each, as one of them was measured to. Returns how many of the service were measured in this window. */
+sonde_inline __u32 add_many(struct turn *t, __u64 ns, __u64 wait, __u32 count)
 {
 	struct turnaround_sums *sums = sums_of(t);
 	__u32 bucket = turnaround_bucket(ns);
 
 	if (!sums) {
 		sonde_lost(tcp_turnaround, SONDE_DROP_MAP_FULL);
-		return;
+		return 0;
 	}
 	if (bucket < TURNAROUND_BUCKETS)
 		__sync_fetch_and_add(&sums->buckets[bucket], count);
@@ -303,6 +309,7 @@ sonde_inline void add_many(struct turn *t, __u64 ns, __u64 wait, __u32 count)
 		if (ns <= max || __sync_val_compare_and_swap(&sums->max_ns, max, ns) == max)
 			break;
 	}
+	return ++sums->measured;
 }
 
 /* ---- turns that are not measured ---- */
@@ -351,13 +358,17 @@ sonde_inline __u64 ns_since(__u32 ticks)
 	return (__u64)((__u32)bpf_jiffies64() - ticks) * sonde_tick_ns;
 }
 
-/* With those that went before it. */
+/* With those that went before it. What a connection says first is measured in any case. */
 sonde_inline void add(struct sock *sk, struct turn *t, __u64 ns, __u64 wait)
 {
-	add_many(t, ns, wait, 1 + t->were_to_pass - t->to_pass);
+	__u32 measured = add_many(t, ns, wait, 1 + t->were_to_pass - t->to_pass);
+
 	t->ns = ns;
 	t->were_to_pass = t->to_pass = 0;
-	if (++t->turns > whole && whole && (!slow || slow > 16ull * sonde_tick_ns))
+	t->turns++;
+	if (!whole || (slow && slow <= 16ull * sonde_tick_ns))
+		return;
+	if (t->turns > whole || (t->turns > whole / TURNAROUND_FIRST && measured / TURNAROUND_WHOLE > whole))
 		begin_to_pass(sk, t);
 }
 

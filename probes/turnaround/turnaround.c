@@ -46,8 +46,9 @@ static const struct sonde_option options[] = {
 	  .value = "512",
 	  .max = 1000000,
 	  .unit = "",
-	  .help = "how many answers of one connection in a window are measured each; of more, one in some sixteen is, "
-		  "and stands for those before it; 0: all are" },
+	  .help = "how many answers of one connection in a window are measured each, and eight times as many of one "
+		  "service; "
+		  "of more, one in some sixteen is, and stands for those before it; 0: all are" },
 	{ 0 },
 };
 

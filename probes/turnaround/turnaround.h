@@ -79,7 +79,7 @@ struct turnaround_sums {
 	char comm[16];
 	__u64 errors, sum_ns, max_ns, socket_wait_ns;
 	__u32 buckets[TURNAROUND_BUCKETS];
-	__u32 _pad;
+	__u32 measured; /* answers, about: CPUs that count at the same time may count one */
 };
 
 /* As histogram_bucket() of pipelines/flows. */

@@ -168,7 +168,7 @@ sonde_inline int receives(struct sock *sk, int ret, int flags)
 	return 0;
 }
 
-/* Linux 6.3; for every socket of whatever kind. */
+/* Linux 6.3, where fexit is refused: for every socket of whatever kind, TCP's too. */
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(send__tp_btf, struct sock *sk, int ret, int flags)
 {
@@ -181,7 +181,8 @@ int BPF_PROG(receive__tp_btf, struct sock *sk, int ret, int flags)
 	return is_udp(sk) ? receives(sk, ret, flags) : 0;
 }
 
-/* Before that. What an IPv6 socket sends over IPv4 passes both. */
+/* Of UDP alone. What an IPv6 socket sends over IPv4 passes both. */
+SONDE_PREFERRED
 SEC("fexit/udp_sendmsg")
 int BPF_PROG(send__fexit, struct sock *sk, void *message, unsigned long bytes, int ret)
 {
@@ -205,6 +206,7 @@ sonde_inline int receive_returns(struct sock *sk, volatile unsigned long long *a
 	return receives(sk, (int)arguments[6], (int)arguments[4]);
 }
 
+SONDE_PREFERRED
 SEC("fexit/udp_recvmsg")
 int receive__fexit(unsigned long long *arguments)
 {
