@@ -1186,9 +1186,9 @@ sonde_inline bool may_be_named(struct dentry *d)
 }
 
 /* A function takes no pointer as a number, but a copy of one. */
-sonde_inline __u64 number_of(struct dentry *d)
+sonde_inline __u64 number_of(void *pointer)
 {
-	struct dentry *on_stack = d;
+	void *on_stack = pointer;
 	__u64 number = 0;
 
 	bpf_probe_read_kernel(&number, sizeof number, &on_stack);
@@ -1199,22 +1199,22 @@ sonde_inline __u64 number_of(struct dentry *d)
  * and none that is watched. */
 static __noinline int is_below_named(struct file *file, __u32 how)
 {
-	struct dentry *d = MEMBER(file, file, f_path.dentry);
-	void *vfsmount = BPF_CORE_READ(file, f_path.mnt);
-	struct mount *own = vfsmount - bpf_core_field_offset(struct mount, mnt);
-	struct sonde_mount mount;
+	struct dentry *d = MEMBER(file, file, f_path.dentry), *top;
+	void *vfsmount = MEMBER(file, file, f_path.mnt);
+	struct mount *own = vfsmount - bpf_core_field_offset(struct mount, mnt), *above;
 
-	sonde_read_mount(&mount, own);
+	top = MEMBER(mount, own, mnt.mnt_root);
 	for (int i = 0; i < 32; i++) {
-		if (d == mount.top) {
-			if (mount.above == own)
+		if (d == top) {
+			above = MEMBER(mount, own, mnt_parent);
+			if (above == own)
 				return 0;
-			own = mount.above;
-			d = mount.point;
-			sonde_read_mount(&mount, own);
+			d = MEMBER(mount, own, mnt_mountpoint);
+			own = above;
+			top = MEMBER(mount, own, mnt.mnt_root);
 			continue;
 		}
-		if (may_be_named(d) && is_named(number_of(d), (__u64)own, how))
+		if (may_be_named(d) && is_named(number_of(d), number_of(own), how))
 			return 1;
 		how &= FILE_WATCH_FOLDER | FILE_OPENS_FOLDER;
 		d = MEMBER(dentry, d, d_parent);

@@ -7,7 +7,7 @@ A generator's time ends when it has read the answer, sonde's turnaround when the
 it, of which rows hold the sum, so its mean is added. What is left is what the generator does between the kernel's hooks and its
 own clock.
 
-usage: services.py [--build DIR] [--seconds 8] [--loss MODULES] [SERVICE ...]     services: nginx tls postgres redis java go
+usage: services.py [--build DIR] [--seconds 8] [--loss MODULES] [--turns MODULES]... [--cpus 0,0] [SERVICE ...]     services: nginx tls postgres redis java go
 """
 import argparse
 import collections
@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -257,16 +258,71 @@ def loss(common, name, modules, rounds=15, seconds=2):
             rate(service, seconds)
             without, factors = [rate(service, seconds)], []
             for _ in range(rounds):
-                with common.Agent(modules=modules, settings=[f"agent.modules={os.path.join(common.BUILD, 'tests', 'empty')}"] if modules == "empty" else ()):
+                with common.Agent(modules=modules, settings=empty_settings(common) if modules == "empty" else ()):
                     beside = rate(service, seconds)
                 without.append(rate(service, seconds))
                 factors.append(2 * beside / sum(without[-2:]))
         finally:
             service.stop()
-    # 1.253: of a median beside a mean, for errors that are normal; their spread by the median of the deviations, which outliers do not widen.
-    middle = statistics.median(factors)
-    spread = 1.483 * statistics.median(abs(f - middle) for f in factors)
-    return statistics.median(without), middle, 1.253 * spread / len(factors) ** 0.5
+    return statistics.median(without), statistics.median(factors), error_of_median(factors)
+
+
+class Turns:
+    """Requests and their answers over loopback, at full speed for as long as it is used; ns() says what one takes."""
+    def __init__(self, build, cpus):
+        self.process = subprocess.Popen([os.path.join(build, "tests", "bench_turns"), *map(str, cpus)], stdout=subprocess.PIPE, text=True)
+        self.slices = []
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in self.process.stdout:
+            at, ns = line.split()
+            self.slices.append((float(at), float(ns)))
+
+    def ns(self, seconds):
+        """The median of the quickest fifth of its slices of 5 ms: what the rest are slower by is somebody else's."""
+        begin = time.monotonic()
+        time.sleep(seconds)
+        quick = sorted(ns for at, ns in self.slices if at > begin + 0.01)
+        return statistics.median(quick[:max(1, len(quick) // 5)])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+        self.process.wait()
+
+
+def turns(common, cpus, variants, rounds=9, seconds=1.5):
+    """Of a request and its answer over loopback with ends on these two CPUs: (ns without sonde, [(ns more with it, the standard error of that) for each
+    of `variants`, (modules, settings)])."""
+    without, more = [], [[] for _ in variants]
+    with Turns(common.BUILD, cpus) as load:
+        before = load.ns(seconds)
+        for _ in range(rounds):
+            for variant, (modules, settings) in enumerate(variants):
+                with common.Agent(modules=modules, settings=settings):
+                    time.sleep(0.5)  # what an agent does once
+                    beside = load.ns(seconds)
+                time.sleep(0.1)
+                after = load.ns(seconds)
+                more[variant].append(2 * beside / (before + after) - 1)
+                without.append(after)
+                before = after
+    alone = statistics.median(without)
+    return alone, [(alone * statistics.median(m), alone * error_of_median(m)) for m in more]
+
+
+def error_of_median(values):
+    """Its standard error. 1.253: of a median beside a mean, for errors that are normal; their spread by the median of the deviations, which outliers
+    do not widen."""
+    middle = statistics.median(values)
+    return 1.253 * 1.483 * statistics.median(abs(v - middle) for v in values) / len(values) ** 0.5
+
+
+def empty_settings(common):
+    return [f"agent.modules={os.path.join(common.BUILD, 'tests', 'empty')}"]
 
 
 def apart(ours, theirs, wait):
@@ -284,6 +340,8 @@ def main():
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--loss", metavar="MODULES", help="what these modules cost Redis and nginx at full speed instead")
+    parser.add_argument("--turns", metavar="MODULES", action="append", help="what these modules cost a request and its answer over loopback instead; 'empty': programs that do nothing")
+    parser.add_argument("--cpus", default="0,0", help="of --turns: where the two ends are (0,0)")
     parser.add_argument("services", nargs="*", help="default: all")
     arguments = parser.parse_args()
     if os.getuid():
@@ -295,7 +353,11 @@ def main():
     for name in ("redis", "nginx") if arguments.loss else ():
         without, factor, error = loss(common, name, arguments.loss)
         print(f"{name}: {without:,.0f} answers/s without, with {arguments.loss}: {100 * (factor - 1):+.1f} ± {100 * error:.1f} %", flush=True)
-    for name in arguments.services or (() if arguments.loss else SERVICES):
+    if arguments.turns:
+        alone, more = turns(common, arguments.cpus.split(","), [(m, empty_settings(common) if m == "empty" else ()) for m in arguments.turns])
+        for modules, (ns, error) in zip(arguments.turns, more):
+            print(f"{modules}: {ns:+,.0f} ± {error:,.0f} ns, {100 * ns / alone:+.1f} % of {alone:,.0f} ns", flush=True)
+    for name in arguments.services or (() if arguments.loss or arguments.turns else SERVICES):
         print(text_of(measure(common, name, arguments.seconds)) if possible(name) else f"{name}: not installed", flush=True)
 
 

@@ -930,6 +930,7 @@ enum sonde_type_id {
 	SONDE_TYPE_inode,
 	SONDE_TYPE_dentry,
 	SONDE_TYPE_qstr,
+	SONDE_TYPE_mount,
 };
 
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
