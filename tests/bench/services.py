@@ -284,6 +284,8 @@ class Turns:
         begin = time.monotonic()
         time.sleep(seconds)
         quick = sorted(ns for at, ns in self.slices if at > begin + 0.01)
+        if not quick:
+            raise RuntimeError(f"{self.process.args[0]} says nothing" + (f": it ended with {self.process.returncode}" if self.process.poll() is not None else ""))
         return statistics.median(quick[:max(1, len(quick) // 5)])
 
     def __enter__(self):

@@ -97,9 +97,9 @@ def ask(address, requests, times=()):
 
 
 class Turnaround(common.TestCase):
-    def agent(self, **settings):
+    def agent(self, window="500ms", **settings):
         settings = {f"modules.turnaround.{key}": value for key, value in settings.items()}
-        return common.Agent(modules="turnaround", settings={"agent.window": "500ms", **settings})
+        return common.Agent(modules="turnaround", settings={"agent.window": window, **settings})
 
     def rows_of(self, agent, port, reasons=()):
         """`reasons`: of the losses that are as they should be."""
@@ -199,6 +199,27 @@ class Turnaround(common.TestCase):
             self.assertAlmostEqual(sum(r["sum_ns"] for r in rows), truth.sum, delta=0.25 * truth.sum)
             for part in (0.5, 0.9):
                 self.assertTrue(near(told[int(part * len(told))], times[int(part * len(times))]), (side, part, hist))
+
+    def test_a_busy_service_is_not_measured_whole(self):
+        """Of a service with eight times modules.turnaround.whole answers one in sixteen is measured, though none of its connections has had as many: of those
+        that take 20 ms it then says about how many there were, and could hit the number by chance alone (one in fifty)."""
+        random.seed(3)
+        clients, whole = 16, 64
+        with self.agent(window="60s", whole=whole) as agent, Server(lambda: random.choice((0, 0, 0, 0.02))) as server:
+            threads = [threading.Thread(target=ask, args=(server.address, whole)) for _ in range(clients)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            truth = server.end()
+            sides, _ = self.rows_of(agent, server.port)
+        long = sum(ns > 10e6 for ns in server.times)
+        told = {}
+        for side, rows in sides.items():
+            self.assertEqual(sum(r["count"] for r in rows), truth.count, side)
+            told[side] = sum(n for row in rows for ns, n in row["hist"].items() if int(ns) > 10e6)
+            self.assertTrue(common.GUEST or 0.5 * long < told[side] < 1.5 * long, (told, long))
+        self.assertNotEqual(list(told.values()), [long, long])
 
     def test_slow_ones_are_not_passed_over(self):
         """Also where none is measured but one in sixteen, a slow answer is a tcp.slow, as from the tick of the kernel's clock."""
