@@ -123,11 +123,11 @@ def churn(common, build, work, seconds):
     return rate, grown, sum(sum(t["dropped"].values()) for t in account.values())
 
 
-def ends(common):
-    """Milliseconds from the start of the agent until all is attached, and from SIGTERM until it has ended; resident bytes."""
-    begin = time.time_ns()
-    with agent(common) as running:
-        start = (running.rows("agent.start")[-1]["ts"] - begin) / 1e6
+def ends(begin):
+    """Milliseconds from the start of the agent that begin() makes until all is attached, and from SIGTERM until it has ended; resident bytes."""
+    begun = time.time_ns()
+    with begin() as running:
+        start = (running.rows("agent.start")[-1]["ts"] - begun) / 1e6
         resident = running.resident_bytes()
         stop = 1e3 * timed(running.stop)
     return start, stop, resident
