@@ -422,8 +422,9 @@ static void put_number(struct rodata_writing *w, const struct btf *btf, const st
 		memcpy(w->data + var->offset, &value, var->size); /* little endian, as all kernels that sonde runs on */
 }
 
-static void put_setting(void *context, const struct btf *btf, const struct btf_var_secinfo *var)
+static void put_setting(void *context, const struct tags *tags, const struct btf_var_secinfo *var)
 {
+	const struct btf *btf = tags->btf;
 	const char *name = btf__name_by_offset(btf, btf__type_by_id(btf, var->type)->name_off);
 	struct rodata_writing *w = context;
 	char key[128];
@@ -447,7 +448,7 @@ static uint64_t tick_ns(void)
 }
 
 /* The numbers that the kernel side cannot know: event ids, the salt, which bytes in a ring wake the reader. */
-static void fill_rodata(struct module *module, struct bpf_object *object, const struct config *config)
+static int fill_rodata(struct module *module, struct bpf_object *object, const struct config *config)
 {
 	const struct loader *l = module->loader;
 	const struct event_type *stack = schema_find_record(l->schema, "identity", "sonde_stack_sample");
@@ -469,10 +470,12 @@ static void fill_rodata(struct module *module, struct bpf_object *object, const 
 	struct btf *btf = bpf_object__btf(object);
 	struct bpf_map *map = rodata_map(object);
 	struct rodata_writing w = { .module = module, .config = config };
-	int section = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC);
+	int section = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC), r;
+	_cleanup_(tags_release) struct tags tags = { 0 };
 
 	if (!map || section < 0)
-		return;
+		return 0;
+	r = tags_read(&tags, btf);
 	w.data = (char *)bpf_map__initial_value(map, &w.size);
 	const struct btf_type *rodata = btf__type_by_id(btf, (uint32_t)section);
 
@@ -490,8 +493,9 @@ static void fill_rodata(struct module *module, struct bpf_object *object, const 
 		if (!strcmp(type->module, module->name) && type->id_offset + 4 <= w.size)
 			memcpy(w.data + type->id_offset, &(uint32_t){ type->id }, 4);
 	}
-	if (config)
-		each_setting(btf, put_setting, &w);
+	if (config && r == 0)
+		each_setting(&tags, put_setting, &w);
+	return r;
 }
 
 /* Maps named sonde_* are the same for all: identity makes them, the others reuse them. */
@@ -791,12 +795,14 @@ static int load_object(struct module *module, const struct config *config, struc
 	if (!object)
 		return -EINVAL;
 	choose_hooks(module, object, config);
-	fill_rodata(module, object, config);
-	r = share_maps(module, object);
-	if (r < 0)
-		fault_set(fault, r, "module '%s' wants a shared map that this agent does not have; rebuild it",
-			  module->name);
-	else
+	r = fill_rodata(module, object, config);
+	if (r == 0) {
+		r = share_maps(module, object);
+		if (r < 0)
+			fault_set(fault, r, "module '%s' wants a shared map that this agent does not have; rebuild it",
+				  module->name);
+	}
+	if (r == 0)
 		r = prepare_maps(module, object, config, fault);
 	listen_to_libbpf();
 	if (r == 0) {

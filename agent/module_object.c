@@ -56,39 +56,25 @@ static int hook_rank(const char *section)
 	return (int)ARRAY_SIZE(order);
 }
 
-const char *object_tag(const struct btf *btf, uint32_t id, const char *name)
+static const char *own_tag(const struct tags *tags, int id, const char *name)
 {
-	for (uint32_t i = 1; i < btf__type_cnt(btf); i++) {
-		const struct btf_type *t = btf__type_by_id(btf, i);
-
-		if (!btf_is_decl_tag(t) || t->type != id || btf_decl_tag(t)->component_idx != -1)
-			continue;
-		const char *text = btf__name_by_offset(btf, t->name_off);
-
-		if (strncmp(text, "sonde:", 6) || strncmp(text + 6, name, strlen(name)))
-			continue;
-		text += 6 + strlen(name);
-		if (*text == '=' || !*text)
-			return *text ? text + 1 : text;
-	}
-	return NULL;
+	return id > 0 ? tags_get(tags, (uint32_t)id, -1, name) : NULL;
 }
 
-static void read_preference(struct hook *hook, const struct btf *btf)
+static void read_preference(struct hook *hook, const struct tags *tags)
 {
-	int id = btf ? btf__find_by_name_kind(btf, hook->program, BTF_KIND_FUNC) : -1;
-	const char *covered = id > 0 ? object_tag(btf, (uint32_t)id, "covered") : NULL;
-	const char *when = id > 0 ? object_tag(btf, (uint32_t)id, "when") : NULL;
-	const char *types = id > 0 ? object_tag(btf, (uint32_t)id, "for") : NULL;
+	int id = tags->btf ? btf__find_by_name_kind(tags->btf, hook->program, BTF_KIND_FUNC) : -1;
+	const char *covered = own_tag(tags, id, "covered"), *when = own_tag(tags, id, "when"),
+		   *types = own_tag(tags, id, "for");
 
 	if (types)
 		hook->types = strdup(types); /* the modules' own, for the life of the agent */
-	hook->kept = id > 0 && object_tag(btf, (uint32_t)id, "kept");
+	hook->kept = own_tag(tags, id, "kept");
 	if (when)
 		snprintf(hook->when, sizeof hook->when, "%s", when);
 	if (covered)
 		snprintf(hook->covered_by, sizeof hook->covered_by, "%s", covered);
-	if (id > 0 && object_tag(btf, (uint32_t)id, "preferred"))
+	if (own_tag(tags, id, "preferred"))
 		hook->rank = -1;
 }
 
@@ -132,7 +118,7 @@ static int want_hook(const struct module *module, const char *section)
 	return name ? kernel_types_want_name(module->loader->types, name) : 0;
 }
 
-static int measure_add_hook(struct module *module, const char *program, const char *section, const struct btf *btf)
+static int measure_add_hook(struct module *module, const char *program, const char *section, const struct tags *tags)
 {
 	const char *end = strstr(program, "__");
 	size_t length = end ? (size_t)(end - program) : strlen(program);
@@ -157,16 +143,18 @@ static int measure_add_hook(struct module *module, const char *program, const ch
 
 	snprintf(h.program, sizeof h.program, "%s", program);
 	snprintf(h.section, sizeof h.section, "%s", section);
-	read_preference(&h, btf);
+	read_preference(&h, tags);
 	for (; at > 0 && m->hooks[at - 1].rank > h.rank; at--)
 		m->hooks[at] = m->hooks[at - 1];
 	m->hooks[at] = h;
 	return want_hook(module, section);
 }
 
-void each_setting(const struct btf *btf,
-		  void (*each)(void *context, const struct btf *btf, const struct btf_var_secinfo *var), void *context)
+void each_setting(const struct tags *tags,
+		  void (*each)(void *context, const struct tags *tags, const struct btf_var_secinfo *var),
+		  void *context)
 {
+	const struct btf *btf = tags->btf;
 	int section = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC);
 
 	if (section < 0)
@@ -174,8 +162,8 @@ void each_setting(const struct btf *btf,
 	const struct btf_type *rodata = btf__type_by_id(btf, (uint32_t)section);
 
 	for (int i = 0; i < btf_vlen(rodata); i++)
-		if (object_tag(btf, btf_var_secinfos(rodata)[i].type, "setting"))
-			each(context, btf, &btf_var_secinfos(rodata)[i]);
+		if (tags_get(tags, btf_var_secinfos(rodata)[i].type, -1, "setting"))
+			each(context, tags, &btf_var_secinfos(rodata)[i]);
 }
 
 static uint64_t rodata_number(const void *data, size_t data_size, uint32_t offset, uint32_t size)
@@ -202,12 +190,13 @@ static bool is_bool(const struct btf *btf, const struct btf_var_secinfo *var)
 	return t && btf_is_int(t) && btf_int_encoding(t) & BTF_INT_BOOL;
 }
 
-static void read_setting(void *context, const struct btf *btf, const struct btf_var_secinfo *var)
+static void read_setting(void *context, const struct tags *tags, const struct btf_var_secinfo *var)
 {
+	const struct btf *btf = tags->btf;
 	struct settings_reading *r = context;
 	struct sonde_option *rows = realloc(r->rows, (r->n + 2) * sizeof *rows);
-	const char *min = object_tag(btf, var->type, "min"), *max = object_tag(btf, var->type, "max"),
-		   *unit = object_tag(btf, var->type, "unit"), *doc = object_tag(btf, var->type, "doc");
+	const char *min = tags_get(tags, var->type, -1, "min"), *max = tags_get(tags, var->type, -1, "max"),
+		   *unit = tags_get(tags, var->type, -1, "unit"), *doc = tags_get(tags, var->type, -1, "doc");
 	char value[24];
 
 	if (!rows)
@@ -315,19 +304,20 @@ int module_inspect(struct module *module, struct fault *fault)
 {
 	struct bpf_object *object = object_open(module, fault);
 	struct settings_reading settings = { 0 };
+	_cleanup_(tags_release) struct tags tags = { 0 };
 	struct bpf_program *program;
 	struct bpf_map *rodata;
-	int r = 0;
+	int r;
 
 	if (!object)
 		return -EINVAL;
-	if (!bpf_object__btf(object))
+	r = tags_read(&tags, bpf_object__btf(object));
+	if (r == 0 && !bpf_object__btf(object))
 		r = fault_set(fault, -EINVAL, "module '%s' has no BTF: compile it with clang -g", module->name);
 	bpf_object__for_each_program (program, object) {
 		if (r < 0)
 			break;
-		r = measure_add_hook(module, bpf_program__name(program), bpf_program__section_name(program),
-				     bpf_object__btf(object));
+		r = measure_add_hook(module, bpf_program__name(program), bpf_program__section_name(program), &tags);
 		if (r < 0)
 			fault_set(fault, r, "module '%s': too many or too long program names", module->name);
 	}
@@ -339,7 +329,7 @@ int module_inspect(struct module *module, struct fault *fault)
 		r == 0 && btf__find_by_name_kind(bpf_object__btf(object), "sonde_socket_filter", BTF_KIND_FUNC) > 0;
 	if (r == 0 && rodata) {
 		settings.data = bpf_map__initial_value(rodata, &settings.data_size);
-		each_setting(bpf_object__btf(object), read_setting, &settings);
+		each_setting(&tags, read_setting, &settings);
 		module->settings = settings.rows;
 	}
 	if (r == 0)

@@ -7,6 +7,7 @@
 #include <bpf/libbpf.h>
 #include <pthread.h>
 
+#include "decode/tags.h"
 #include "kernel_types.h"
 #include "loader.h"
 
@@ -90,12 +91,10 @@ struct libbpf_words {
 void listen_to_libbpf(void);
 const struct libbpf_words *libbpf_said(void);
 
-/* The value of a sonde tag on a variable or function of an object; NULL: it has none. */
-const char *object_tag(const struct btf *btf, uint32_t id, const char *name);
-
 /* Calls `each` for the SONDE_SETTING variables of an object. */
-void each_setting(const struct btf *btf,
-		  void (*each)(void *context, const struct btf *btf, const struct btf_var_secinfo *var), void *context);
+void each_setting(const struct tags *tags,
+		  void (*each)(void *context, const struct tags *tags, const struct btf_var_secinfo *var),
+		  void *context);
 void settings_rows_free(struct sonde_option *rows);
 void hooks_free(struct module *module);
 struct bpf_map *rodata_map(struct bpf_object *object);

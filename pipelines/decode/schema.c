@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define TAG "sonde:"
+#include "decode/tags.h"
 
 struct schema {
 	struct event_type *types[SONDE_TYPES_MAX];
@@ -142,30 +142,9 @@ static void schema_publish(struct schema *schema, struct event_type *type)
 
 /* ---- reading BTF ---- */
 
-/* The value of tag `name` on `type` (its member `component`, -1 for itself); NULL when it is not there, "" when it has none. */
-static const char *tag_of(const struct btf *btf, uint32_t type, int component, const char *name)
+static int copy_tag(const struct tags *tags, uint32_t type, int component, const char *name, char **ret)
 {
-	size_t length = strlen(name);
-
-	for (uint32_t i = 1; i < btf__type_cnt(btf); i++) {
-		const struct btf_type *t = btf__type_by_id(btf, i);
-
-		if (!btf_is_decl_tag(t) || t->type != type || btf_decl_tag(t)->component_idx != component)
-			continue;
-		const char *text = btf__name_by_offset(btf, t->name_off);
-
-		if (!text || strncmp(text, TAG, strlen(TAG)))
-			continue;
-		text += strlen(TAG);
-		if (!strncmp(text, name, length) && (text[length] == '=' || !text[length]))
-			return text[length] ? text + length + 1 : "";
-	}
-	return NULL;
-}
-
-static int copy_tag(const struct btf *btf, uint32_t type, int component, const char *name, char **ret)
-{
-	const char *text = tag_of(btf, type, component, name);
+	const char *text = tags_get(tags, type, component, name);
 
 	*ret = text ? strdup(text) : NULL;
 	return text && !*ret ? -ENOMEM : 0;
@@ -269,12 +248,13 @@ static bool key_is_free(const char *key)
 	return strlen(key) <= KEY_MOST && strcmp(key, "truncated") != 0 && strcmp(key, lineage_keys[0].key) != 0;
 }
 
-static int read_field(const struct btf *btf, uint32_t struct_id, int index, struct field *field, struct fault *fault)
+static int read_field(const struct tags *tags, uint32_t struct_id, int index, struct field *field, struct fault *fault)
 {
+	const struct btf *btf = tags->btf;
 	const struct btf_type *record = btf__type_by_id(btf, struct_id);
 	const struct btf_member *m = &btf_members(record)[index];
 	const struct btf_type *t = skip_modifiers(btf, m->type);
-	const char *name = btf__name_by_offset(btf, m->name_off), *as = tag_of(btf, struct_id, index, "as");
+	const char *name = btf__name_by_offset(btf, m->name_off), *as = tags_get(tags, struct_id, index, "as");
 	uint32_t bits = btf_member_bit_offset(record, (uint32_t)index);
 	int how;
 
@@ -289,11 +269,11 @@ static int read_field(const struct btf *btf, uint32_t struct_id, int index, stru
 		return fault_set(fault, -EINVAL, "struct %s: member '%s' is of a type that cannot be written%s%s",
 				 btf__name_by_offset(btf, record->name_off), name, as ? " as " : "", as ? as : "");
 	field->how = (enum field_how)how;
-	field->optional = tag_of(btf, struct_id, index, "optional") != NULL;
+	field->optional = tags_get(tags, struct_id, index, "optional") != NULL;
 	field->key = strdup(name);
-	if (!field->key || copy_tag(btf, struct_id, index, "doc", &field->doc) < 0 ||
-	    copy_tag(btf, struct_id, index, "otel", &field->otel) < 0 ||
-	    copy_tag(btf, struct_id, index, "ecs", &field->ecs) < 0)
+	if (!field->key || copy_tag(tags, struct_id, index, "doc", &field->doc) < 0 ||
+	    copy_tag(tags, struct_id, index, "otel", &field->otel) < 0 ||
+	    copy_tag(tags, struct_id, index, "ecs", &field->ecs) < 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -329,8 +309,9 @@ static bool is_our_header(const struct btf *btf, const struct btf_member *m)
 	return true;
 }
 
-static int read_fields(const struct btf *btf, uint32_t struct_id, struct event_type *type, struct fault *fault)
+static int read_fields(const struct tags *tags, uint32_t struct_id, struct event_type *type, struct fault *fault)
 {
+	const struct btf *btf = tags->btf;
 	const struct btf_type *record = btf__type_by_id(btf, struct_id);
 	const struct btf_member *members = btf_members(record);
 	uint16_t n = btf_vlen(record);
@@ -360,7 +341,7 @@ static int read_fields(const struct btf *btf, uint32_t struct_id, struct event_t
 				"struct %s: member '%.*s' has a name that is longer than %d bytes, or one that "
 				"every event has",
 				type->record, KEY_MOST, btf__name_by_offset(btf, members[i].name_off), KEY_MOST);
-		r = read_field(btf, struct_id, i, &type->fields[type->n_fields++], fault);
+		r = read_field(tags, struct_id, i, &type->fields[type->n_fields++], fault);
 		if (r < 0)
 			return r;
 	}
@@ -391,12 +372,13 @@ static bool is_type_name(const char *name)
 	return (strchr(name, '.') || !strcmp(name, "alert")) && strlen(name) <= 63;
 }
 
-static int read_type(const struct btf *btf, uint32_t var_id, uint32_t offset, const char *module,
+static int read_type(const struct tags *tags, uint32_t var_id, uint32_t offset, const char *module,
 		     struct event_type **ret, struct fault *fault)
 {
+	const struct btf *btf = tags->btf;
 	const struct btf_type *var = btf__type_by_id(btf, var_id);
-	const char *name = tag_of(btf, var_id, -1, "event"), *version = tag_of(btf, var_id, -1, "version"),
-		   *ring = tag_of(btf, var_id, -1, "ring");
+	const char *name = tags_get(tags, var_id, -1, "event"), *version = tags_get(tags, var_id, -1, "version"),
+		   *ring = tags_get(tags, var_id, -1, "ring");
 	_cleanup_(free_type) struct event_type *type = calloc(1, sizeof *type);
 	uint32_t layout;
 	int r;
@@ -408,15 +390,15 @@ static int read_type(const struct btf *btf, uint32_t var_id, uint32_t offset, co
 	type->name = strdup(name);
 	type->module = strdup(module);
 	type->record = strdup(btf__name_by_offset(btf, btf__type_by_id(btf, layout)->name_off));
-	r = copy_tag(btf, var_id, -1, "doc", &type->doc);
+	r = copy_tag(tags, var_id, -1, "doc", &type->doc);
 	if (r < 0 || !type->name || !type->module || !type->record)
 		return -ENOMEM;
-	type->internal = tag_of(btf, var_id, -1, "internal") != NULL;
-	type->security = tag_of(btf, var_id, -1, "security") != NULL;
+	type->internal = tags_get(tags, var_id, -1, "internal") != NULL;
+	type->security = tags_get(tags, var_id, -1, "security") != NULL;
 	type->version = (uint16_t)(version ? strtoul(version, NULL, 10) : 1);
 	type->priority = ring && !strcmp(ring, "priority");
 	type->id_offset = offset;
-	r = read_fields(btf, layout, type, fault);
+	r = read_fields(tags, layout, type, fault);
 	if (r < 0)
 		return r;
 	*ret = type;
@@ -472,18 +454,20 @@ int schema_add(struct schema *schema, const char *module, const struct btf *btf,
 {
 	int section = btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC), r = 0;
 	_cleanup_(reading_free) struct reading reading = { 0 };
+	_cleanup_(tags_release) struct tags tags = { 0 };
 
 	if (section < 0)
 		return 0;
+	r = tags_read(&tags, btf);
 	const struct btf_type *rodata = btf__type_by_id(btf, (uint32_t)section);
 	const struct btf_var_secinfo *vars = btf_var_secinfos(rodata);
 
 	for (int i = 0; i < btf_vlen(rodata) && r == 0; i++) {
 		struct event_type *type = NULL;
 
-		if (!tag_of(btf, vars[i].type, -1, "event"))
+		if (!tags_get(&tags, vars[i].type, -1, "event"))
 			continue;
-		r = read_type(btf, vars[i].type, vars[i].offset, module, &type, fault);
+		r = read_type(&tags, vars[i].type, vars[i].offset, module, &type, fault);
 		if (r == 0)
 			r = keep_type(schema, &reading, type, fault);
 	}

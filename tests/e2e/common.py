@@ -64,6 +64,13 @@ def races(least=100):
     return scaled(int(os.environ.get("SONDE_RACES") or 20000), least)
 
 
+def stolen():
+    """Seconds that a host took from this machine's CPUs since it booted (proc_stat(5): steal). To the machine they are CPU time of who was running,
+    and a timer that should have expired many times meanwhile expires once."""
+    with open("/proc/stat") as file:
+        return int(file.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_until(condition, seconds=10, what=""):
     """The first true value of condition(), or TimedOut. The pause grows from 5 to 100 ms, so a fast answer is a fast test."""
     end, pause = time.monotonic() + bound(seconds), 0.005

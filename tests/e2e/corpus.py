@@ -93,8 +93,8 @@ class Case:
         return [a.format(bin=BINARIES, src=SOURCES, seconds=seconds, python=python312() or "") for a in self.argv]
 
     def run(self, seconds):
-        """Runs the program to its end: its pid (or that of the child it names), and the CPU seconds that it burned."""
-        argv = self.command(seconds)
+        """Runs the program to its end: its pid (or that of the child it names), and the CPU seconds that it burned for certain."""
+        argv, before = self.command(seconds), common.stolen()
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             said = self.feed(process) if self.feed else ""
@@ -105,7 +105,7 @@ class Case:
         if process.returncode:
             raise AssertionError(f"{argv} ended with {process.returncode}")
         pid = re.search(r"^pid (\d+)$", said, re.M)
-        return int(pid[1]) if pid else process.pid, float(re.search(r"^burned (\S+)$", said, re.M)[1])
+        return int(pid[1]) if pid else process.pid, float(re.search(r"^burned (\S+)$", said, re.M)[1]) - (common.stolen() - before)
 
 
 def tool(name, *places):
@@ -318,7 +318,7 @@ class Verdict:
         if not self.samples:
             faults.append("no sample at all")
         # Where others want the CPU too, how often a sample hits this program is chance: four standard deviations.
-        if self.samples < 0.9 * self.expected - 4 * self.expected ** 0.5:
+        if self.samples < 0.9 * self.expected - 4 * max(0, self.expected) ** 0.5:
             faults.append(f"{self.samples} samples for some {self.expected:.0f}")
         # In a guest the start of the program is much of its time, the more the busier the host.
         if self.judged < self.case.enough * self.samples * (0.7 if common.GUEST else 1):

@@ -32,12 +32,13 @@ def burned(text):
 
 
 def run(argv, **options):
-    """(pid, burned seconds) of a corpus program run to its end."""
+    """(pid, seconds burned for certain) of a corpus program run to its end."""
+    before = common.stolen()
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options)
     said, _ = process.communicate(timeout=common.bound(120))
     if process.returncode:
         raise AssertionError(f"{argv} ended with {process.returncode}")
-    return process.pid, burned(said)
+    return process.pid, burned(said) - (common.stolen() - before)
 
 
 def pid_of_worker(agent):
