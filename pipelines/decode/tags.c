@@ -10,7 +10,7 @@
 #define PREFIX "sonde:"
 
 struct tag {
-	uint32_t type;
+	uint32_t type, id;
 	int component;
 	const char *text; /* behind the prefix */
 };
@@ -23,7 +23,7 @@ static int tag_compare(const void *a, const void *b)
 		return l->type < r->type ? -1 : 1;
 	if (l->component != r->component)
 		return l->component < r->component ? -1 : 1;
-	return l->text < r->text ? -1 : l->text > r->text;
+	return l->id < r->id ? -1 : l->id > r->id;
 }
 
 /* One pass: the BTF's types lie one behind the other. */
@@ -41,7 +41,7 @@ static size_t collect(const struct btf *btf, struct tag *ret)
 		if (!text || strncmp(text, PREFIX, strlen(PREFIX)))
 			continue;
 		if (ret)
-			ret[n] = (struct tag){ t->type, btf_decl_tag(t)->component_idx, text + strlen(PREFIX) };
+			ret[n] = (struct tag){ t->type, i, btf_decl_tag(t)->component_idx, text + strlen(PREFIX) };
 		n++;
 	}
 	return n;
