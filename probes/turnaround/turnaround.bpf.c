@@ -13,7 +13,7 @@
  * said does it ask for what the arrival's hook wrote.
  *
  * A connection with many answers in a window has one in some sixteen measured, which stands for those before it: of these only the number is known,
- * from what the socket has received whenever its task sends, and that none was slow (passes()).
+ * from what the socket has received whenever its task sends, and that none was slow (passes()). So a slow one stands for itself alone.
  *
  * Sums are kept here, by service and window: an answer costs no record and no wake-up. A window's sums are read when the next
  * one is some time old, so that no program still adds to them.
@@ -52,12 +52,13 @@ struct turn {
 	struct turnaround_key key;
 	__u32 tid;   /* server: which thread read */
 	__u32 turns; /* in that window, measured */
-	__u64 ns;    /* of the one measured last */
+	__u64 ns;    /* of the one measured last that was not slow */
 	/* Of the owner, what the key has not. */
 	__u64 parent;
 	char comm[16];
 	__u16 flags, filtered;
 	__u8 were_to_pass; /* to_pass as it was set */
+	__u16 carried;     /* turns that passed before, and that none stands for yet */
 };
 
 /* Of a service, TURNAROUND_WHOLE times as many answers as of one connection are measured each; of each connection, one in TURNAROUND_FIRST of
@@ -358,12 +359,25 @@ sonde_inline __u64 ns_since(__u32 ticks)
 	return (__u64)((__u32)bpf_jiffies64() - ticks) * sonde_tick_ns;
 }
 
-/* With those that went before it. What a connection says first is measured in any case. */
+/* Turns of which only the number is known. */
+sonde_inline __u32 passed_of(const struct turn *t)
+{
+	return t->carried + t->were_to_pass - t->to_pass;
+}
+
+/* How many turns may wait for one that stands for them, where one after the other that is measured is slow. */
+#define CARRIED_MOST 1024
+
+/* With those that went before it, none of which was slow. What a connection says first is measured in any case. */
 sonde_inline void add(struct sock *sk, struct turn *t, __u64 ns, __u64 wait)
 {
-	__u32 measured = add_many(t, ns, wait, 1 + t->were_to_pass - t->to_pass);
+	__u32 passed = passed_of(t), measured;
+	bool alone = slow && ns + sonde_tick_ns >= slow && passed < CARRIED_MOST;
 
-	t->ns = ns;
+	measured = add_many(t, ns, wait, alone ? 1 : 1 + passed);
+	t->carried = alone ? passed : 0;
+	if (!alone || !t->ns)
+		t->ns = ns;
 	t->were_to_pass = t->to_pass = 0;
 	t->turns++;
 	if (!whole || (slow && slow <= 16ull * sonde_tick_ns))
@@ -762,6 +776,7 @@ SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(destroy__tp_btf, struct sock *sk)
 {
 	struct turn *t = turn_of(sk);
+	struct turnaround_sums *sums;
 	struct tcp_sock *tp;
 	__u32 passed;
 
@@ -770,14 +785,18 @@ int BPF_PROG(destroy__tp_btf, struct sock *sk)
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
-	if (!t->to_pass && t->side == TCP_SIDE_CLIENT && is_answered(t, tp)) {
+	if (!t->to_pass && t->side == TCP_SIDE_CLIENT && is_answered(t, tp))
 		answer_unread(sk, t, tp);
-		return 0;
-	}
-	passed = t->were_to_pass - t->to_pass;
+	passed = passed_of(t);
 	if (t->to_pass && t->side == TCP_SIDE_CLIENT && t->seen && payload_end(tp) != t->end)
 		passed++;
-	if (passed)
+	if (!passed)
+		return 0;
+	/* Its own that was measured last may be why its turns began to pass: that is not by chance. */
+	sums = sums_of(t);
+	if (sums && sums->measured)
+		__sync_fetch_and_add(&sums->passed, passed);
+	else
 		add_many(t, t->ns, 0, passed);
 	return 0;
 }

@@ -78,6 +78,7 @@ struct turnaround_sums {
 	__u16 flags, filtered;
 	char comm[16];
 	__u64 errors, sum_ns, max_ns, socket_wait_ns;
+	__u64 passed; /* answers of connections that ended before one was measured to stand for them; none was slow */
 	__u32 buckets[TURNAROUND_BUCKETS];
 	__u32 measured; /* answers, about: CPUs that count at the same time may count one */
 };
@@ -102,7 +103,7 @@ static __attribute__((always_inline, unused)) inline __u32 turnaround_bucket(__u
 }
 
 #ifndef __bpf__
-_Static_assert(sizeof(struct turnaround_key) == 40 && sizeof(struct turnaround_sums) == 64 + TURNAROUND_BUCKETS * 4 + 4,
+_Static_assert(sizeof(struct turnaround_key) == 40 && sizeof(struct turnaround_sums) == 72 + TURNAROUND_BUCKETS * 4 + 4,
 	       "written by the kernel side");
 #endif
 
