@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "encode/plan.h"
@@ -31,6 +33,17 @@ static const struct bit clone_bits[] = { BIT(CLONE_NEWNS),  BIT(CLONE_NEWCGROUP)
 static const struct bit mode_bits[] = { BIT(S_ISUID), BIT(S_ISGID), BIT(S_ISVTX), BIT(S_IRUSR),
 					BIT(S_IWUSR), BIT(S_IXUSR), BIT(S_IRGRP), BIT(S_IWGRP),
 					BIT(S_IXGRP), BIT(S_IROTH), BIT(S_IWOTH), BIT(S_IXOTH) };
+
+static const struct bit memory_bits[] = { BIT(PROT_READ), BIT(PROT_WRITE), BIT(PROT_EXEC) };
+static const struct bit map_bits[] = { BIT(MAP_SHARED),    BIT(MAP_PRIVATE),   BIT(MAP_FIXED),  BIT(MAP_ANONYMOUS),
+				       BIT(MAP_GROWSDOWN), BIT(MAP_DENYWRITE), BIT(MAP_LOCKED), BIT(MAP_NORESERVE),
+				       BIT(MAP_POPULATE),  BIT(MAP_NONBLOCK),  BIT(MAP_HUGETLB) };
+static const struct bit mount_bits[] = {
+	BIT(MS_RDONLY),   BIT(MS_NOSUID),   BIT(MS_NODEV),     BIT(MS_NOEXEC),     BIT(MS_SYNCHRONOUS), BIT(MS_REMOUNT),
+	BIT(MS_MANDLOCK), BIT(MS_DIRSYNC),  BIT(MS_NOATIME),   BIT(MS_NODIRATIME), BIT(MS_BIND),        BIT(MS_MOVE),
+	BIT(MS_REC),      BIT(MS_SILENT),   BIT(MS_POSIXACL),  BIT(MS_UNBINDABLE), BIT(MS_PRIVATE),     BIT(MS_SLAVE),
+	BIT(MS_SHARED),   BIT(MS_RELATIME), BIT(MS_KERNMOUNT), BIT(MS_I_VERSION),  BIT(MS_STRICTATIME), BIT(MS_LAZYTIME)
+};
 
 /* One name more behind what there is; cut where there is no room. */
 static void join(struct live *live, struct rule_value *v, const char *between, const char *name)
@@ -80,6 +93,24 @@ bool give_mode(struct live *live, uint64_t mode, struct rule_value *ret)
 {
 	begin(live, ret);
 	return give_bits(live, mode, mode_bits, ARRAY_SIZE(mode_bits), ret);
+}
+
+bool give_memory_rights(struct live *live, uint64_t rights, struct rule_value *ret)
+{
+	begin(live, ret);
+	return give_bits(live, rights, memory_bits, ARRAY_SIZE(memory_bits), ret);
+}
+
+bool give_map_flags(struct live *live, uint64_t flags, struct rule_value *ret)
+{
+	begin(live, ret);
+	return give_bits(live, flags, map_bits, ARRAY_SIZE(map_bits), ret);
+}
+
+bool give_mount_flags(struct live *live, uint64_t flags, struct rule_value *ret)
+{
+	begin(live, ret);
+	return give_bits(live, flags, mount_bits, ARRAY_SIZE(mount_bits), ret);
 }
 
 bool give_capabilities(struct live *live, uint64_t set, struct rule_value *ret)

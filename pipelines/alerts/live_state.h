@@ -18,7 +18,8 @@
 	X(uid) X(euid) X(gid) X(egid) X(cap_eff) X(caps) X(exe) X(args) X(cwd) X(tty) X(ns_pid) X(sid) X(pgid)         \
 	X(loginuid) X(memfd) X(writable) X(upper) X(laddr) X(lport) X(raddr) X(rport) X(family) X(protocol)    \
 	X(request) X(signal) X(target_pid) X(call) X(syscall) X(op) X(latency_ns) X(env) X(stdin) X(stdout) X(stderr)  \
-	X(addr_given) X(port_given) X(abstract) X(sock_type) X(request_name)
+	X(addr_given) X(port_given) X(abstract) X(sock_type) X(request_name) X(prot) X(fs_type) X(source)           \
+	X(owner) X(group)
 /* clang-format on */
 
 enum live_key {
@@ -108,6 +109,9 @@ bool give_made(struct live *live, struct rule_value *ret, const char *format, ..
 bool give_open_flags(struct live *live, uint64_t flags, struct rule_value *ret);
 bool give_clone_flags(struct live *live, uint64_t flags, struct rule_value *ret);
 bool give_mode(struct live *live, uint64_t mode, struct rule_value *ret);
+bool give_memory_rights(struct live *live, uint64_t rights, struct rule_value *ret);
+bool give_map_flags(struct live *live, uint64_t flags, struct rule_value *ret);
+bool give_mount_flags(struct live *live, uint64_t flags, struct rule_value *ret);
 bool give_capabilities(struct live *live, uint64_t set, struct rule_value *ret);
 
 /* of_process.c */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fields of the event itself: which call it was, when, how it ended, and its arguments by the names that rules have for them. */
+#include "alerts/arguments.h"
 #include "alerts/live_state.h"
 
 #include <ctype.h>
@@ -83,6 +84,18 @@ static bool give_category(const struct live *live, struct rule_value *ret)
 
 /* --- how it ended --- */
 
+/* Types whose call returned the descriptor in `fd`; where it is another's it is what the call was about. */
+static bool returns_descriptor(const char *type)
+{
+	static const char *const types[] = { "file.open", "net.socket",     "net.accept",
+					     "net.dup",   "process.fd_get", "uring.create" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		if (!strcmp(types[i], type))
+			return true;
+	return false;
+}
+
 static int64_t result_of(const struct live *live)
 {
 	int64_t value = 0;
@@ -91,12 +104,17 @@ static int64_t result_of(const struct live *live)
 		return value < 0 ? value : -value;
 	if (record_number(live, KEY_ret, &value) && value)
 		return value;
-	return record_number(live, KEY_fd, &value) ? value : 0;
+	return returns_descriptor(live->type->type->name) && record_number(live, KEY_fd, &value) ? value : 0;
+}
+
+static bool give_error(struct live *live, struct rule_value *ret)
+{
+	return record_key(live, KEY_error, ret);
 }
 
 static bool give_result(struct live *live, struct rule_value *ret)
 {
-	return record_key(live, KEY_error, ret) || give_text(ret, "SUCCESS", 7);
+	return give_error(live, ret) || give_text(ret, "SUCCESS", 7);
 }
 
 /* --- its arguments --- */
@@ -158,26 +176,50 @@ static bool give_flags(struct live *live, struct rule_value *ret)
 		return give_open_flags(live, (uint64_t)flags, ret);
 	if (!strcmp(type, "process.fork") || !strncmp(type, "ns.", 3))
 		return give_clone_flags(live, (uint64_t)flags, ret);
+	if (!strcmp(type, "memory.exec"))
+		return give_map_flags(live, (uint64_t)flags, ret);
+	if (!strcmp(type, "mount.attach"))
+		return give_mount_flags(live, (uint64_t)flags, ret);
 	return record_key(live, KEY_flags, ret);
+}
+
+static bool give_bpf_command(struct live *live, struct rule_value *ret)
+{
+	const char *type = live->type->type->name;
+
+	if (!strcmp(type, "bpf.load"))
+		return give_text(ret, "BPF_PROG_LOAD", strlen("BPF_PROG_LOAD"));
+	if (!strcmp(type, "bpf.map"))
+		return give_text(ret, "BPF_MAP_CREATE", strlen("BPF_MAP_CREATE"));
+	return give_prefixed(live, KEY_op, "BPF_", ret);
 }
 
 /* The names that rules have for arguments, and what has them here. */
 static const struct alias {
 	const char *name;
 	enum live_key key;
-} aliases[] = { { "name", KEY_path },        { "filename", KEY_path },   { "pathname", KEY_path },
-		{ "fullpath", KEY_path },    { "linkpath", KEY_path },   { "oldpath", KEY_path },
-		{ "newpath", KEY_new_path }, { "res", KEY_error },       { "newfd", KEY_fd },
-		{ "proto", KEY_protocol },   { "type", KEY_sock_type },  { "sport", KEY_lport },
-		{ "dport", KEY_rport },      { "ptid", KEY_target_pid }, { "pid", KEY_target_pid },
-		{ "gid", KEY_gid },          { "uid", KEY_uid } };
+} aliases[] = { { "name", KEY_path },        { "filename", KEY_path },  { "pathname", KEY_path },
+		{ "fullpath", KEY_path },    { "linkpath", KEY_path },  { "oldpath", KEY_path },
+		{ "newpath", KEY_new_path }, { "res", KEY_error },      { "newfd", KEY_fd },
+		{ "proto", KEY_protocol },   { "type", KEY_sock_type }, { "type", KEY_fs_type },
+		{ "dir", KEY_path },         { "sport", KEY_lport },    { "dport", KEY_rport },
+		{ "ptid", KEY_target_pid },  { "pid", KEY_target_pid }, { "gid", KEY_gid },
+		{ "uid", KEY_uid } };
 
 static bool give_alias(struct live *live, const char *name, struct rule_value *ret)
 {
 	const struct field *field;
 
 	if (!strcmp(name, "res"))
-		return give_result(live, ret);
+		return give_error(live, ret) || give_made(live, ret, "%lld", (long long)result_of(live));
+	if (!strcmp(name, "cmd"))
+		return give_bpf_command(live, ret);
+	/* Whose it becomes, not whose the process is. */
+	if ((!strcmp(name, "uid") && record_key(live, KEY_owner, ret)) ||
+	    (!strcmp(name, "gid") && record_key(live, KEY_group, ret)))
+		return true;
+	if (!strcmp(name, "dev") && record_key(live, KEY_source, ret))
+		return true;
 	for (size_t i = 0; i < ARRAY_SIZE(aliases); i++)
 		if (!strcmp(aliases[i].name, name) && record_key(live, aliases[i].key, ret))
 			return true;
@@ -187,27 +229,16 @@ static bool give_alias(struct live *live, const char *name, struct rule_value *r
 	return field && record_value(live, field, ret);
 }
 
-/* By number: the event's own keys in their order. */
-static bool give_numbered(struct live *live, int64_t index, struct rule_value *ret)
+static bool give_named(struct live *live, const char *name, struct rule_value *ret)
 {
-	const struct event_type *type = live->type->type;
+	int64_t mode, rights;
 
-	return index < (int64_t)type->n_fields && record_value(live, &type->fields[index], ret);
-}
-
-static bool give_argument(struct live *live, const struct rule_ref *ref, struct rule_value *ret)
-{
-	const char *name = ref->argument;
-	int64_t mode;
-
-	if (!name)
-		return false;
-	if (ref->index >= 0)
-		return give_numbered(live, ref->index, ret);
 	if (!strcmp(name, "flags"))
 		return give_flags(live, ret);
 	if (!strcmp(name, "mode") && record_number(live, KEY_mode, &mode))
 		return give_mode(live, (uint64_t)mode, ret);
+	if (!strcmp(name, "prot") && record_number(live, KEY_prot, &rights))
+		return give_memory_rights(live, (uint64_t)rights, ret);
 	if (!strcmp(name, "sig"))
 		return give_signal(live, ret);
 	if (!strcmp(name, "domain"))
@@ -217,13 +248,24 @@ static bool give_argument(struct live *live, const struct rule_ref *ref, struct 
 	return give_alias(live, name, ret);
 }
 
+/* A number is the place in the call's own list; of several calls that a type stands for, the likeliest one's. */
+static bool give_argument(struct live *live, const struct rule_ref *ref, struct rule_value *ret)
+{
+	const char *name = ref->argument;
+	struct rule_value call;
+
+	if (!name)
+		return false;
+	if (ref->index >= 0)
+		name = give_call(live, 0, &call) ? argument_name(call.text, call.length, ref->index) : NULL;
+	return name && give_named(live, name, ret);
+}
+
 static bool give_raw_argument(struct live *live, const struct rule_ref *ref, struct rule_value *ret)
 {
-	static const struct alias numbers[] = { { "flags", KEY_flags },
-						{ "mode", KEY_mode },
-						{ "sig", KEY_signal },
-						{ "domain", KEY_family },
-						{ "request", KEY_request } };
+	static const struct alias numbers[] = { { "flags", KEY_flags }, { "mode", KEY_mode },
+						{ "sig", KEY_signal },  { "domain", KEY_family },
+						{ "prot", KEY_prot },   { "request", KEY_request } };
 	int64_t number;
 
 	if (ref->argument && !strcmp(ref->argument, "res"))

@@ -483,11 +483,15 @@ bool get_leader(struct live *live, const struct rule_ref *ref, const struct serv
 
 /* --- users --- */
 
-static bool give_user(const struct user *user, int what, struct rule_value *ret)
+/* Whom the host has no name for, which is most of whom containers are, is "<NA>" to rules, and not without a value: `user.name != root` is true of it. */
+static bool give_user(const struct user *user, int64_t id, int what, struct rule_value *ret)
 {
-	const char *text = !user ? "" : what == W_HOME ? user->home : what == W_SHELL ? user->shell : user->name;
+	static const struct user nameless = { .name = "<NA>", .home = "<NA>", .shell = "<NA>" },
+				 root = { .name = "root", .home = "/root", .shell = "<NA>" };
+	const struct user *known = user ? user : id == 0 ? &root : &nameless;
+	const char *text = what == W_HOME ? known->home : what == W_SHELL ? known->shell : known->name;
 
-	return *text && give_text(ret, text, strlen(text));
+	return give_text(ret, *text ? text : "<NA>", strlen(*text ? text : "<NA>"));
 }
 
 bool get_user(struct live *live, const struct rule_ref *ref, const struct served *how, struct rule_value *ret)
@@ -499,7 +503,8 @@ bool get_user(struct live *live, const struct rule_ref *ref, const struct served
 	if (how->what == W_LOGINUID)
 		return own->detailed && give_number(ret, own->loginuid);
 	if (how->what == W_LOGINNAME)
-		return own->loginuid >= 0 && give_user(users_find(users, (uint32_t)own->loginuid), W_USER, ret);
+		return own->detailed && give_user(own->loginuid < 0 ? NULL : users_find(users, (uint32_t)own->loginuid),
+						  own->loginuid, W_USER, ret);
 	if (!own->detailed)
 		return false;
 	switch (how->what) {
@@ -508,9 +513,9 @@ bool get_user(struct live *live, const struct rule_ref *ref, const struct served
 	case W_GID:
 		return give_number(ret, own->egid);
 	case W_GROUP:
-		return give_user(users_find_group(users, own->egid), W_USER, ret);
+		return give_user(users_find_group(users, own->egid), own->egid, W_USER, ret);
 	default:
-		return give_user(users_find(users, own->euid), how->what, ret);
+		return give_user(users_find(users, own->euid), own->euid, how->what, ret);
 	}
 }
 

@@ -548,7 +548,9 @@ static int append_rule(struct loader *l, const struct yaml_node *item, const cha
 	int r;
 
 	if (!yaml_member(item, "condition") && !yaml_member(item, "exceptions"))
-		return REFUSE(l, item, "what is appended to a rule is its condition or exceptions");
+		load_report(l, RULES_WARNING, &(struct rule_part){ l->file, item },
+			    "appends nothing: 'append: true' is for condition and exceptions; for other keys write "
+			    "'override: {KEY: append}'");
 	r = find_earlier(l, DEFINES_RULE, item, name, &d);
 	if (r == 0 && yaml_member(item, "condition"))
 		r = take_part(l, &d->conditions, item, "condition", false);

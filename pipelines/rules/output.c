@@ -106,6 +106,21 @@ static int compile_field(struct reading *r, size_t at, size_t size, struct outpu
 	return piece->name ? 0 : fault_set(r->fault, -ENOMEM, "out of memory");
 }
 
+static int read_format(struct reading *r);
+
+/* No field, but what files that were written for older engines have at the end of nearly every output. */
+#define CONTAINER_INFO "container.info"
+
+static int read_container_info(struct reading *r)
+{
+	static const char stands_for[] = "container_id=%container.id container_name=%container.name";
+	struct reading inner = *r;
+
+	inner.text = stands_for;
+	inner.size = strlen(stands_for);
+	return read_format(&inner);
+}
+
 /* A field, behind its percent sign; moves `at` behind it. */
 static int read_field(struct reading *r, size_t *at)
 {
@@ -120,6 +135,10 @@ static int read_field(struct reading *r, size_t *at)
 	size = field_size(r, *at);
 	if (size == 0)
 		return refuse(r, *at, "expected a field behind '%'; '%%' is a percent sign");
+	if (size == strlen(CONTAINER_INFO) && !memcmp(r->text + *at, CONTAINER_INFO, size)) {
+		*at += size;
+		return read_container_info(r);
+	}
 	error = compile_field(r, *at, size, &piece);
 	*at += size;
 	return error < 0 ? error : add_piece(r, &piece);

@@ -1001,6 +1001,8 @@ static void test_output(void **state)
 		{ "%evt.time", "22:13:20.000000005" },
 		{ "%proc.cmdline", "a\\x0Ab\\x1B[0m" },
 		{ "%proc.aname[2]", "init" },
+		{ "%proc.name %container.info", "cat container_id=host container_name=<NA>" },
+		{ "%container.info.", "container_id=host container_name=<NA>." },
 		{ "%evt.arg.flags %evt.arg[0]", "O_RDONLY zero" },
 		{ "%tolower(proc.exe)", "/bin/cat" },
 		{ "%len(proc.exe)", "8" },
@@ -1011,7 +1013,8 @@ static void test_output(void **state)
 			   "\"2001:db8::1\", \"fd.sport\": 443, \"evt.is_open_read\": true,"
 			   "\"proc.fdusage\": 0.5, \"evt.rawtime\": 1700000000000000005, \"proc.cmdline\": "
 			   "\"a\\nb\\u001b[0m\", \"proc.aname\": [\"sh\", \"init\"],"
-			   "\"evt.arg.flags\": \"O_RDONLY\", \"evt.arg[0]\": \"zero\", \"proc.exe\": \"/BIN/cat\", "
+			   "\"container.id\": \"host\", \"evt.arg.flags\": \"O_RDONLY\", \"evt.arg[0]\": \"zero\", "
+			   "\"proc.exe\": \"/BIN/cat\", "
 			   "\"fd.name\": \"/etc/hosts\"}");
 
 	setenv("TZ", "UTC", 1);
