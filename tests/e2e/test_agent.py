@@ -27,6 +27,7 @@ class Life(common.TestCase):
         self.assertEqual(rows[-1]["type"], "agent.ledger")
         self.assertEqual({r["run"] for r in rows}, {start["run"]})
 
+    @common.same_on_every_kernel
     def test_for_ends_by_itself(self):
         agent = common.Agent(modules="exec", arguments=["--for", "2s"])
         with agent:
@@ -67,6 +68,7 @@ class Life(common.TestCase):
 
 
 class Crash(common.TestCase):
+    @common.same_on_every_kernel
     def test_killed_and_started_again(self):
         """What was journaled before a SIGKILL is readable after it, gapless in each of the two runs."""
         agent = common.Agent(modules="exec")

@@ -291,6 +291,7 @@ class Failed(common.TestCase):
         self.assertNotIn("ret", row)
         return row
 
+    @common.same_on_every_kernel
     def test_errors(self):
         plain = f"{self.folder}/plain"
         with open(plain, "w") as file:
@@ -312,6 +313,7 @@ class Failed(common.TestCase):
         row = self.fails("ENOENT", f"{self.folder}/none", user=USER, group=GROUP, extra_groups=[])
         self.assertEqual((row["uid"], row["euid"], row["gid"], row["egid"], row["cap_eff"]), (USER, USER, GROUP, GROUP, 0))
 
+    @common.same_on_every_kernel
     def test_long_paths(self):
         for size in (253, 254, 255, 256, 257, 4000, 4095):
             path = (self.folder + "/none" + "/x" * 2500)[:size]
@@ -390,6 +392,7 @@ class Races(common.TestCase):
         self.assertEqual(collections.Counter(told), collections.Counter(said))
         self.assertLedgerExact(every)
 
+    @common.same_on_every_kernel
     def test_ten_thousand_children(self):
         count = common.scaled(10000, 500)
         with common.Agent("exec") as agent:

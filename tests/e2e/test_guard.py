@@ -97,6 +97,7 @@ class Ends(common.TestCase):
                 self.assertEqual(agent.process.wait(common.bound(20)), -9 if number == signal.SIGKILL else 0)
                 common.wait_until(lambda: not any(alive(p) for p in family), 10, "the end of the stack worker and its keeper")
 
+    @common.same_on_every_kernel
     def test_a_killed_worker_is_replaced(self):
         with common.Agent("exec,cpu", {"agent.window": "500ms"}) as agent:
             def worker():
@@ -143,6 +144,7 @@ class Refusals(common.TestCase):
         return [common.SONDE, "run", "--for", "1s", "--journal", os.path.join(folder, "journal"),
                 "--set", f"agent.control={folder}/control", *more]
 
+    @common.same_on_every_kernel
     def test_settings(self):
         for one, says in (("modules.exce.enabled=true", "exec"), ("modules.cpu.rate=fast", "modules.cpu.rate"), ("modules.cpu.rate=0", "1 to 999"),
                           ("rings.priority=5000", "rings.priority"), ("journal.size=1", "journal.size"), ("sinks.kafka.key=pid", "host_module"),
@@ -161,6 +163,7 @@ class Refusals(common.TestCase):
             argv[argv.index("--journal") + 1] = not_folder
             self.refused(1, argv, re.escape(not_folder))
 
+    @common.same_on_every_kernel
     def test_ports_and_sockets(self):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
@@ -169,6 +172,7 @@ class Refusals(common.TestCase):
         for wrong in ("127.0.0.1:99999", "nowhere", "127.0.0.1"):
             self.refused(78, self.run_argv("--set", f"agent.listen={wrong}"), "agent.listen")
 
+    @common.same_on_every_kernel
     def test_another_agents_socket(self):
         """It is said, and the second agent runs without one; the first keeps answering."""
         with common.Agent("exec") as first, common.Agent("exec", {"agent.control": first.control}) as second:
@@ -196,6 +200,7 @@ class Refusals(common.TestCase):
                 self.assertTrue(1 <= len(done.stderr.strip().splitlines()) <= 3, done.stderr)
             self.refused(1, [common.SONDE, "stats", "--set", f"agent.control={folder}/none"], "no agent|none")
 
+    @common.same_on_every_kernel
     def test_a_journal_of_garbage(self):
         """Whatever lies in the folder: the agent starts, and what it then writes is read."""
         with tempfile.TemporaryDirectory() as folder:

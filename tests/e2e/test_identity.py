@@ -62,6 +62,7 @@ class Identity(common.TestCase):
         self.assertEqual([(r["type"], r["parent"]) for r in child], [("process.exec", second), ("process.exit", second)])
         self.assertNotEqual(child[0]["proc"], rows[2]["child_proc"])
 
+    @common.same_on_every_kernel
     def test_child_that_runs_no_program(self):
         own, (child,) = self.printed("clone", 0)
         end = self.exit_of(child)
@@ -81,6 +82,7 @@ class Identity(common.TestCase):
         self.assertEqual(self.exit_of(child)["parent"], self.exit_of(own)["proc"])
         os.waitpid(child, WALL)
 
+    @common.same_on_every_kernel
     def test_parent_that_ended_first(self):
         own, (middle, child) = self.printed("orphan", "/bin/true")
         end = self.exit_of(child)
@@ -89,6 +91,7 @@ class Identity(common.TestCase):
         self.assertEqual(between["parent"], self.exit_of(own)["proc"])
         self.assertLess(between["ts"], [r for r in self.of(child) if r["type"] == "process.exec"][0]["ts"])
 
+    @common.same_on_every_kernel
     def test_parent_that_became_another_program(self):
         own, (child,) = self.printed("forked-exec", "/bin/true")
         end = self.exit_of(child)
@@ -139,6 +142,7 @@ class Identity(common.TestCase):
         accept = self.agent.wait_row("tcp.accept", lambda r: r["lport"] == port)
         self.assertEqual((accept["pid"], accept["proc"]), (os.getpid(), ours["parent"]))
 
+    @common.same_on_every_kernel
     def test_threads_share_the_name(self):
         rows = []
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -222,6 +226,7 @@ class Identity(common.TestCase):
         rows = [r for r in self.agent.rows("process.exit") if r["pid"] in pids]
         self.assertEqual({r["pid"]: r["cgroup"] for r in rows}, pids)
 
+    @common.same_on_every_kernel
     def test_cgroup_renamed(self):
         old = [h for h in cgroups.hierarchies() if not os.path.exists(os.path.join(h, "cgroup.controllers"))]
         for hierarchy in old: # only v1 can rename; there is none where v2 is all

@@ -106,6 +106,7 @@ class OffCpu(common.TestCase):
                                            r.get("file") == load.said["file"][0][0] and r.get("dev") == device), 0.9,
                                 [(r.get("syscall"), r["state"], r.get("file"), r.get("dev")) for r in rows])
 
+    @common.same_on_every_kernel
     def test_pipe_ping_pong(self):
         load, rows = self.observe("pipe")
         pipes = {f"pipe:[{inode}]" for inode, in load.said["pipe"]}

@@ -93,6 +93,7 @@ class Reload(common.TestCase):
                 self.assertIn("reloaded", agent.reload({}))
             self.assertEqual(descriptors(agent.pid), before)
 
+    @common.same_on_every_kernel
     def test_an_option_of_a_module(self):
         with Agent() as agent:
             answer = agent.reload({"modules": {"cpu": {"enabled": True, "rate": 20}}})
@@ -131,6 +132,7 @@ class Reload(common.TestCase):
             self.assertIsNotNone(agent.stats().get("kafka"))
             self.assertIn("reloaded", agent.reload({}))
 
+    @common.same_on_every_kernel
     def test_what_guards_is_not_restarted(self):
         """Where no rule asks for it, it comes and goes as others do."""
         with Agent() as agent:

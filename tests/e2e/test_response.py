@@ -138,6 +138,7 @@ class Response(common.TestCase):
         self.assertEqual(notes["produced"], 30)
         self.assertGreater(notes["dropped"]["ring_full"], 0)
 
+    @common.same_on_every_kernel
     def test_a_link_that_changes_meanwhile_fools_nobody(self):
         """A thread turns a link between a forbidden program and a permitted one: who ran was permitted, and who was killed was not."""
         bad, good, link = self.program("bad/tool", "true"), self.program("good/tool", "true"), os.path.join(self.folder, "link")
@@ -412,6 +413,7 @@ class Response(common.TestCase):
         mine = [r for r in self.of(rows, "response.action") if r["pid"] in own]
         self.assertEqual({(r["action"], r.get("error"), "never" in r.get("reason", "")) for r in mine}, {("deny", "EPERM", True), ("block", "EPERM", True)})
 
+    @common.same_on_every_kernel
     def test_who_is_refused_without_end_fills_no_ring(self):
         count = 5000
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -518,6 +520,7 @@ class Response(common.TestCase):
             innocent.kill()
             innocent.wait()
 
+    @common.same_on_every_kernel
     def test_a_program_begun_meanwhile_saves_nobody(self):
         """The process is the one that the rule fired on, whatever it runs by now."""
         with self.agent({"Word": f"{EXEC} and proc.cmdline contains word-of-evil"}, {"Word": "kill"}) as agent:
@@ -526,6 +529,7 @@ class Response(common.TestCase):
             agent.stop()
             self.check(agent.rows())
 
+    @common.same_on_every_kernel
     def test_a_reload_changes_what_is_forbidden(self):
         one, two = self.program("one/tool"), self.program("two/tool")
         with self.agent({"Forbidden": f"{EXEC} and proc.exepath = {one}"}, {"Forbidden": "kill"}) as agent:
@@ -541,6 +545,7 @@ class Response(common.TestCase):
             agent.stop()
             self.check(agent.rows())
 
+    @common.same_on_every_kernel
     def test_a_reload_leaves_no_gap(self):
         """While rules are read again and again, what is forbidden is killed each time, and nothing else ever."""
         bad, good = self.program("here/bad", "true"), self.program("here/good", "true")

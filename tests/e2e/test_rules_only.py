@@ -54,6 +54,7 @@ class Only(Case):
         agent.wait_row("process.exec", lambda r: r["pid"] == process.pid and r["comm"] == "sleep")
         return process.pid
 
+    @common.same_on_every_kernel
     def test_hooks_follow_the_rules(self):
         self.write(rule("Listens", "evt.type = listen and fd.sport > 0"))
         agent = self.start("rules.only=true")

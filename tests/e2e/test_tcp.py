@@ -77,6 +77,7 @@ class Tcp(common.TestCase):
     def ends_in(self, agent, sock_ends, types="tcp.*", count=1):
         return agent.wait_rows(types, lambda r: ends(r) == sock_ends, count)
 
+    @common.same_on_every_kernel
     def test_many_short_connections_have_their_owners_and_bytes(self):
         total = 400 if common.GUEST else 3000
         with common.Agent(modules="tcp,exec") as agent:
@@ -359,6 +360,7 @@ class Tcp(common.TestCase):
             for four in (ours, theirs):
                 self.assertEqual(self.ends_in(agent, four, "tcp.close")[0]["pid"], os.getpid())
 
+    @common.same_on_every_kernel
     def test_a_connection_closed_by_another_thread_keeps_its_owner(self):
         found = {}
 
@@ -375,6 +377,7 @@ class Tcp(common.TestCase):
                 row = self.ends_in(agent, four, "tcp.close")[0]
                 self.assertEqual((row["pid"], row["tid"]), (os.getpid(), found["tid"]))
 
+    @common.same_on_every_kernel
     def test_a_child_that_connects_by_an_inherited_socket_owns_it(self):
         with common.Agent(modules="tcp") as agent, listener() as server:
             client = socket.socket()
@@ -441,6 +444,7 @@ class Tcp(common.TestCase):
                 self.assertEqual((row["pid"], row["comm"]), (os.getpid(), open("/proc/self/comm").read().strip()))
                 self.assertNotIn("life_ns", row)
 
+    @common.same_on_every_kernel
     def test_filters_follow_the_owner_to_the_close(self):
         with common.Agent(modules="tcp", settings=["filter.comm=[load_tcp]"]) as agent:
             client, server = pair()

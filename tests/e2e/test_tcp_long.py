@@ -59,6 +59,7 @@ class Long(common.TestCase):
             agent.stop()
             self.assertLedgerExact(agent.rows())
 
+    @common.same_on_every_kernel
     def test_who_says_nothing_and_who_is_short_are_not_reported(self):
         with common.Agent(modules="tcp", settings=EVERY_SECOND) as agent:
             idle = test_tcp.pair()
@@ -93,6 +94,7 @@ class Long(common.TestCase):
                 client.close()
                 server.close()
 
+    @common.same_on_every_kernel
     def test_never_means_never(self):
         with common.Agent(modules="tcp", settings=["modules.tcp.interval=0s"]) as agent:
             client, server = test_tcp.pair()
@@ -103,6 +105,7 @@ class Long(common.TestCase):
             client.close()
             server.close()
 
+    @common.same_on_every_kernel
     def test_many_connections_each_have_their_reports(self):
         total = 300
         with common.Agent(modules="tcp", settings=EVERY_SECOND) as agent, test_tcp.listener(backlog=total) as server:

@@ -170,6 +170,7 @@ class Udp(TestCase):
         for port, expected in truth.items():
             self.check(rows[port], **expected)
 
+    @common.same_on_every_kernel
     def test_rows_of_a_socket_that_lives(self):
         """What the rows tell adds up, whatever was said meanwhile, and the last has the rest."""
         with self.agent(interval="200ms") as agent:
@@ -193,6 +194,7 @@ class Udp(TestCase):
             for before, after in zip(rows[port], rows[port][1:]):
                 self.assertAlmostEqual(after["ts"] - before["ts"], after["window_ns"], delta=2e6)
 
+    @common.same_on_every_kernel
     def test_what_does_nothing_has_no_row(self):
         with self.agent(interval="200ms") as agent:
             idle = made()
@@ -301,6 +303,7 @@ class Udp(TestCase):
             rows = self.stopped(agent)
         self.check(rows[port], received=2, received_bytes=4)
 
+    @common.same_on_every_kernel
     def test_other_sockets_have_no_rows(self):
         with self.agent(interval="200ms") as agent:
             pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -336,6 +339,7 @@ class Udp(TestCase):
         self.check(rows[port], sent=6, sent_bytes=31)
         self.assertEqual(rows[port][0]["pid"], child.pid)
 
+    @common.same_on_every_kernel
     def test_another_program_of_the_same_process(self):
         program = ("import os, socket, sys\nsock = socket.socket(fileno=int(sys.argv[1]))\nsock.send(b'before')\nos.dup2(sock.fileno(), 1)\n"
                    "os.execv('/bin/echo', ['echo', '-n', 'after'])\n")
@@ -462,6 +466,7 @@ class Udp(TestCase):
         self.assertEqual(rows[port][0]["pid"], os.getpid())
         self.assertEqual("life_ns" in rows[port][-1], functions)
 
+    @common.same_on_every_kernel
     def test_another_interval_while_it_runs(self):
         agent = common.Agent(modules="udp", start=False)
         file = os.path.join(agent.folder, "sonde.yaml")
@@ -479,6 +484,7 @@ class Udp(TestCase):
             agent.stop()
             self.assertEqual(len(agent.rows("agent.start")), 1)
 
+    @common.same_on_every_kernel
     def test_filters(self):
         with common.Agent(modules="udp", settings=["filter.comm=[nobody]", "modules.udp.interval=200ms"]) as agent:
             with made() as server, connected(server) as client:
@@ -545,11 +551,13 @@ class SocketFilter(TestCase):
         names = {(False, False): "", (True, False): "client", (False, True): "server", (True, True): "both"}
         return [names[bool(rows[client]), bool(rows[server])] for client, server in zip(ports, places)]
 
+    @common.same_on_every_kernel
     def test_a_port_is_met_by_both_ends_of_every_family(self):
         servers = self.servers(*2 * (socket.AF_INET, socket.AF_INET6, "mapped"))
         wanted = " or ".join(f"port {port_of(server)}" for server in servers[:3])
         self.assertEqual(self.visited(servers, 6, (servers[2], servers[5]), **{"modules.udp.filter": wanted}), 3 * ["both"] + 3 * [""])
 
+    @common.same_on_every_kernel
     def test_the_own_end_is_the_source(self):
         servers = self.servers(*2 * (socket.AF_INET, socket.AF_INET6))
         a, b, c, d = map(port_of, servers)
@@ -566,12 +574,14 @@ class SocketFilter(TestCase):
         self.assertEqual(self.visited(servers, 8, servers[4:6], **{"modules.udp.filter": wanted}),
                          ["both", "both", "", "", "client", "server", ""])
 
+    @common.same_on_every_kernel
     def test_both_filters_must_match(self):
         servers = self.servers(*3 * (socket.AF_INET,))
         a, b, c = map(port_of, servers)
         self.assertEqual(self.visited(servers, 4, **{"filter.socket": f"port {a} or port {b}", "modules.udp.filter": f"port {b} or port {c}"}),
                          ["", "both", ""])
 
+    @common.same_on_every_kernel
     def test_a_socket_that_is_not_connected_has_no_peer(self):
         server, = self.servers(socket.AF_INET)
         with made() as bound:
