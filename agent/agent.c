@@ -426,7 +426,12 @@ static int give_up_privileges(struct agent *a, struct fault *fault)
 					     .paths = paths,
 					     .n_paths = ARRAY_SIZE(paths) };
 
-	return privilege_drop(&options, NULL, fault);
+	struct privilege_state state = { 0 };
+	int r = privilege_drop(&options, &state, fault);
+
+	if (r == 0 && (state.missing || state.user_unknown))
+		agent_say(a, state.text);
+	return r;
 }
 
 static void say_begin(struct agent *a)

@@ -7,6 +7,7 @@
 #include "command.h"
 #include "options.h"
 #include "privilege.h"
+#include "probes/identity/identity.h"
 #include "responses.h"
 #include "rule_files.h"
 #include "setup.h"
@@ -16,6 +17,7 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -73,11 +75,17 @@ static uint64_t effective_capabilities(void)
 
 static bool check_privileges(struct checking *c)
 {
-	uint64_t held = effective_capabilities(), missing = PRIVILEGE_BASE & ~held;
-	char names[256] = "";
+	bool kills = responses_wanted(c->setup->config) & RESPONSE_BIT(RESPONSE_KILL);
+	uint64_t held = effective_capabilities(),
+		 missing = (PRIVILEGE_BASE | (kills ? PRIVILEGE_BIT(CAP_KILL) : 0)) & ~held;
+	const char *user = config_text(c->setup->config, "agent.user");
+	char names[256] = "", note[160] = "";
 
+	if (*user && !getpwnam(user))
+		snprintf(note, sizeof note,
+			 "; it stays this user, since there is no '%.64s' (systemd-sysusers makes it)", user);
 	if (!missing) {
-		report_ok("privileges: user %u with every capability needed", (unsigned)geteuid());
+		report_ok("privileges: user %u with every capability needed%s", (unsigned)geteuid(), note);
 		return true;
 	}
 	for (unsigned i = 0; i <= CAP_LAST_CAP; i++) {

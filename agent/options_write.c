@@ -380,7 +380,13 @@ void options_write_markdown(FILE *out, const struct option_table *tables, size_t
 	      "code 78.\n"
 	      "- SIGHUP reads the file again, and keeps the old configuration on any error. What is not marked as "
 	      "changed at\n"
-	      "  once restarts its module or sink.\n",
+	      "  once restarts its module or sink. `host`, `rings`, `journal`, `rules.responses` and what is not "
+	      "marked in "
+	      "`agent`\n"
+	      "  change only with the agent: where one of them is another, the reload is refused whole and the log "
+	      "says "
+	      "which;\n"
+	      "  `systemctl reload` does not tell.\n",
 	      out);
 	for (size_t i = 0; i < n_tables; i++) {
 		if (tables[i].rows && tables[i].rows->key)

@@ -232,7 +232,7 @@ static void describe(const struct privilege_options *options, struct privilege_s
 	names_of(state->kept, kept, sizeof kept);
 	names_of(state->missing, missing, sizeof missing);
 	if (state->user_unknown)
-		snprintf(note, sizeof note, " (there is no user '%.64s')", options->user);
+		snprintf(note, sizeof note, " (there is no user '%.64s': systemd-sysusers makes it)", options->user);
 	snprintf(state->text, sizeof state->text, "running as uid %u gid %u%s, capabilities %s%s%s", state->uid,
 		 state->gid, note, kept, state->missing ? ", not granted: " : "", state->missing ? missing : "");
 }

@@ -132,7 +132,7 @@ class Refusals(common.TestCase):
 
     def refused(self, expected, argv, says):
         done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=common.bound(30))
-        lines = done.stderr.strip().splitlines()
+        lines = [line for line in done.stderr.strip().splitlines() if "running as uid" not in line]  # as the agent says where there is no user sonde
         self.assertEqual(done.returncode, expected, done.stderr)
         self.assertEqual(len(lines), 1, done.stderr)
         self.assertRegex(lines[0], says)
