@@ -289,8 +289,9 @@ sonde_inline struct turnaround_sums *sums_of(struct turn *t)
 	return sums;
 }
 
-/* `count` answers that took `ns` each, as one of them was measured to. Returns how many of the service were measured in this window. */
-sonde_inline __u32 add_many(struct turn *t, __u64 ns, __u64 wait, __u32 count)
+/* `count` answers that took `ns` each, as one of them was measured to; `slow_one`: that one is slow. Returns how many of the service were measured in this
+ * window and were not. */
+sonde_inline __u32 add_many(struct turn *t, __u64 ns, __u64 wait, __u32 count, bool slow_one)
 {
 	struct turnaround_sums *sums = sums_of(t);
 	__u32 bucket = turnaround_bucket(ns);
@@ -310,7 +311,7 @@ sonde_inline __u32 add_many(struct turn *t, __u64 ns, __u64 wait, __u32 count)
 		if (ns <= max || __sync_val_compare_and_swap(&sums->max_ns, max, ns) == max)
 			break;
 	}
-	return ++sums->measured;
+	return slow_one ? sums->measured : ++sums->measured;
 }
 
 /* ---- turns that are not measured ---- */
@@ -374,7 +375,7 @@ sonde_inline void add(struct sock *sk, struct turn *t, __u64 ns, __u64 wait)
 	__u32 passed = passed_of(t), measured;
 	bool alone = slow && ns + sonde_tick_ns >= slow && passed < CARRIED_MOST;
 
-	measured = add_many(t, ns, wait, alone ? 1 : 1 + passed);
+	measured = add_many(t, ns, wait, alone ? 1 : 1 + passed, alone);
 	t->carried = alone ? passed : 0;
 	if (!alone || !t->ns)
 		t->ns = ns;
@@ -797,7 +798,7 @@ int BPF_PROG(destroy__tp_btf, struct sock *sk)
 	if (sums && sums->measured)
 		__sync_fetch_and_add(&sums->passed, passed);
 	else
-		add_many(t, t->ns, 0, passed);
+		add_many(t, t->ns, 0, passed, false);
 	return 0;
 }
 

@@ -73,7 +73,7 @@ static void spread_passed(struct turnaround_sums *sums, uint64_t slow)
 
 	for (unsigned b = 0; b < end; b++)
 		known += sums->buckets[b];
-	if (!known) { /* all that were measured were slow */
+	if (!known) { /* what was measured is of the bucket where slow begins */
 		sums->buckets[end - 1] += (uint32_t)sums->passed;
 		sums->sum_ns += sums->passed * bucket_middle(end - 1);
 		return;

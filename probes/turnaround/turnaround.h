@@ -80,7 +80,7 @@ struct turnaround_sums {
 	__u64 errors, sum_ns, max_ns, socket_wait_ns;
 	__u64 passed; /* answers of connections that ended before one was measured to stand for them; none was slow */
 	__u32 buckets[TURNAROUND_BUCKETS];
-	__u32 measured; /* answers, about: CPUs that count at the same time may count one */
+	__u32 measured; /* answers that were not slow, about: CPUs that count at the same time may count one */
 };
 
 /* As histogram_bucket() of pipelines/flows. */
