@@ -192,8 +192,8 @@ int metrics_open(struct metrics **ret, const char *listen, metrics_render *rende
 	r = parse_address(listen, &address, &m->exposed);
 	if (r < 0)
 		return fault_set(fault, r,
-				 "metrics: '%s' is no address and port; write 127.0.0.1:9464, [::1]:9464, or "
-				 "0.0.0.0:9464 to let other hosts read",
+				 "metrics: '%s' is no address and port; write 127.0.0.1:9435, [::1]:9435, or "
+				 "0.0.0.0:9435 to let other hosts read",
 				 listen);
 	fd = listen_on(&address, &m->port);
 	if (fd < 0)

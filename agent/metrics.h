@@ -42,7 +42,7 @@ struct metrics; /* opaque: the server */
 /* Writes all families; called in metrics_serve(). 0 or a negative errno (the client then gets status 500). */
 typedef int metrics_render(void *context, FILE *out);
 
-/* `listen` is "127.0.0.1:9464" or "[::1]:9464"; port 0 takes any free one. No names but "localhost", and no port
+/* `listen` is "127.0.0.1:9435" or "[::1]:9435"; port 0 takes any free one. No names but "localhost", and no port
  * alone: the agent opens to other hosts only where such an address is written out. -EINVAL, -EADDRINUSE, -EACCES ... with a sentence. */
 int metrics_open(struct metrics **ret, const char *listen, metrics_render *render, void *context, struct fault *fault);
 void metrics_close(struct metrics *metrics);

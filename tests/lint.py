@@ -82,12 +82,33 @@ def finished(files):
     return [f"{p}: {m[0].decode()}" for p in files if not re.match(r"tests/(data|fuzz/corpus)/", p) and (m := word.search(read(p)))]
 
 
+def told(files):
+    """What an operator meets by name is explained: the ledger's reasons and the metrics."""
+    names = re.findall(rb'^\t\[LEDGER_\w+\] = "(\w+)"', read("agent/ledger.c"), re.M) + re.findall(rb'= { "(sonde_\w+)"', read("agent/metrics_text.c"))
+    page = read("docs/operations.md")
+    return [f"docs/operations.md says nothing of {n.decode()}" for n in names if b"`" + n + b"`" not in page] + ([] if len(names) > 20 else ["names were not found"])
+
+
+def linked(files):
+    """Links between the documents lead somewhere."""
+    faults = []
+    for path in files:
+        if not path.endswith(".md"):
+            continue
+        for target in re.findall(rb"\]\(([^)#:]+)(?:#[^)]*)?\)", read(path)):
+            if not os.path.exists(os.path.join(ROOT, os.path.dirname(path), target.decode())):
+                faults.append(f"{path}: no {target.decode()}")
+    return faults
+
+
 CHECKS = {
     "C is formatted by .clang-format": formatted,
     "every file names its licence": licensed,
     "nothing generated, binary or huge is tracked": clean,
     "every script parses": parses,
     "nothing is marked for later": finished,
+    "losses and metrics are explained": told,
+    "documents link to what is there": linked,
 }
 
 
