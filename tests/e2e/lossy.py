@@ -22,15 +22,16 @@ class Lossy:
             getattr(self.lib, name).restype = ctypes.c_void_p
 
     def __enter__(self):
-        os.mkdir(self.path)
         self.object = ctypes.c_void_p(self.lib.bpf_object__open_file(os.path.join(common.BUILD, "tests", "lossy", "lossy.bpf.o").encode(), None))
         if self.lib.bpf_object__load(self.object):
             raise OSError(ctypes.get_errno(), "lossy.bpf.o")
+        os.mkdir(self.path)  # last of all that can fail: a cgroup that stayed would be the ground that later tests stand on
         fd = os.open(self.path, os.O_RDONLY)
         program = ctypes.c_void_p(self.lib.bpf_object__next_program(self.object, None))
         self.link = ctypes.c_void_p(self.lib.bpf_program__attach_cgroup(program, fd))
         os.close(fd)
         if not self.link:
+            os.rmdir(self.path)
             raise OSError(ctypes.get_errno(), "attach to " + self.path)
         return self
 
