@@ -13,6 +13,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/perf_event.h>
+#include <math.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -341,7 +342,8 @@ __attribute__((unused)) static void test_samples_of_a_real_load(void **state)
 
 	assert_non_null(ring);
 	while (waitpid(seen.child, &status, WNOHANG) == 0 && now_boottime_ns() < until) {
-		ring_buffer__poll(ring, 10);
+		/* Not woken by each sample, which would then find us running, or who comes after us: the agent is not either. */
+		nanosleep(&(struct timespec){ .tv_nsec = 50 * NS_PER_MS }, NULL);
 		ring_buffer__consume(ring);
 		symbols_answer(symbols);
 		sonde_module_cpu.tick(&host, now_boottime_ns());
@@ -358,7 +360,8 @@ __attribute__((unused)) static void test_samples_of_a_real_load(void **state)
 	assert_int_equal(seen.settled, seen.value);
 	/* 1.5 s at 99 Hz are 148; those of the first moment may be of the child before it burned. */
 	assert_in_range(counted, 10, 165);
-	assert_in_range(seen.burning, counted - counted / 10 - 2, counted + counted / 10 + 2);
+	/* Where others want the CPU too, which of them a timer of the CPU finds running is chance: four standard deviations. */
+	assert_true(fabs((double)seen.burning - (double)counted) <= 0.1 * (double)counted + 4 * sqrt((double)counted));
 	assert_true(seen.whole * 100 >= seen.burning * 99);
 	ring_buffer__free(ring);
 	detach(&host);
