@@ -187,19 +187,19 @@ static void survives_bad_clients(void **state)
 static void checks_the_address(void **state)
 {
 	static const char *const wrong[] = { "",
-					     "9464",
-					     ":9464",
+					     "9435",
+					     ":9435",
 					     "127.0.0.1",
 					     "127.0.0.1:",
 					     "127.0.0.1:x",
 					     "127.0.0.1:65536",
 					     "127.0.0.1:-1",
-					     "example.org:9464",
-					     "::1:9464",
-					     "[::1:9464",
-					     "*:9464",
+					     "example.org:9435",
+					     "::1:9435",
+					     "[::1:9435",
+					     "*:9435",
 					     "1.2.3.4.5:1",
-					     "[127.0.0.1]:9464" };
+					     "[127.0.0.1]:9435" };
 	struct server s = { 0 };
 	struct metrics *second = NULL;
 	struct fault fault;
@@ -210,7 +210,7 @@ static void checks_the_address(void **state)
 		fault = (struct fault){ 0 };
 		if (metrics_open(&second, wrong[i], render, &s, &fault) != -EINVAL)
 			fail_msg("'%s' was taken", wrong[i]);
-		assert_non_null(strstr(fault.text, "127.0.0.1:9464"));
+		assert_non_null(strstr(fault.text, "127.0.0.1:9435"));
 	}
 	server_start(&s, "0.0.0.0:0");
 	assert_true(metrics_exposed(s.metrics));
@@ -223,7 +223,7 @@ static void checks_the_address(void **state)
 		assert_false(metrics_exposed(s.metrics));
 		server_stop(&s);
 	}
-	assert_int_equal(metrics_open(&second, "192.0.2.1:9464", render, &s, &fault), -EADDRNOTAVAIL);
+	assert_int_equal(metrics_open(&second, "192.0.2.1:9435", render, &s, &fault), -EADDRNOTAVAIL);
 	assert_null(second);
 }
 
