@@ -577,10 +577,17 @@ static void drain_to_the_end(struct agent *a)
 	drain_until(a, now_boottime_ns() + SECOND_NS);
 }
 
+/* What is written may begin a segment and so push out records of another: these are told too. */
 static void settle(struct agent *a)
 {
-	report_losses(a, now_boottime_ns());
-	agent_write_ledger(a, true);
+	unsigned times = 0;
+	uint64_t expired;
+
+	do {
+		expired = ledger_expired_sum(a->ledger);
+		report_losses(a, now_boottime_ns());
+		agent_write_ledger(a, true);
+	} while (ledger_expired_sum(a->ledger) != expired && ++times < 3);
 	journal_publish(a->journal);
 }
 
