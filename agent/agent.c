@@ -420,9 +420,8 @@ static int open_service(struct agent *a, struct fault *fault)
 static int give_up_privileges(struct agent *a, struct fault *fault)
 {
 	const char *const paths[] = { config_text(a->setup.config, "journal.path") };
-	bool kills = responses_wanted(a->setup.config) & RESPONSE_BIT(RESPONSE_KILL);
 	struct privilege_options options = { .user = config_text(a->setup.config, "agent.user"),
-					     .capabilities = PRIVILEGE_BASE | (kills ? PRIVILEGE_BIT(CAP_KILL) : 0),
+					     .capabilities = responses_capabilities(a->setup.config),
 					     .paths = paths,
 					     .n_paths = ARRAY_SIZE(paths) };
 

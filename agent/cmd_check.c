@@ -7,7 +7,6 @@
 #include "command.h"
 #include "options.h"
 #include "privilege.h"
-#include "probes/identity/identity.h"
 #include "responses.h"
 #include "rule_files.h"
 #include "setup.h"
@@ -75,9 +74,7 @@ static uint64_t effective_capabilities(void)
 
 static bool check_privileges(struct checking *c)
 {
-	bool kills = responses_wanted(c->setup->config) & RESPONSE_BIT(RESPONSE_KILL);
-	uint64_t held = effective_capabilities(),
-		 missing = (PRIVILEGE_BASE | (kills ? PRIVILEGE_BIT(CAP_KILL) : 0)) & ~held;
+	uint64_t held = effective_capabilities(), missing = responses_capabilities(c->setup->config) & ~held;
 	const char *user = config_text(c->setup->config, "agent.user");
 	char names[256] = "", note[160] = "";
 

@@ -796,7 +796,9 @@ static int load_object(struct module *module, const struct config *config, struc
 		return -EINVAL;
 	choose_hooks(module, object, config);
 	r = fill_rodata(module, object, config);
-	if (r == 0) {
+	if (r < 0) {
+		fault_set(fault, r, "out of memory");
+	} else {
 		r = share_maps(module, object);
 		if (r < 0)
 			fault_set(fault, r, "module '%s' wants a shared map that this agent does not have; rebuild it",

@@ -312,7 +312,9 @@ int module_inspect(struct module *module, struct fault *fault)
 	if (!object)
 		return -EINVAL;
 	r = tags_read(&tags, bpf_object__btf(object));
-	if (r == 0 && !bpf_object__btf(object))
+	if (r < 0)
+		fault_set(fault, r, "out of memory");
+	else if (!bpf_object__btf(object))
 		r = fault_set(fault, -EINVAL, "module '%s' has no BTF: compile it with clang -g", module->name);
 	bpf_object__for_each_program (program, object) {
 		if (r < 0)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "privilege.h"
 #include "probes/identity/identity.h"
 #include "rules/predicate.h"
 
@@ -55,6 +56,11 @@ unsigned responses_wanted(const struct config *config)
 			if (action_of(room) >= 0)
 				bits |= RESPONSE_BIT(action_of(room));
 	return bits;
+}
+
+uint64_t responses_capabilities(const struct config *config)
+{
+	return PRIVILEGE_BASE | (responses_wanted(config) & RESPONSE_BIT(RESPONSE_KILL) ? PRIVILEGE_BIT(CAP_KILL) : 0);
 }
 
 bool responses_want(const struct config *config, const char *name)

@@ -13,6 +13,9 @@ struct responses; /* opaque */
 /* Every action that any rule asks for, as bits; what cannot be read counts for nothing. */
 unsigned responses_wanted(const struct config *config);
 
+/* The capabilities that the agent keeps while it runs, as bits: what any agent needs, and what those actions do. */
+uint64_t responses_capabilities(const struct config *config);
+
 /* Whether any rule asks for the action of this name. */
 bool responses_want(const struct config *config, const char *name);
 

@@ -83,34 +83,21 @@ bool give_open_flags(struct live *live, uint64_t flags, struct rule_value *ret)
 	return give_bits(live, flags, open_bits, ARRAY_SIZE(open_bits), ret);
 }
 
-bool give_clone_flags(struct live *live, uint64_t flags, struct rule_value *ret)
+bool give_bits_of(struct live *live, enum live_bits kind, uint64_t value, struct rule_value *ret)
 {
-	begin(live, ret);
-	return give_bits(live, flags, clone_bits, ARRAY_SIZE(clone_bits), ret);
-}
+	static const struct {
+		const struct bit *bits;
+		size_t n;
+	} kinds[] = {
+		[BITS_CLONE] = { clone_bits, ARRAY_SIZE(clone_bits) },
+		[BITS_MODE] = { mode_bits, ARRAY_SIZE(mode_bits) },
+		[BITS_MEMORY] = { memory_bits, ARRAY_SIZE(memory_bits) },
+		[BITS_MAP] = { map_bits, ARRAY_SIZE(map_bits) },
+		[BITS_MOUNT] = { mount_bits, ARRAY_SIZE(mount_bits) },
+	};
 
-bool give_mode(struct live *live, uint64_t mode, struct rule_value *ret)
-{
 	begin(live, ret);
-	return give_bits(live, mode, mode_bits, ARRAY_SIZE(mode_bits), ret);
-}
-
-bool give_memory_rights(struct live *live, uint64_t rights, struct rule_value *ret)
-{
-	begin(live, ret);
-	return give_bits(live, rights, memory_bits, ARRAY_SIZE(memory_bits), ret);
-}
-
-bool give_map_flags(struct live *live, uint64_t flags, struct rule_value *ret)
-{
-	begin(live, ret);
-	return give_bits(live, flags, map_bits, ARRAY_SIZE(map_bits), ret);
-}
-
-bool give_mount_flags(struct live *live, uint64_t flags, struct rule_value *ret)
-{
-	begin(live, ret);
-	return give_bits(live, flags, mount_bits, ARRAY_SIZE(mount_bits), ret);
+	return give_bits(live, value, kinds[kind].bits, kinds[kind].n, ret);
 }
 
 bool give_capabilities(struct live *live, uint64_t set, struct rule_value *ret)

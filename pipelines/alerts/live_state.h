@@ -107,11 +107,9 @@ bool give_made(struct live *live, struct rule_value *ret, const char *format, ..
 
 /* flags.c: numbers by name, with `|` between */
 bool give_open_flags(struct live *live, uint64_t flags, struct rule_value *ret);
-bool give_clone_flags(struct live *live, uint64_t flags, struct rule_value *ret);
-bool give_mode(struct live *live, uint64_t mode, struct rule_value *ret);
-bool give_memory_rights(struct live *live, uint64_t rights, struct rule_value *ret);
-bool give_map_flags(struct live *live, uint64_t flags, struct rule_value *ret);
-bool give_mount_flags(struct live *live, uint64_t flags, struct rule_value *ret);
+/* CLONE_*, S_I*, PROT_*, MAP_*, MS_* */
+enum live_bits { BITS_CLONE, BITS_MODE, BITS_MEMORY, BITS_MAP, BITS_MOUNT };
+bool give_bits_of(struct live *live, enum live_bits kind, uint64_t value, struct rule_value *ret);
 bool give_capabilities(struct live *live, uint64_t set, struct rule_value *ret);
 
 /* of_process.c */

@@ -175,11 +175,11 @@ static bool give_flags(struct live *live, struct rule_value *ret)
 	if (!strcmp(type, "file.open"))
 		return give_open_flags(live, (uint64_t)flags, ret);
 	if (!strcmp(type, "process.fork") || !strncmp(type, "ns.", 3))
-		return give_clone_flags(live, (uint64_t)flags, ret);
+		return give_bits_of(live, BITS_CLONE, (uint64_t)flags, ret);
 	if (!strcmp(type, "memory.exec"))
-		return give_map_flags(live, (uint64_t)flags, ret);
+		return give_bits_of(live, BITS_MAP, (uint64_t)flags, ret);
 	if (!strcmp(type, "mount.attach"))
-		return give_mount_flags(live, (uint64_t)flags, ret);
+		return give_bits_of(live, BITS_MOUNT, (uint64_t)flags, ret);
 	return record_key(live, KEY_flags, ret);
 }
 
@@ -194,17 +194,18 @@ static bool give_bpf_command(struct live *live, struct rule_value *ret)
 	return give_prefixed(live, KEY_op, "BPF_", ret);
 }
 
-/* The names that rules have for arguments, and what has them here. */
+/* The names that rules have for arguments, and what has them here: the first key that the event has. Of a chown, whose the file becomes before whose the process
+ * is. */
 static const struct alias {
 	const char *name;
 	enum live_key key;
 } aliases[] = { { "name", KEY_path },        { "filename", KEY_path },  { "pathname", KEY_path },
 		{ "fullpath", KEY_path },    { "linkpath", KEY_path },  { "oldpath", KEY_path },
-		{ "newpath", KEY_new_path }, { "res", KEY_error },      { "newfd", KEY_fd },
-		{ "proto", KEY_protocol },   { "type", KEY_sock_type }, { "type", KEY_fs_type },
-		{ "dir", KEY_path },         { "sport", KEY_lport },    { "dport", KEY_rport },
-		{ "ptid", KEY_target_pid },  { "pid", KEY_target_pid }, { "gid", KEY_gid },
-		{ "uid", KEY_uid } };
+		{ "newpath", KEY_new_path }, { "newfd", KEY_fd },       { "proto", KEY_protocol },
+		{ "type", KEY_sock_type },   { "type", KEY_fs_type },   { "dir", KEY_path },
+		{ "dev", KEY_source },       { "sport", KEY_lport },    { "dport", KEY_rport },
+		{ "ptid", KEY_target_pid },  { "pid", KEY_target_pid }, { "gid", KEY_group },
+		{ "gid", KEY_gid },          { "uid", KEY_owner },      { "uid", KEY_uid } };
 
 static bool give_alias(struct live *live, const char *name, struct rule_value *ret)
 {
@@ -214,12 +215,6 @@ static bool give_alias(struct live *live, const char *name, struct rule_value *r
 		return give_error(live, ret) || give_made(live, ret, "%lld", (long long)result_of(live));
 	if (!strcmp(name, "cmd"))
 		return give_bpf_command(live, ret);
-	/* Whose it becomes, not whose the process is. */
-	if ((!strcmp(name, "uid") && record_key(live, KEY_owner, ret)) ||
-	    (!strcmp(name, "gid") && record_key(live, KEY_group, ret)))
-		return true;
-	if (!strcmp(name, "dev") && record_key(live, KEY_source, ret))
-		return true;
 	for (size_t i = 0; i < ARRAY_SIZE(aliases); i++)
 		if (!strcmp(aliases[i].name, name) && record_key(live, aliases[i].key, ret))
 			return true;
@@ -236,9 +231,9 @@ static bool give_named(struct live *live, const char *name, struct rule_value *r
 	if (!strcmp(name, "flags"))
 		return give_flags(live, ret);
 	if (!strcmp(name, "mode") && record_number(live, KEY_mode, &mode))
-		return give_mode(live, (uint64_t)mode, ret);
+		return give_bits_of(live, BITS_MODE, (uint64_t)mode, ret);
 	if (!strcmp(name, "prot") && record_number(live, KEY_prot, &rights))
-		return give_memory_rights(live, (uint64_t)rights, ret);
+		return give_bits_of(live, BITS_MEMORY, (uint64_t)rights, ret);
 	if (!strcmp(name, "sig"))
 		return give_signal(live, ret);
 	if (!strcmp(name, "domain"))

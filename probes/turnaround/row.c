@@ -50,6 +50,33 @@ static void fill_ends(struct tcp_turnaround *row, const struct turnaround_key *k
 	row->side = key->side;
 }
 
+static uint64_t bucket_middle(unsigned bucket)
+{
+	return (histogram_least(bucket) + histogram_least(MIN_OF(bucket + 1, HISTOGRAM_BUCKETS - 1))) / 2;
+}
+
+void turnaround_spread(struct turnaround_sums *sums, uint64_t slow)
+{
+	unsigned end = slow ? histogram_bucket(slow) : HISTOGRAM_BUCKETS;
+	uint64_t known = 0, before = 0, given = 0;
+
+	for (unsigned b = 0; b < end; b++)
+		known += sums->buckets[b];
+	if (!known) { /* what was measured is of the bucket where slow begins */
+		sums->buckets[end - 1] += (uint32_t)sums->passed;
+		sums->sum_ns += sums->passed * bucket_middle(end - 1);
+		return;
+	}
+	for (unsigned b = 0; b < end; b++) {
+		before += sums->buckets[b];
+		uint64_t share = sums->passed * before / known - given;
+
+		sums->buckets[b] += (uint32_t)share;
+		sums->sum_ns += share * bucket_middle(b);
+		given += share;
+	}
+}
+
 void turnaround_fill_times(struct tcp_turnaround *row, const struct histogram *h)
 {
 	row->count = h->count;

@@ -60,34 +60,6 @@ static void emit_service(struct sonde_host *host, const struct turnaround_key *k
 		host->emit(host, "tcp_turnaround", &t->row);
 }
 
-static uint64_t bucket_middle(unsigned bucket)
-{
-	return (histogram_least(bucket) + histogram_least(MIN_OF(bucket + 1, HISTOGRAM_BUCKETS - 1))) / 2;
-}
-
-/* Adds answers of which only the number is known, and that none was slow, as the others of the service were that were not slow. */
-static void spread_passed(struct turnaround_sums *sums, uint64_t slow)
-{
-	unsigned end = slow ? histogram_bucket(slow) : HISTOGRAM_BUCKETS;
-	uint64_t known = 0, before = 0, given = 0;
-
-	for (unsigned b = 0; b < end; b++)
-		known += sums->buckets[b];
-	if (!known) { /* what was measured is of the bucket where slow begins */
-		sums->buckets[end - 1] += (uint32_t)sums->passed;
-		sums->sum_ns += sums->passed * bucket_middle(end - 1);
-		return;
-	}
-	for (unsigned b = 0; b < end; b++) {
-		before += sums->buckets[b];
-		uint64_t share = sums->passed * before / known - given;
-
-		sums->buckets[b] += (uint32_t)share;
-		sums->sum_ns += share * bucket_middle(b);
-		given += share;
-	}
-}
-
 /* ---- windows ---- */
 
 static const struct turnaround_sums none;
@@ -121,7 +93,7 @@ static void read_service(struct sonde_host *host, const struct turnaround_key *k
 	if (bpf_map_lookup_elem(t->sums_of, &slot, &t->sums) < 0)
 		return;
 	if (t->sums.passed)
-		spread_passed(&t->sums, host->number(host, "slow"));
+		turnaround_spread(&t->sums, host->number(host, "slow"));
 	emit_service(host, key, time, length_ns);
 	clear_slot(t, slot);
 }

@@ -85,6 +85,24 @@ class Privileges(common.TestCase):
     def test_it_stays_where_there_is_no_such_user(self):
         with common.Agent("exec", {"agent.user": "nobody-has-this-name"}) as agent:
             self.assertEqual(set(status(agent.pid)["Uid"].split()), {str(os.getuid())})
+            self.assertIn("there is no user 'nobody-has-this-name'", agent.output())
+        said = common.sonde("check", "--offline", "--set", "agent.user=nobody-has-this-name").stdout
+        self.assertIn("there is no 'nobody-has-this-name'", said)
+
+    @common.user_space
+    def test_a_response_needs_its_rights(self):
+        """A kill of another user's process takes CAP_KILL: without it `check` says so."""
+        rule = "{rule: Killed, desc: d, condition: evt.type = execve and proc.name = nobody-has-this-name, output: o, priority: INFO}"
+        with tempfile.TemporaryDirectory() as folder:
+            rules = os.path.join(folder, "rules.yaml")
+            with open(rules, "w") as file:
+                file.write(f"- {rule}\n")
+            asked = {"rules.files": f"[{rules}]", "rules.responses": "{Killed: kill}"}
+            arguments = [word for key, value in asked.items() for word in ("--set", f"{key}={value}")]
+            for kept, expected in (("-kill", 1), ("+kill", 0)):
+                done = subprocess.run(["setpriv", f"--bounding-set={kept}", common.SONDE, "check", "--offline", *arguments], capture_output=True, text=True,
+                                      stdin=subprocess.DEVNULL, timeout=common.bound(30))
+                self.assertEqual((done.returncode, "lacks cap_kill;" in done.stderr), (expected, bool(expected)), done.stderr)
 
 
 class Ends(common.TestCase):

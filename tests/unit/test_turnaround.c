@@ -58,6 +58,53 @@ static void test_buckets_are_those_of_replay(void **state)
 	}
 }
 
+static uint64_t between(uint64_t least, uint64_t end)
+{
+	uint64_t n = 0;
+
+	for (unsigned b = turnaround_bucket(least); b < turnaround_bucket(end); b++)
+		n += sums->buckets[b];
+	return n;
+}
+
+/* Answers that were not measured are as those that were, and never slow ones; none of them is lost by rounding. */
+static void test_what_passed_is_as_the_others(void **state)
+{
+	const uint64_t slow = 1000000000;
+
+	for (int i = 0; i < 30; i++)
+		add(1000);
+	for (int i = 0; i < 10; i++)
+		add(1000000);
+	for (int i = 0; i < 5; i++)
+		add(2 * slow);
+	uint64_t sum = sums->sum_ns;
+
+	sums->passed = 401;
+	turnaround_spread(sums, slow);
+	assert_in_range(between(512, 2048), 30 + 300, 30 + 301);
+	assert_in_range(between(500000, 2000000), 10 + 100, 10 + 101);
+	assert_int_equal(between(0, slow), 40 + 401);
+	assert_int_equal(between(slow, UINT64_MAX), 5);
+	/* 300 of 1 us and 100 of 1 ms, right to a bucket */
+	assert_in_range(sums->sum_ns - sum, 98 * 1000000 + 300000, 104 * 1000000);
+	/* Where nothing is slow, all are as all. */
+	memset(sums, 0, sizeof *sums);
+	add(1000);
+	add(2 * slow);
+	sums->passed = 100;
+	turnaround_spread(sums, 0);
+	assert_int_equal(between(512, 2048), 51);
+	assert_int_equal(between(slow, UINT64_MAX), 51);
+	/* What was measured is at the edge: neither is anything lost, nor slow. */
+	memset(sums, 0, sizeof *sums);
+	add(slow);
+	sums->passed = 7;
+	turnaround_spread(sums, slow);
+	assert_int_equal(between(0, slow), 7);
+	assert_int_equal(between(slow, UINT64_MAX), 1);
+}
+
 static void test_a_row_says_what_a_histogram_does(void **state)
 {
 	struct histogram *truth = calloc(1, sizeof *truth);
@@ -158,9 +205,13 @@ static void test_the_fullest_histogram_has_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_buckets_are_those_of_replay),     TEST(test_a_row_says_what_a_histogram_does),
-		TEST(test_only_the_service_has_an_address), TEST(test_what_is_not_said),
-		TEST(test_the_longest_is_in_its_bucket),    TEST(test_the_fullest_histogram_has_room),
+		TEST(test_buckets_are_those_of_replay),
+		TEST(test_a_row_says_what_a_histogram_does),
+		TEST(test_what_passed_is_as_the_others),
+		TEST(test_only_the_service_has_an_address),
+		TEST(test_what_is_not_said),
+		TEST(test_the_longest_is_in_its_bucket),
+		TEST(test_the_fullest_histogram_has_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
